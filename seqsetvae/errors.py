@@ -1,0 +1,15 @@
+"""The one exception a user is meant to read."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave (a file, a flag, a store) cannot be used as it is.
+
+    The message names the file, row, column or flag, says what is wrong and what to do about it. The command line prints it
+    without a traceback and exits with code 2; library callers catch it as a :class:`ValueError`.
+
+    >>> raise InputError("demo.csv, row 7, column 'minute': NaN is not a time. Remove the row.")
+    Traceback (most recent call last):
+    seqsetvae.errors.InputError: demo.csv, row 7, column 'minute': NaN is not a time. Remove the row.
+    """
