@@ -1,0 +1,1 @@
+"""Benchmarks behind every figure in the README: `seqsetvae bench`, ratios measured in one run."""

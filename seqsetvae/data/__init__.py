@@ -1,0 +1,1 @@
+"""From raw files to `EventBatch`: sources, preparation, the packed store, the loader."""

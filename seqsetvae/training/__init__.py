@@ -1,0 +1,1 @@
+"""Lightning: the training module, callbacks, checkpoints, and the fit that puts them together."""

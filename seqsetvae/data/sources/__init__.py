@@ -1,0 +1,1 @@
+"""One small file per kind of raw data, all behind the interface in `base.py`."""
