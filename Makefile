@@ -1,0 +1,85 @@
+# Everything one does with a checkout. The only thing needed beforehand is Python 3.11 or newer.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+# The first Python that is new enough; `make PYTHON=/path/to/python ...` overrides it.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# Handed on by pretrain and bench.
+ARGS ?=
+
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+# `mlflow` and the `python` it starts must be those of the environment.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+PYTEST := python -m pytest --no-skips
+# From `pip freeze` to lines that any machine can install: no build suffix of torch, none of the CUDA packages that it asks for itself.
+PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^nvidia-ml-py/!d}'
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Options are passed on with ARGS, e.g.  make pretrain ARGS="-P max_epochs=2 -P batch_size=16"'
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "seqsetvae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	python -m pip install --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## Create .venv with the locked dependencies and this project
+
+.PHONY: pretrain
+pretrain: $(INSTALLED) ## Pretrain on the demo data, tracked by MLflow in mlflow.db
+	mlflow run . -e pretrain $(ARGS)
+
+.PHONY: ui
+ui: $(INSTALLED) ## Open the MLflow UI on http://127.0.0.1:5000
+	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+.PHONY: test test-fast test-slow
+test: ## Run the fast tests, then the slow ones; a skipped test is a failure
+	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory test-slow
+
+test-fast: $(INSTALLED) ## Run unit tests and doctests
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED) ## Run tests that train or start whole programs
+	$(PYTEST) -m slow
+
+.PHONY: lint types bench
+lint: $(INSTALLED) ## Check style and formatting (ruff)
+	ruff check .
+	ruff format --check .
+
+types: $(INSTALLED) ## Check types (mypy)
+	mypy
+
+bench: $(INSTALLED) ## Measure every figure that the README claims
+	seqsetvae bench $(ARGS)
+
+LOCK_ENV := build/lock-env
+.PHONY: lock
+lock: ## Pin the newest versions that pyproject.toml allows: requirements.lock, conda.yaml
+	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2], sep=".")')" = 3.11 \
+		|| { echo "The tested set is made on Python 3.11: make lock PYTHON=/path/to/python3.11"; exit 1; }
+	rm -rf $(LOCK_ENV) && $(PYTHON) -m venv $(LOCK_ENV)
+	$(LOCK_ENV)/bin/pip install --editable .
+	$(LOCK_ENV)/bin/pip freeze --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/runtime
+	$(LOCK_ENV)/bin/pip install --editable '.[dev]'
+	$(LOCK_ENV)/bin/pip freeze --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/all
+	{ echo '# The tested set, Python 3.11, with the extra `dev`. Written by `make lock`; used as constraints, so that torch may'; \
+	  echo '# bring the CUDA packages it asks for.'; cat $(LOCK_ENV)/all; } > requirements.lock
+	{ echo '# Written by `make lock`. The project itself is not in the list: entry points run it from the project folder.'; \
+	  printf '%s\n' 'name: seqsetvae' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
+	  sed 's/^/      - /' $(LOCK_ENV)/runtime; } > conda.yaml
+
+.PHONY: clean
+clean: ## Remove .venv, builds and caches; runs and their store stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find seqsetvae tests -name __pycache__ -prune -exec rm -rf {} +
