@@ -1,0 +1,250 @@
+"""`Run`: an open MLflow run. Whatever is logged here is queued in memory and reaches the store by way of the spool."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import json
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from seqsetvae import names
+from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.params import flatten
+from seqsetvae.tracking.recorder import SpoolWriter
+
+if TYPE_CHECKING:
+    from seqsetvae.tracking.writer import MlflowLogger
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+QUIET_SECONDS = 2.0
+"""Deliveries at the end that take longer than this are announced."""
+
+
+class Run:
+    """Made by :func:`seqsetvae.tracking.runs.start_run`. Leaving its `with` block ends the run with the status that fits."""
+
+    def __init__(
+        self,
+        *,
+        tracking_uri: str,
+        run_id: str,
+        experiment_id: str,
+        experiment_name: str,
+        artifact_uri: str,
+        work_dir: Path,
+        writer: SpoolWriter | None,
+        known_params: set[str],
+        finish_seconds: float,
+    ) -> None:
+        """`writer` None: a rank that records nothing. `known_params`: keys that the store has already, and never changes."""
+        self.tracking_uri = tracking_uri
+        self.run_id = run_id
+        self.experiment_id = experiment_id
+        self.experiment_name = experiment_name
+        self.work_dir = work_dir
+        self.local_artifact_dir = local_folder(artifact_uri)
+        """Where the run's artifacts lie, if that is a folder of this machine."""
+        self._writer = writer
+        self._known_params = known_params
+        self._finish_seconds = finish_seconds
+        self._ended = writer is None
+        if writer is not None:
+            atexit.register(self._end_at_exit)
+
+    @classmethod
+    def silent(cls, tracking_uri: str, run_id: str, work_dir: Path) -> Run:
+        """The run as seen by any rank but 0."""
+        return cls(
+            tracking_uri=tracking_uri,
+            run_id=run_id,
+            experiment_id="",
+            experiment_name="",
+            artifact_uri="",
+            work_dir=work_dir,
+            writer=None,
+            known_params=set(),
+            finish_seconds=0.0,
+        )
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where to write checkpoints: among the run's artifacts, which shows them without a second copy, or, when the store is
+        remote, in the work folder, from where :meth:`log_file` uploads them.
+        """
+        return (self.local_artifact_dir or self.work_dir / self.run_id) / names.ARTIFACT_CHECKPOINTS
+
+    @cached_property
+    def logger(self) -> MlflowLogger:
+        """For `Trainer(logger=...)`."""
+        from seqsetvae.tracking.writer import MlflowLogger
+
+        return MlflowLogger(
+            experiment_name=self.experiment_name,
+            run_id=self.run_id,
+            folder=self.work_dir / self.run_id,
+            log_metrics=self.log_metrics,
+            log_params=self.log_params,
+        )
+
+    @property
+    def ui_link(self) -> str:
+        """Where to look at the run: an address, after the command that serves it where no server does."""
+        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        if self.tracking_uri.startswith("http"):
+            return f"{without_password(self.tracking_uri).rstrip('/')}/{page}"
+        command = f"mlflow ui --backend-store-uri {without_password(self.tracking_uri)} --host 127.0.0.1"
+        return f"`{command}`, then http://127.0.0.1:5000/{page}"
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Queue numbers or one-element tensors (also on a GPU: nothing waits for it here). Repetitions of a step are dropped."""
+        if self._writer is not None:
+            self._writer.log_metrics(metrics, step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Queue settings, flattened with `/`. A key that the run has already is left as it is: MLflow never changes a param."""
+        fresh = {key: text for key, text in flatten(params).items() if key not in self._known_params}
+        self._known_params |= fresh.keys()
+        if fresh:
+            self._put("params", fresh)
+
+    def set_tag(self, key: str, value: object) -> None:
+        self._put("tags", {key: str(value)})
+
+    def log_text(self, text: str, artifact_path: str) -> None:
+        """Queue a text file; `artifact_path` is its path among the run's artifacts, with its name."""
+        self._put_content(text.encode(), artifact_path)
+
+    def log_file(self, path: Path | str, artifact_path: str | None = None, *, copy: bool = True) -> None:
+        """Queue an upload; `artifact_path` is the target with its name (None: the file's own name).
+
+        With `copy` the file is read now and may change afterwards. Without it (large files such as checkpoints, which keep their name)
+        it must stay until it was delivered; a newer content under the same name is what arrives. A file that lies among the run's
+        local artifacts already is there.
+        """
+        source = Path(path).absolute()
+        target = artifact_path or source.name
+        if self.local_artifact_dir is not None and source == self.local_artifact_dir / target:
+            return
+        if copy:
+            self._put_content(source.read_bytes(), target)
+        elif source.name != Path(target).name:
+            raise ValueError(f"{source} cannot become {target} without a copy: the names differ.")
+        else:
+            self._put("file", {"path": str(source), "folder": _folder_of(target)})
+
+    def log_image(self, png: bytes | Path | str, key: str, step: int) -> None:
+        """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content."""
+        from mlflow.tracking.multimedia import compress_image_size
+        from PIL import Image
+
+        content = png if isinstance(png, bytes) else Path(png).read_bytes()
+        small = io.BytesIO()
+        compress_image_size(Image.open(io.BytesIO(content))).save(small, "webp")
+        # The name that MlflowClient.log_image gives, which the UI parses; fixed here, so that a second delivery overwrites the first.
+        stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{int(time.time() * 1000)}+{uuid.uuid4()}"
+        self._put_content(content, f"{stem}.png")
+        self._put_content(small.getvalue(), f"{stem}+compressed.webp")
+        self.set_tag("mlflow.loggedImages", True)
+
+    def log_dataset(
+        self,
+        name: str,
+        digest: str,
+        source: str,
+        *,
+        context: str = "training",
+        schema: Mapping[str, Any] | None = None,
+        profile: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Queue what the run has read: shown under "Datasets" and searchable by digest (at most 36 characters)."""
+        self._put(
+            "dataset",
+            {
+                "name": name,
+                "digest": digest[:36],
+                "source_type": "local",
+                "source": json.dumps({"uri": source}),
+                "schema": json.dumps(schema) if schema is not None else None,
+                "profile": json.dumps(profile) if profile is not None else None,
+                "context": context,
+            },
+        )
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait up to `timeout` seconds for delivery of what was logged so far. Return whether it has arrived."""
+        return self._writer is None or self._writer.flush(timeout)
+
+    def finish(self, status: Status = "FINISHED", reason: str = "finished") -> bool:
+        """End the run; a second call does nothing. Return whether everything, the status included, has arrived in the store.
+
+        What has not stays on disk for `seqsetvae sync`, and a message says so.
+        """
+        if self._ended or self._writer is None:
+            return True
+        self._ended = True
+        atexit.unregister(self._end_at_exit)
+        os.environ.pop("SEQSETVAE_RUN_ID", None)
+        self.set_tag(names.TAG_ENDED_BY, reason)
+        self._put("status", {"status": status, "end_time": int(time.time() * 1000)})
+        delivered = self._writer.close(min(QUIET_SECONDS, self._finish_seconds))
+        if not delivered and self._finish_seconds > QUIET_SECONDS:
+            _say(f"Delivering the last records of run {self.run_id}, for up to {self._finish_seconds:.0f} s ...")
+            delivered = self._writer.close(self._finish_seconds - QUIET_SECONDS)
+        if delivered:
+            self._writer.spool.remove()
+        else:
+            _say(
+                f"The tracking store has not taken everything yet ({self._writer.trouble or 'it is slow'}). The rest is kept in "
+                f"{self._writer.spool.folder}; deliver it with:\n"
+                f"  seqsetvae sync --tracking.work_dir {os.path.relpath(self.work_dir)}"
+            )
+        return delivered
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is None:
+            self.finish()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.finish("KILLED", "SIGINT")
+        elif isinstance(error, SystemExit) and error.code in (None, 0):
+            self.finish()
+        else:
+            self.finish("FAILED", kind.__name__)
+
+    def _end_at_exit(self) -> None:
+        self.finish("FAILED", "the process ended without finishing the run")
+
+    def _put(self, kind: str, content: Mapping[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.put({kind: content})
+
+    def _put_content(self, content: bytes, artifact_path: str) -> None:
+        self._put("file", {"content": content, "name": Path(artifact_path).name, "folder": _folder_of(artifact_path)})
+
+
+def _folder_of(artifact_path: str) -> str:
+    return re.sub(r"^\.$", "", Path(artifact_path).parent.as_posix())
+
+
+def local_folder(artifact_uri: str) -> Path | None:
+    """The folder of this machine that an artifact address means, or None."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    if urlsplit(artifact_uri).scheme not in ("", "file") or not artifact_uri:
+        return None
+    return Path(local_file_uri_to_path(artifact_uri)).absolute()
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)

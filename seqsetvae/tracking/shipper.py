@@ -1,0 +1,239 @@
+"""Delivery: from the journal of a run to its MLflow store, in order, in batches, for as long as it takes.
+
+Redelivery is harmless: MLflow drops a metric row whose key, value, timestamp and step it already has, and everything else overwrites
+itself. So the position in the journal is only moved after the store has answered.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqsetvae.tracking.spool import Position, Record, Spool
+
+MAX_METRICS = 1000
+MAX_PARAMS = MAX_TAGS = 100
+"""MLflow's own limits for one log_batch call."""
+SMALLEST_BATCH = 50
+REQUEST_SECONDS = 30
+REFUSALS = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_DOES_NOT_EXIST",
+    "RESOURCE_ALREADY_EXISTS",
+    "INVALID_STATE",
+    "BAD_REQUEST",
+    "MALFORMED_REQUEST",
+}
+"""Answers that will be the same tomorrow. Everything else (no answer, 5xx, 429, also a login that was refused) is tried again."""
+
+_log = logging.getLogger(__name__)
+
+Item = tuple[str, Any]
+"""("metrics", [key, value, step, timestamp]), ("params", (key, value)) or ("tags", (key, value)): what a log_batch call holds."""
+
+
+class UnreachableError(Exception):
+    """The store did not take a record now, but may later."""
+
+
+class RefusedError(Exception):
+    """The store will never take this record."""
+
+
+@contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """Let MLflow's HTTP client notice a dead server within `seconds`; what the user has set in the environment wins."""
+    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    ours = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def set_patience() -> None:
+    """Short HTTP timeouts for the life of this process: the shipper does its own retries, and for ever."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    # A locked database is no news here, but MLflow prints a traceback for it.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _classified(remote: bool) -> Iterator[None]:
+    """Turn whatever MLflow raises into :class:`RefusedError` or :class:`UnreachableError`."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    try:
+        yield
+    except MlflowException as error:
+        # A server's own refusal is JSON (RestException). A bare 404 is a gateway whose server is away.
+        final = error.error_code in REFUSALS and (isinstance(error, RestException) or not remote)
+        raise (RefusedError if final else UnreachableError)(str(error)) from error
+    except FileNotFoundError as error:
+        raise RefusedError(f"the file is gone: {error}") from error
+    except OSError as error:  # also every error of `requests`
+        raise UnreachableError(str(error)) from error
+    except Exception as error:
+        raise RefusedError(f"{type(error).__name__}: {error}") from error
+
+
+class Shipper:
+    """Delivers one spool. Not thread-safe: one thread calls :meth:`ship`, and only while it holds the spool's lock."""
+
+    def __init__(self, spool: Spool) -> None:
+        from mlflow import MlflowClient
+
+        self.spool = spool
+        header = spool.header
+        self.run_id = header.run_id
+        self.remote = header.tracking_uri.startswith(("http", "databricks"))
+        self.position = spool.acknowledged()
+        self.batch_size = MAX_METRICS
+        self.delivered = 0
+        """Points, params, tags, files and the like that the store has taken."""
+        self.rejected = 0
+        self._run_gone = ""
+        with _classified(self.remote):
+            self.client = MlflowClient(header.tracking_uri)
+
+    def ship(self) -> bool:
+        """Deliver until the journal's present end, or one batch, whichever is less. Return whether anything was left to do.
+
+        Raises :class:`UnreachableError` with the position still in front of the batch.
+        """
+        group, position = self._next_group()
+        if not group:
+            return False
+        if self._run_gone:
+            for record in group:
+                self._reject(record, self._run_gone)
+        elif group[0].keys() <= {"metrics", "params", "tags"}:
+            self._ship_batch(group)
+        else:
+            self._ship_single(group[0])
+        self.position = position
+        self.spool.acknowledge(position)
+        for record in group:
+            if "file" in record:
+                self.spool.drop_file(Path(record["file"]["path"]))
+        return True
+
+    def _next_group(self) -> tuple[list[Record], Position]:
+        """The next records that fit into one log_batch call, or one single record of another kind."""
+        group: list[Record] = []
+        position = self.position
+        room = {"metrics": self.batch_size, "params": MAX_PARAMS, "tags": MAX_TAGS}
+        total = self.batch_size
+        for record, behind in self.spool.unsent(self.position):
+            (kind, content), *_ = record.items()
+            if kind not in room:
+                return ([record], behind) if not group else (group, position)
+            room[kind] -= len(content)
+            total -= len(content)
+            if group and (room[kind] < 0 or total < 0):
+                break
+            group.append(record)
+            position = behind
+        return group, position
+
+    def _ship_batch(self, group: list[Record]) -> None:
+        items: list[Item] = []
+        for record in group:
+            ((kind, content),) = record.items()
+            items += [(kind, entry) for entry in (content if kind == "metrics" else content.items())]
+        try:
+            self._send(items)
+        except UnreachableError as error:
+            if "timeout" in str(error) or "timed out" in str(error):
+                # A slow store may manage a smaller batch within the time limit.
+                self.batch_size = max(self.batch_size // 2, SMALLEST_BATCH)
+            raise
+        self.batch_size = min(self.batch_size * 2, MAX_METRICS)
+
+    def _send(self, items: list[Item]) -> None:
+        """Send items; on a refusal halve them until the culprit stands alone."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        for start in range(0, len(items), self.batch_size):
+            part = items[start : start + self.batch_size]
+            entities: dict[str, list[Any]] = {"metrics": [], "params": [], "tags": []}
+            for kind, entry in part:
+                if kind == "metrics":
+                    key, value, step, timestamp = entry
+                    entities[kind].append(Metric(key, value, timestamp, step))
+                else:
+                    entities[kind].append((Param if kind == "params" else RunTag)(*entry))
+            try:
+                with _classified(self.remote):
+                    self.client.log_batch(self.run_id, entities["metrics"], entities["params"], entities["tags"])
+                self.delivered += len(part)
+            except RefusedError as refusal:
+                if self._run_is_gone(refusal) or len(part) == 1:
+                    for kind, entry in part:
+                        self._reject({kind: [entry] if kind == "metrics" else dict([entry])}, str(refusal))
+                else:
+                    self._send(part[: len(part) // 2])
+                    self._send(part[len(part) // 2 :])
+
+    def _ship_single(self, record: Record) -> None:
+        ((kind, content),) = record.items()
+        try:
+            with _classified(self.remote):
+                {"file": self._send_file, "dataset": self._send_dataset, "status": self._send_status}[kind](content)
+            self.delivered += 1
+        except RefusedError as refusal:
+            self._run_is_gone(refusal)
+            self._reject(record, str(refusal))
+
+    def _send_file(self, content: dict[str, Any]) -> None:
+        if not Path(content["path"]).exists():
+            raise FileNotFoundError(content["path"])
+        self.client.log_artifact(self.run_id, content["path"], content["folder"] or None)
+
+    def _send_dataset(self, content: dict[str, Any]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        tags = [InputTag("mlflow.data.context", content["context"])]
+        dataset = Dataset(**{key: value for key, value in content.items() if key != "context"})
+        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, tags)])
+
+    def _send_status(self, content: dict[str, Any]) -> None:
+        if content["status"] == "RUNNING":
+            self.client.update_run(self.run_id, status="RUNNING")
+        else:
+            self.client.set_terminated(self.run_id, content["status"], content["end_time"])
+
+    def _run_is_gone(self, refusal: RefusedError) -> bool:
+        """Whether the run was deleted: then the rest of the journal is set aside without asking for each record."""
+        try:
+            with _classified(self.remote):
+                if self.client.get_run(self.run_id).info.lifecycle_stage == "active":
+                    return False
+        except RefusedError:
+            pass
+        self._run_gone = str(refusal)
+        return True
+
+    def _reject(self, record: Record, reason: str) -> None:
+        if not self.rejected:
+            _log.warning(
+                "The tracking store refuses a record of run %s (%s). It and any further ones are kept in %s; the rest goes on.",
+                self.run_id,
+                reason,
+                self.spool.rejected,
+            )
+        self.rejected += 1
+        if (
+            "file" in record
+            and (copy := Path(record["file"]["path"])).is_relative_to(self.spool.files)
+            and copy.exists()
+        ):
+            record["file"]["path"] = str(copy.rename(self.spool.folder / f"rejected-{copy.parent.name}-{copy.name}"))
+        self.spool.reject(record, reason)
