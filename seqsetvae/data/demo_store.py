@@ -1,0 +1,47 @@
+"""`open_store("demo")`: the shipped stays as a store in the user's cache, prepared on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from seqsetvae.data.prepare import prepare
+from seqsetvae.data.sources.demo import DEMO_FILE, Demo
+from seqsetvae.data.store import FORMAT_VERSION, Store
+from seqsetvae.errors import InputError
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a prepared folder, or the demo data for the word `demo`."""
+    return demo_store() if str(path) == "demo" else Store.open(path)
+
+
+def demo_store(cache: Path | None = None) -> Store:
+    """The demo data as a store. The first call takes a second or two and writes to `cache`.
+
+    `cache` defaults to $XDG_CACHE_HOME/seqsetvae, else ~/.cache/seqsetvae. The folder's name holds a hash of data and format, so a
+    new version never reads an old folder, and two processes that prepare it at once make the same one.
+    """
+    cache = cache or cache_folder()
+    digest = hashlib.sha256(DEMO_FILE.read_bytes() + str(FORMAT_VERSION).encode()).hexdigest()[:12]
+    folder = cache / f"demo-{digest}"
+    try:
+        return Store.open(folder)
+    except InputError:
+        pass  # not there yet, or damaged
+    try:
+        prepare(Demo(), folder, progress=False)
+    except InputError as error:
+        try:
+            return Store.open(folder)  # another process was faster
+        except InputError:
+            raise InputError(
+                f"{error} The demo needs a cache folder: set XDG_CACHE_HOME to one that can be written."
+            ) from error
+    return Store.open(folder)
+
+
+def cache_folder() -> Path:
+    """Where this user's caches belong, by the XDG convention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqsetvae"

@@ -1,0 +1,67 @@
+"""A `DataLoader` whose place within the epoch can be saved and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
+from seqsetvae.data.store import Store
+
+
+class EventDataset(Dataset[EventBatch]):
+    """One split of a store; an item is a whole batch."""
+
+    def __init__(
+        self, store: Store, split: str, max_sequence_length: int | None = None, grid_length: int | None = None
+    ) -> None:
+        self.store = store
+        self.split = split
+        self.max_sequence_length = max_sequence_length
+        self.grid_length = grid_length
+
+    def __getitem__(self, spec: BatchSpec) -> EventBatch:
+        return self.store.gather(self.split, spec.shard, spec.rows, self.max_sequence_length, self.grid_length)
+
+
+class EventLoader(DataLoader[EventBatch]):
+    """Yields :class:`EventBatch`; `state_dict` counts the batches handed to the training loop, not those workers fetched ahead.
+
+    After `load_state_dict` the next iteration of that epoch yields the remaining batches only, the one after it a whole epoch.
+    `len` is always that of a whole epoch, as Lightning expects.
+
+    Reading starts with the first batch, not with `iter`: Lightning calls `iter` before it sets the epoch.
+    """
+
+    sampler: EventBatchSampler
+
+    def __init__(self, dataset: EventDataset, sampler: EventBatchSampler, **options: Any) -> None:
+        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
+        self._epoch = 0
+        self._batches = 0
+        self._resume: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[EventBatch]:  # type: ignore[override]
+        self._epoch, start = self.sampler.epoch, 0
+        if self._resume is not None:
+            epoch, batches = self._resume
+            self._resume = None
+            start = batches if epoch == self._epoch else 0
+        self._batches = self.sampler.start = start
+        for batch in super().__iter__():
+            self._batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """`epoch`, and how many of its `batches` this rank has handed out."""
+        return {"epoch": self._epoch, "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from a saved place; a finished epoch continues with the start of the next."""
+        epoch, batches = state["epoch"], state["batches"]
+        self._resume = (epoch + 1, 0) if batches >= len(self) else (epoch, batches)
+        self._epoch, self._batches = self._resume
+        self.sampler.set_epoch(self._epoch)

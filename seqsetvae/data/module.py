@@ -1,0 +1,78 @@
+"""`EventDataModule`: a store and its settings as Lightning takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from numpy.typing import NDArray
+
+from seqsetvae.config import DataConfig
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.loader import EventDataset, EventLoader
+from seqsetvae.data.sampler import EventBatchSampler
+from seqsetvae.data.store import Store
+from seqsetvae.data.vocabulary import Vocabulary
+
+
+class EventDataModule(LightningDataModule):
+    """Train, validation and test loaders of a store, for this process's share of the batches.
+
+    Use with `Trainer(use_distributed_sampler=False)`: the sampler deals the batches out to the ranks itself.
+
+    Raises InputError at construction if the store cannot be opened.
+    """
+
+    def __init__(self, config: DataConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self.store: Store = open_store(config.store)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.store.vocabulary
+
+    def batches_per_epoch(self, world_size: int = 1) -> int:
+        """Training batches per epoch and rank, the same in every epoch."""
+        return len(self._sampler("train", 0, world_size))
+
+    def train_dataloader(self) -> EventLoader:
+        return self._loader("train")
+
+    def val_dataloader(self) -> EventLoader:
+        return self._loader("valid")
+
+    def test_dataloader(self) -> EventLoader:
+        return self._loader("test")
+
+    def _loader(self, split: str) -> EventLoader:
+        config, trainer = self.config, self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        options: dict[str, Any] = {"num_workers": config.num_workers or 0}
+        options["pin_memory"] = on_gpu if config.pin_memory is None else config.pin_memory
+        options["persistent_workers"] = config.persistent_workers and options["num_workers"] > 0
+        dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_length())
+        return EventLoader(dataset, self._sampler(split, rank, world_size), **options)
+
+    def _sampler(self, split: str, rank: int, world_size: int) -> EventBatchSampler:
+        return EventBatchSampler(
+            [self._lengths(split, shard) for shard in range(len(self.store.shards(split)))],
+            batch_size=self.config.batch_size,
+            max_events_per_batch=self.config.max_events_per_batch,
+            shuffle=split == "train",
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def _lengths(self, split: str, shard: int) -> NDArray[Any]:
+        return self.store.events_per_subject(split, shard).clip(max=self.config.max_sequence_length)
+
+    def _grid_length(self) -> int | None:
+        """Sets of the longest stay of any split where the shape must not change, else None."""
+        if self.config.use_dynamic_padding:
+            return None
+        longest = max(self.store.longest(split)[1] for split in self.store.splits)
+        return min(longest, self.config.max_sequence_length or longest)

@@ -1,0 +1,187 @@
+"""`Packed`: many subjects end to end, in memory or memory-mapped from one Arrow file, and the gather that makes a batch of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+
+EVENT = pa.struct([pa.field("variable", pa.int32(), nullable=False), pa.field("value", pa.float32(), nullable=False)])
+SET = pa.struct([pa.field("minute", pa.float32(), nullable=False), pa.field("events", pa.list_(EVENT), nullable=False)])
+SCHEMA = pa.schema(
+    [
+        pa.field("subject_id", pa.string(), nullable=False),
+        pa.field("label", pa.int8()),
+        pa.field("n_events", pa.int32(), nullable=False),
+        pa.field("sets", pa.list_(SET), nullable=False),
+    ]
+)
+"""One row per subject. Nested lists are stored as offsets and flat values, so every array below is a view of the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """B subjects with S sets and N events, in order of subject, minute and variable name."""
+
+    subject_id: NDArray[np.object_] | pa.StringArray
+    """(B,)"""
+    label_B: NDArray[np.float32]
+    """0, 1, or NaN: no label."""
+    first_set: NDArray[np.int32]
+    """(B + 1,) first set of each subject, and S."""
+    first_event: NDArray[np.int32]
+    """(S + 1,) first event of each set, and N."""
+    minute_S: NDArray[np.float32]
+    variable_N: NDArray[np.int32]
+    value_N: NDArray[np.float32]
+    """As recorded; scaled only on the way into a batch."""
+
+    @property
+    def n_subjects(self) -> int:
+        return len(self.label_B)
+
+    @property
+    def events_before_B(self) -> NDArray[np.int32]:
+        """(B + 1,) events of all earlier subjects, and N."""
+        return self.first_event[self.first_set]
+
+    def rows(self, start: int, stop: int) -> Packed:
+        """Subjects start..stop-1, without copying values."""
+        set_0, set_1 = self.first_set[start], self.first_set[stop]
+        event_0, event_1 = self.first_event[set_0], self.first_event[set_1]
+        return Packed(
+            self.subject_id[start:stop],
+            self.label_B[start:stop],
+            self.first_set[start : stop + 1] - set_0,
+            self.first_event[set_0 : set_1 + 1] - event_0,
+            self.minute_S[set_0:set_1],
+            self.variable_N[event_0:event_1],
+            self.value_N[event_0:event_1],
+        )
+
+
+def concatenate(parts: Sequence[Packed]) -> Packed:
+    """Subjects of all parts, in order."""
+
+    def joined(offsets: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+        before = np.cumsum([0] + [part[-1] for part in offsets])
+        shifted = [part[:-1] + start for part, start in zip(offsets, before, strict=False)]
+        return np.concatenate([*shifted, before[-1:]]).astype(np.int32)
+
+    if len(parts) == 1:
+        return parts[0]
+    return Packed(
+        np.concatenate([part.subject_id for part in parts]),
+        np.concatenate([part.label_B for part in parts]),
+        joined([part.first_set for part in parts]),
+        joined([part.first_event for part in parts]),
+        np.concatenate([part.minute_S for part in parts]),
+        np.concatenate([part.variable_N for part in parts]),
+        np.concatenate([part.value_N for part in parts]),
+    )
+
+
+def write_packed(path: Path, packed: Packed) -> None:
+    """Write one uncompressed Arrow IPC file of one record batch."""
+    events = pa.StructArray.from_arrays([pa.array(packed.variable_N), pa.array(packed.value_N)], fields=list(EVENT))
+    events_of_set = pa.ListArray.from_arrays(pa.array(packed.first_event), events, type=pa.list_(EVENT))
+    sets = pa.StructArray.from_arrays([pa.array(packed.minute_S), events_of_set], fields=list(SET))
+    columns = [
+        pa.array(packed.subject_id, pa.string()),
+        pa.array(packed.label_B, from_pandas=True).cast(pa.int8()),
+        pa.array(np.diff(packed.events_before_B), pa.int32()),
+        pa.ListArray.from_arrays(pa.array(packed.first_set), sets, type=pa.list_(SET)),
+    ]
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+
+
+def read_packed(path: Path) -> Packed:
+    """Map a file of :func:`write_packed` into memory. Nothing but the labels is read until it is used."""
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path), "r")).get_batch(0)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable shard ({error}). Run `seqsetvae prepare` again.") from error
+    sets: Any = batch.column("sets")
+    events: Any = sets.values.field("events")
+    return Packed(
+        batch.column("subject_id"),
+        batch.column("label").cast(pa.float32()).fill_null(float("nan")).to_numpy(zero_copy_only=False),
+        sets.offsets.to_numpy(),
+        events.offsets.to_numpy(),
+        sets.values.field("minute").to_numpy(),
+        events.values.field("variable").to_numpy(),
+        events.values.field("value").to_numpy(),
+    )
+
+
+def gather(
+    packed: Packed,
+    rows_B: NDArray[np.int64],
+    vocabulary: Vocabulary,
+    max_sequence_length: int | None = None,
+    grid_length: int | None = None,
+    first_row: int = 0,
+) -> EventBatch:
+    """The batch of the subjects `rows_B`, values scaled. No loop over subjects, sets or events.
+
+    `max_sequence_length`: events per subject; later sets are left out, always whole sets, except that a first set beyond the limit is
+    itself cut. `grid_length`: T, at least the sets of the longest subject; None: exactly that. `first_row` is added to `rows_B`.
+    """
+    set_0_B = packed.first_set[rows_B].astype(np.int64)
+    set_1_B = packed.first_set[rows_B + 1].astype(np.int64)
+    event_0_B = packed.first_event[set_0_B].astype(np.int64)
+    if max_sequence_length is not None:
+        # first_event ascends over the whole file, so one binary search finds the last set that still fits.
+        limit_B = event_0_B + max_sequence_length
+        last_fit_B = np.searchsorted(packed.first_event, limit_B.astype(np.int32), side="right") - 1
+        set_1_B = np.minimum(set_1_B, np.maximum(last_fit_B, set_0_B + 1))
+    n_sets_B = set_1_B - set_0_B
+    set_S, position_S, subject_S = _ranges(set_0_B, n_sets_B)
+    first_event_S = packed.first_event[set_S].astype(np.int64)
+    n_events_S = packed.first_event[set_S + 1] - first_event_S
+    if max_sequence_length is not None:
+        n_events_S = np.minimum(n_events_S, max_sequence_length)
+    event_N, _, set_N = _ranges(first_event_S, n_events_S)
+
+    variable_N = packed.variable_N[event_N].astype(np.int64)
+    longest = int(n_sets_B.max())
+    if grid_length is not None and grid_length < longest:
+        raise ValueError(f"grid_length {grid_length} is below the {longest} sets of the longest subject")
+    return EventBatch(
+        variable_N=torch.from_numpy(variable_N),
+        value_N=torch.from_numpy(vocabulary.scale(variable_N, packed.value_N[event_N])),
+        set_N=torch.from_numpy(set_N),
+        minute_S=torch.from_numpy(packed.minute_S[set_S]),
+        subject_S=torch.from_numpy(subject_S),
+        position_S=torch.from_numpy(position_S),
+        label_B=torch.from_numpy(packed.label_B[rows_B]),
+        row_B=torch.from_numpy(rows_B + first_row),
+        grid_length=grid_length or longest,
+    )
+
+
+def _ranges(
+    start: NDArray[np.int64], length: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The ranges start..start+length-1 end to end: their elements, the position within the range, and the number of the range.
+
+    >>> for array in _ranges(np.array([10, 50]), np.array([3, 2])):
+    ...     print(array)
+    [10 11 12 50 51]
+    [0 1 2 0 1]
+    [0 0 0 1 1]
+    """
+    number = np.repeat(np.arange(len(start)), length)
+    position = np.arange(len(number)) - (np.cumsum(length) - length)[number]
+    return start[number] + position, position, number

@@ -1,0 +1,98 @@
+"""What `prepare` did: counts per split, and everything that was left out or is worth a look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from seqsetvae.data.packed import Packed
+from seqsetvae.data.quarantine import Quarantine
+
+RULES = (
+    "Minutes may come unsorted; all events of one minute are one set.",
+    "Of repeated measurements of a variable in one minute the last recorded is kept.",
+    "Static descriptors are ordinary variables in the set of minute 0.",
+    "Variables that the train split does not contain are dropped from the other splits.",
+    "A subject without a label is kept for pretraining; its label is missing, never 0.",
+    "Values are stored as recorded; nothing is clipped.",
+)
+
+
+@dataclass
+class SplitReport:
+    """Counts of one split as stored."""
+
+    subjects: int = 0
+    sets: int = 0
+    events: int = 0
+    labelled: int = 0
+    positive: int = 0
+
+    @property
+    def prevalence(self) -> float:
+        """Share of label 1 among the labelled subjects; NaN where there are none."""
+        return self.positive / self.labelled if self.labelled else float("nan")
+
+    def add(self, packed: Packed) -> None:
+        self.subjects += packed.n_subjects
+        self.sets += len(packed.minute_S)
+        self.events += len(packed.value_N)
+        self.labelled += int(np.isfinite(packed.label_B).sum())
+        self.positive += int((packed.label_B == 1).sum())
+
+
+@dataclass
+class PrepareReport:
+    """The report of one preparation; `print(report)` shows it."""
+
+    source: str
+    output: str
+    variables: int = 0
+    splits: dict[str, SplitReport] = field(default_factory=dict)
+    repeated_measurements: int = 0
+    unknown_variables: Counter[str] = field(default_factory=Counter)
+    left_out_by_source: dict[str, int] = field(default_factory=dict)
+    quarantined: int = 0
+    first_reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def finish(self, source_counts: dict[str, int], quarantine: Quarantine, variables: int) -> None:
+        """Take over what was counted elsewhere."""
+        self.variables = variables
+        self.left_out_by_source = source_counts
+        self.quarantined = len(quarantine.rejected)
+        self.first_reasons = [rejected.reason for rejected in quarantine.rejected[:3]]
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON form for the manifest. The place of the output is left out: a store may move."""
+        fields = asdict(self)
+        del fields["output"]
+        return fields | {"rules": list(RULES)}
+
+    def __str__(self) -> str:
+        lines = [f"Prepared {self.source} -> {self.output}: {self.variables} variables"]
+        for name, split in self.splits.items():
+            unlabelled = split.subjects - split.labelled
+            lines.append(
+                f"  {name:<5} {split.subjects:>9,} subjects {split.sets:>11,} sets {split.events:>12,} events"
+                f"  prevalence {split.prevalence:.1%}" + (f"  ({unlabelled:,} without label)" if unlabelled else "")
+            )
+        if self.repeated_measurements:
+            lines.append(f"  repeated measurements dropped (last kept): {self.repeated_measurements:,}")
+        lines += [
+            f"  {rule.replace('_', ' ')} (dropped): {count:,}"
+            for rule, count in self.left_out_by_source.items()
+            if count
+        ]
+        if self.unknown_variables:
+            listed = ", ".join(f"{name} ({count:,})" for name, count in self.unknown_variables.most_common(10))
+            lines.append(f"  events of variables that train does not contain (dropped): {listed}")
+        if self.quarantined:
+            lines.append(
+                f"  quarantined subjects: {self.quarantined:,}, listed in {self.output}/quarantine.csv; the first:"
+            )
+            lines += [f"    {reason}" for reason in self.first_reasons]
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""All or nothing: a folder is built beside its destination and takes its place in one rename."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqsetvae.data.store import MANIFEST
+from seqsetvae.errors import InputError
+
+
+@contextmanager
+def staged_store(output: Path) -> Iterator[Path]:
+    """Yield an empty folder `<output>.partial-<pid>` that becomes `output` when the `with` ends well.
+
+    On any error, Ctrl-C included, it is removed and an earlier store at `output` is left as it was. Raises InputError if `output` is
+    something other than a store, cannot be written, or the disk is full.
+    """
+    if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: exists and is not a prepared store. Choose another --output; nothing was changed.")
+    partial = output.with_name(f"{output.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _take_place(partial, output)
+    except OSError as error:
+        raise _explained(error, output) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_place(partial: Path, output: Path) -> None:
+    if not output.exists():
+        partial.rename(output)
+        return
+    old = output.with_name(f"{output.name}.old-{os.getpid()}")
+    output.rename(old)
+    try:
+        partial.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    shutil.rmtree(old)
+
+
+def _explained(error: OSError, output: Path) -> InputError:
+    if error.errno == errno.ENOSPC:
+        return InputError(f"{output}: the disk is full. Free space or choose another --output; nothing was changed.")
+    return InputError(f"{output}: cannot be written ({error.strerror or error}). Choose another --output.")

@@ -1,0 +1,173 @@
+"""`Store`: a prepared folder, opened in constant time and memory, that hands out batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.data.packed import Packed, gather, read_packed
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+VOCABULARY = "vocabulary.arrow"
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What the manifest knows about one shard file."""
+
+    file: str
+    split: str
+    subjects: int
+    sets: int
+    events: int
+    longest_events: int
+    longest_sets: int
+    bytes: int
+    sha256: str
+
+
+class Store:
+    """A prepared folder. Opening reads the manifest and the vocabulary; shards are mapped when first used.
+
+    A store pickles as its path, so that loader processes open it themselves.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], vocabulary: Vocabulary) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.vocabulary = vocabulary
+        self._shards: dict[str, list[ShardInfo]] = {}
+        for entry in manifest["shards"]:
+            shard = ShardInfo(**entry)
+            self._shards.setdefault(shard.split, []).append(shard)
+        self._mapped: dict[tuple[str, int], Packed] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Store:
+        """Open a folder that `seqsetvae prepare` wrote. Raises InputError if it is none, incomplete, or of another version."""
+        folder = Path(path)
+        manifest = read_manifest(folder)
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{folder}: store format {manifest.get('format_version')!r}, but this version reads {FORMAT_VERSION}. "
+                "Run `seqsetvae prepare` again."
+            )
+        try:
+            sizes = {VOCABULARY: manifest["vocabulary"]["bytes"]} | {s["file"]: s["bytes"] for s in manifest["shards"]}
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder / MANIFEST}: entry {error} is missing. Run `seqsetvae prepare` again."
+            ) from error
+        for name, size in sizes.items():
+            file = folder / name
+            found = file.stat().st_size if file.is_file() else None
+            if found != size:
+                state = "missing" if found is None else f"{found} bytes long instead of {size}"
+                raise InputError(f"{file}: {state}. Copy the store again, or run `seqsetvae prepare` again.")
+        with pa.ipc.open_file(str(folder / VOCABULARY)) as file:
+            return cls(folder, manifest, Vocabulary.from_table(file.read_all()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.path,)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._shards)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the data came from, and how it was prepared."""
+        provenance: dict[str, Any] = self.manifest["source"]
+        return provenance
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over vocabulary and shards: equal for equal data, wherever and whenever it was prepared."""
+        return str(self.manifest["content_hash"])
+
+    def shards(self, split: str) -> list[ShardInfo]:
+        """The shard files of a split. Raises InputError for a split that the store lacks."""
+        if split not in self._shards:
+            raise InputError(f"{self.path}: no split {split!r}; the store has {', '.join(self.splits)}.")
+        return self._shards[split]
+
+    def n_subjects(self, split: str) -> int:
+        return sum(shard.subjects for shard in self.shards(split))
+
+    def n_sets(self, split: str) -> int:
+        return sum(shard.sets for shard in self.shards(split))
+
+    def n_events(self, split: str) -> int:
+        return sum(shard.events for shard in self.shards(split))
+
+    def longest(self, split: str) -> tuple[int, int]:
+        """Most events and most sets of one subject (not necessarily the same one)."""
+        shards = self.shards(split)
+        return max(shard.longest_events for shard in shards), max(shard.longest_sets for shard in shards)
+
+    def shard(self, split: str, number: int) -> Packed:
+        """The memory-mapped arrays of one shard."""
+        if (split, number) not in self._mapped:
+            self._mapped[split, number] = read_packed(self.path / self.shards(split)[number].file)
+        return self._mapped[split, number]
+
+    def events_per_subject(self, split: str, shard: int) -> NDArray[np.int64]:
+        """(subjects of the shard,) events of each."""
+        return np.diff(self.shard(split, shard).events_before_B).astype(np.int64)
+
+    def labels(self, split: str) -> NDArray[np.float32]:
+        """(n_subjects,) outcomes 0 or 1, NaN where there is none."""
+        return np.concatenate([self.shard(split, i).label_B for i in range(len(self.shards(split)))])
+
+    def subject_ids(self, split: str, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Names of the subjects in some rows of a split (`EventBatch.row_B`)."""
+        first = self.first_rows[split]
+        shard_of = np.searchsorted(first, rows, side="right") - 1
+        return [
+            str(self.shard(split, int(i)).subject_id[int(row - first[i])])
+            for i, row in zip(shard_of, rows, strict=True)
+        ]
+
+    def gather(
+        self,
+        split: str,
+        shard: int,
+        rows_in_shard: NDArray[np.int64],
+        max_sequence_length: int | None = None,
+        grid_length: int | None = None,
+    ) -> EventBatch:
+        """The batch of some subjects of one shard; see :func:`seqsetvae.data.packed.gather`."""
+        first_row = int(self.first_rows[split][shard])
+        packed = self.shard(split, shard)
+        return gather(packed, rows_in_shard, self.vocabulary, max_sequence_length, grid_length, first_row)
+
+    @cached_property
+    def first_rows(self) -> dict[str, NDArray[np.int64]]:
+        """By split: row in the split of the first subject of each shard."""
+        return {
+            split: np.cumsum([0] + [shard.subjects for shard in shards])[:-1] for split, shards in self._shards.items()
+        }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a store. Raises InputError if the folder is no store."""
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise InputError(f"{folder}: not a prepared store (no {MANIFEST}). Make one with `seqsetvae prepare`.")
+    try:
+        manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file}: not readable ({error}). Run `seqsetvae prepare` again.") from error
+    return manifest

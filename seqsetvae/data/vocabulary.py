@@ -1,0 +1,122 @@
+"""The variables of a store: names, statistics of the train split, and the one place where values are scaled."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from seqsetvae.data.statistics import Statistics
+
+IQR_OF_NORMAL = 1.349
+"""Interquartile range of a normal distribution with standard deviation 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """V variables in alphabetical order. A variable's row is its id everywhere else."""
+
+    names: tuple[str, ...]
+    statistics: Statistics
+    """Of the raw values in the train split alone."""
+    center_V: NDArray[np.float64]
+    """Raw value that is scaled to 0: the median (or the mean of stats.csv)."""
+    spread_V: NDArray[np.float64]
+    """Raw distance that counts as one: the robust standard deviation (or the std of stats.csv). Never 0."""
+    embedding: NDArray[np.float32] | None = None
+    """(V, E) frozen embeddings of the variables, where the source brought some."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Id of a variable. Raises KeyError for a name that the train split did not contain."""
+        return self._row_of[name]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the names in their order: two models are interchangeable on the same fingerprint only."""
+        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+
+    def scale(self, variable: NDArray[np.int64], value: NDArray[np.float32]) -> NDArray[np.float32]:
+        """arcsinh((value - center) / spread), elementwise; `variable` gives the row of each value.
+
+        Linear near the median and logarithmic in the tails, so that a pH of 733 (the point was lost) becomes about 10 instead of
+        10000. Nothing is clipped, order is kept, and :meth:`unscale` undoes it.
+
+        >>> ph = Vocabulary(("pH",), Statistics.empty(1), np.array([7.38]), np.array([0.07]))
+        >>> scaled = ph.scale(np.array([0, 0, 0]), np.array([7.38, 7.45, 733.0], np.float32))
+        >>> scaled.round(2).tolist()
+        [0.0, 0.8799999952316284, 9.9399995803833]
+        >>> ph.unscale(np.array([0, 0, 0]), scaled).round(2).tolist()
+        [7.38, 7.45, 733.0]
+        """
+        center, inverse_spread = self._float32
+        scaled: NDArray[np.float32] = np.arcsinh((value - center[variable]) * inverse_spread[variable])
+        return scaled
+
+    def unscale(self, variable: NDArray[np.int64], scaled: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The raw value of a scaled one, in the unit of the source: the inverse of :meth:`scale`."""
+        return np.sinh(np.asarray(scaled, dtype=np.float64)) * self.spread_V[variable] + self.center_V[variable]
+
+    def to_table(self) -> pa.Table:
+        """One row per variable."""
+        columns: dict[str, object] = {"name": list(self.names)}
+        columns |= {f.name.removesuffix("_V"): getattr(self.statistics, f.name) for f in fields(Statistics)}
+        columns |= {"center": self.center_V, "spread": self.spread_V}
+        if self.embedding is not None:
+            flat = pa.array(self.embedding.reshape(-1))
+            columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, self.embedding.shape[1])
+        return pa.table(columns)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Vocabulary:
+        """The inverse of :meth:`to_table`."""
+        statistics = Statistics(*(table[f.name.removesuffix("_V")].to_numpy() for f in fields(Statistics)))
+        embedding = None
+        if "embedding" in table.column_names:
+            column = table["embedding"].combine_chunks()
+            embedding = column.values.to_numpy().reshape(len(column), -1)
+        names = tuple(table["name"].to_pylist())
+        return cls(names, statistics, table["center"].to_numpy(), table["spread"].to_numpy(), embedding)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.names)}
+
+    @cached_property
+    def _float32(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self.center_V.astype(np.float32), (1.0 / self.spread_V).astype(np.float32)
+
+
+def robust_spread(statistics: Statistics) -> NDArray[np.float64]:
+    """IQR / 1.349; where that is 0 the standard deviation; where that is 0 too (a constant variable) 1.
+
+    >>> s = Statistics.empty(3)
+    >>> s.iqr_V[:], s.std_V[:] = [2.698, 0.0, 0.0], [9.0, 0.5, 0.0]
+    >>> robust_spread(s).tolist()
+    [2.0, 0.5, 1.0]
+    """
+    spread_V = statistics.iqr_V / IQR_OF_NORMAL
+    spread_V = np.where(spread_V > 0, spread_V, statistics.std_V)
+    return np.where(spread_V > 0, spread_V, 1.0)
+
+
+def safe_spread(std_V: NDArray[np.float64], names: Iterable[str]) -> tuple[NDArray[np.float64], list[str]]:
+    """Standard deviations with 1 in place of 0, and a warning for each replaced one.
+
+    >>> safe_spread(np.array([2.0, 0.0]), ["HR", "MechVent"])
+    (array([2., 1.]), ["stats.csv gives 'MechVent' a standard deviation of 0; 1 is used."])
+    """
+    usable = std_V > 0
+    warnings = [
+        f"stats.csv gives {name!r} a standard deviation of {std:g}; 1 is used."
+        for name, std, ok in zip(names, std_V, usable, strict=True)
+        if not ok
+    ]
+    return np.where(usable, std_V, 1.0), warnings
