@@ -1,0 +1,42 @@
+"""h_t: what is known of a subject after its set at minute t. A causal transformer over the latent samples z_1..z_t."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.config import ModelConfig
+from seqsetvae.model.attention import CausalTimeAttention, FeedForward, Rotation
+
+
+class HistoryLayer(nn.Module):
+    """Pre-norm transformer layer (Xiong et al. 2020) with rotary encoding of the minute."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(config.width)
+        self.attention = CausalTimeAttention(config.width, config.heads, config.dropout)
+        self.norm_ff = nn.LayerNorm(config.width)
+        self.ff = FeedForward(config.width, config.ff_dim, dropout=config.dropout)
+
+    def forward(self, x_SD: Tensor, rotation: Rotation, batch: EventBatch) -> Tensor:
+        x_SD = x_SD + self.attention(self.norm_attention(x_SD), rotation, batch)
+        return x_SD + self.ff(self.norm_ff(x_SD))
+
+
+class CausalHistory(nn.Module):
+    """z_1..z_t and the minutes between them -> h_t, shape (S, D). h_t does not depend on sets after t, nor on other subjects."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.head_width = config.width // config.heads
+        self.project = nn.Linear(config.latent_dim, config.width)
+        self.layers = nn.ModuleList(HistoryLayer(config) for _ in range(config.history_layers))
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
+        x_SD = self.project(z_SZ)
+        rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype)
+        for layer in self.layers:
+            x_SD = layer(x_SD, rotation, batch)
+        return self.norm(x_SD)

@@ -1,0 +1,153 @@
+"""The objective: event likelihood, free bits, beta schedules -> `ElboTerms`. All in nats, so that runs can be compared.
+
+Shapes: B subjects, S sets, N events, Z latent dimensions, V variables (:mod:`seqsetvae.batch`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.config import ObjectiveConfig
+from seqsetvae.errors import InputError
+from seqsetvae.posterior import DiagonalGaussian, kl_to_prior
+
+
+@dataclass(frozen=True)
+class EventDistribution:
+    """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets.
+
+    `scale_SV` has a floor above 0, set by the decoder, so that the density, and with it the ELBO, is bounded.
+    """
+
+    variable_logits_SV: Tensor
+    mean_SV: Tensor
+    scale_SV: Tensor
+
+    def log_prob(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of the variable and of the value of every event: nats, two tensors of shape (N,)."""
+        cell_N = batch.set_N * self.mean_SV.shape[1] + batch.variable_N
+        log_variable_N = F.log_softmax(self.variable_logits_SV, dim=1).reshape(-1).index_select(0, cell_N)
+        mean_N = self.mean_SV.reshape(-1).index_select(0, cell_N)
+        scale_N = self.scale_SV.reshape(-1).index_select(0, cell_N)
+        standardized_N = (batch.value_N - mean_N) / scale_N
+        log_value_N = -0.5 * standardized_N.square() - scale_N.log() - 0.5 * math.log(2.0 * math.pi)
+        return log_variable_N, log_value_N
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """The terms of one batch, per set, before any weighting. Nats."""
+
+    variable_nll_S: Tensor
+    """-sum_i log Cat(v_i | h_t) of each set."""
+    value_nll_S: Tensor
+    """-sum_i log p(y_i | v_i, h_t) of each set, for values on the vocabulary's scale."""
+    kl_SZ: Tensor
+    """KL(q || prior) of each set and latent dimension."""
+    posterior: DiagonalGaussian
+
+    @property
+    def recon(self) -> Tensor:
+        """-E log p, mean over sets."""
+        return (self.variable_nll_S + self.value_nll_S).mean()
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q || prior), mean over sets; no free bits, no beta."""
+        return self.kl_SZ.sum(1).mean()
+
+    def elbo_B(self, batch: EventBatch) -> Tensor:
+        """The evidence lower bound of every subject (sum over its sets), shape (B,)."""
+        elbo_S = -(self.variable_nll_S + self.value_nll_S + self.kl_SZ.sum(1))
+        return elbo_S.new_zeros(batch.n_subjects).index_add(0, batch.subject_S, elbo_S)
+
+    def loss(self, beta: float | Tensor, free_bits: float = 0.0) -> Tensor:
+        """-E log p + beta * sum_d max(free_bits, KL_d), KL_d averaged over the sets of the batch (Kingma 2016, eq. 15)."""
+        kl_Z = self.kl_SZ.mean(0)
+        return self.recon + beta * (kl_Z.clamp(min=free_bits) if free_bits > 0.0 else kl_Z).sum()
+
+
+def elbo_terms(events: EventDistribution, posterior: DiagonalGaussian, batch: EventBatch) -> ElboTerms:
+    """Collect the terms of a batch. One posterior sample stands for the expectation over q."""
+    log_variable_N, log_value_N = events.log_prob(batch)
+
+    def per_set(log_prob_N: Tensor) -> Tensor:
+        return -log_prob_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, log_prob_N)
+
+    return ElboTerms(per_set(log_variable_N), per_set(log_value_N), kl_to_prior(posterior), posterior)
+
+
+def resolve_objective(config: ObjectiveConfig, total_steps: int) -> ObjectiveConfig:
+    """Settle the schedule for a run of `total_steps` optimizer steps: the result says what will really happen.
+
+    Raises:
+        InputError: the warm-up would not end before the run does.
+
+    >>> resolve_objective(ObjectiveConfig(), total_steps=500).beta_warmup_steps
+    100
+    >>> resolve_objective(ObjectiveConfig(beta=0.5), total_steps=500).beta_schedule
+    'constant'
+    """
+    if config.beta is not None:
+        return replace(config, beta=None, beta_schedule="constant", max_beta=config.beta)
+    if not (config.warmup_beta and config.kl_annealing) and config.beta_schedule == "linear":
+        return replace(config, beta_schedule="constant")
+    if config.beta_schedule != "linear":
+        return config
+    if config.beta_warmup_steps is None:
+        return replace(config, beta_warmup_steps=total_steps // 5)
+    if config.beta_warmup_steps > total_steps:
+        raise InputError(
+            f"--objective.beta_warmup_steps is {config.beta_warmup_steps}, but the whole run has only {total_steps} optimizer "
+            "steps: beta would never reach max_beta. Lower the warm-up or raise --trainer.max_epochs."
+        )
+    return config
+
+
+def scheduled_beta(config: ObjectiveConfig, step: int, total_steps: int) -> float:
+    """Weight of the KL term at an optimizer step (0 = the first), for a resolved config whose schedule does not look at the KL.
+
+    `linear`: Bowman et al. 2016. `cyclical`: Fu et al. 2019, eq. 6-7, with a linear ramp.
+
+    >>> config = ObjectiveConfig(beta_schedule="linear", max_beta=0.1, beta_warmup_steps=100)
+    >>> [round(scheduled_beta(config, step, 500), 3) for step in (0, 50, 100, 499)]
+    [0.0, 0.05, 0.1, 0.1]
+    >>> cyclical = ObjectiveConfig(beta_schedule="cyclical", max_beta=1.0, beta_cycles=4, beta_ramp=0.5)
+    >>> [scheduled_beta(cyclical, step, 400) for step in (0, 25, 50, 99, 100)]
+    [0.0, 0.5, 1.0, 1.0, 0.0]
+    """
+    if config.beta_schedule == "linear":
+        warmup = config.beta_warmup_steps or 0
+        return config.max_beta * min(1.0, step / warmup) if warmup else config.max_beta
+    if config.beta_schedule == "cyclical":
+        period = total_steps / config.beta_cycles
+        return config.max_beta * min(1.0, (step % period) / period / config.beta_ramp)
+    return config.max_beta
+
+
+def controlled_beta(config: ObjectiveConfig, kl: Tensor, integral: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of the PI controller that holds the KL at `kl_target` (ControlVAE, Shao et al. 2020, algorithm 1).
+
+    Args:
+        kl: KL of this step, nats per set, 0-d. Stays on its device: nothing waits for it.
+        integral: the controller's state, 0-d, 0 at the first step.
+
+    Returns:
+        beta for this step, and the next state. Beta stays in [0, max_beta]; the state stops growing at the bounds (anti-windup).
+
+    >>> config = ObjectiveConfig(beta_schedule="controller", kl_target=10.0, max_beta=1.0)
+    >>> beta, integral = controlled_beta(config, torch.tensor(50.0), torch.tensor(0.0))
+    >>> round(beta.item(), 4), round(integral.item(), 4)
+    (0.014, 0.004)
+    """
+    proportional_gain, integral_gain = 0.01, 1e-4
+    error = config.kl_target - kl.detach()
+    advanced = (integral - integral_gain * error).clamp(0.0, config.max_beta)
+    beta = (proportional_gain * torch.sigmoid(-error) + advanced).clamp(0.0, config.max_beta)
+    return beta, advanced

@@ -1,0 +1,149 @@
+"""Checkpoints: written atomically, read without unpickling code, and enough by themselves to rebuild the model.
+
+last.ckpt               after each validation, and every --trainer.checkpoint_every_n_steps
+best_<step>_<val>.ckpt  lowest val_loss
+final_<step>.ckpt       end of the run
+interrupted_<step>.ckpt SIGINT or SIGTERM
+error_<step>.ckpt       an exception stopped the run
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from seqsetvae import names
+from seqsetvae.config import ModelConfig, PretrainConfig
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+from seqsetvae.model.vae import SeqSetVAE
+
+RECIPE = "seqsetvae"
+"""Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target and renames; loads tensors and plain containers only."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint of this project onto the CPU.
+
+    Raises:
+        InputError: there is no such file, it is damaged, or it holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be read as a checkpoint of tensors and plain values: it is damaged, or holds pickled code, which is "
+            f"never run. ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or RECIPE not in checkpoint:
+        raise InputError(f"{path} is a PyTorch file, but not a checkpoint of seqsetvae.")
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a checkpoint holds besides weights and the state of the training."""
+
+    config: dict[str, Any]
+    variables: list[str]
+    center: list[float]
+    spread: list[float]
+    total_steps: int
+    run_id: str
+
+    @classmethod
+    def of(cls, config: PretrainConfig, vocabulary: Vocabulary, total_steps: int, run_id: str) -> Recipe:
+        return cls(
+            dataclasses.asdict(config),
+            list(vocabulary.names),
+            vocabulary.center_V.tolist(),
+            vocabulary.spread_V.tolist(),
+            total_steps,
+            run_id,
+        )
+
+    @classmethod
+    def read(cls, checkpoint: dict[str, Any]) -> Recipe:
+        return cls(**checkpoint[RECIPE])
+
+
+class RecipeWriter(pl.Callback):
+    """Puts the :class:`Recipe` into every checkpoint."""
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = dataclasses.asdict(recipe)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[RECIPE] = self.recipe
+
+
+def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:
+    """Rebuild the model of a checkpoint, in evaluation mode on the CPU, with what is needed to feed it."""
+    checkpoint = read_checkpoint(path)
+    recipe = Recipe.read(checkpoint)
+    prefix = "vae."
+    weights = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    frozen_VE = weights.get("set_encoder.embed.frozen_VE")
+    vae = SeqSetVAE(ModelConfig(**recipe.config["model"]), len(recipe.variables), frozen_VE)
+    vae.load_state_dict(weights)
+    return vae.eval(), recipe
+
+
+def checkpoint_callbacks(folder: Path, config: PretrainConfig) -> list[ModelCheckpoint]:
+    """`best_*` by validation loss and `last.ckpt`."""
+    trainer = config.trainer
+    best = ModelCheckpoint(
+        dirpath=folder,
+        filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
+        monitor=names.VAL_LOSS,
+        save_top_k=trainer.save_top_k,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+
+    def last(**when: Any) -> ModelCheckpoint:
+        return ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False, **when)
+
+    callbacks = [best, last(save_on_train_epoch_end=False)]
+    if trainer.checkpoint_every_n_steps is not None:
+        callbacks.append(last(every_n_train_steps=trainer.checkpoint_every_n_steps))
+    return callbacks

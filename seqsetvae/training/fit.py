@@ -1,0 +1,209 @@
+"""`pretrain`: from settings to a finished MLflow run."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seqsetvae import names
+from seqsetvae.config import PretrainConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.store import find_checkpoint
+from seqsetvae.training.checkpoints import (
+    AtomicCheckpointIO,
+    Recipe,
+    RecipeWriter,
+    checkpoint_callbacks,
+    read_checkpoint,
+)
+from seqsetvae.training.interrupt import Interrupted, StopRequest, StopSafely
+from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.step_logging import RunProgressBar, StepLogging
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A finished run."""
+
+    run_id: str
+    final_checkpoint: Path
+    val_metrics: dict[str, float]
+
+
+def pretrain(config: PretrainConfig, config_yaml: str = "") -> PretrainResult:
+    """Train SeqSetVAE and record the run in MLflow.
+
+    Args:
+        config: the settings; gaps are filled from the hardware, the data and the length of the run, and printed.
+        config_yaml: the settings as text that `--config` takes back; logged with the run.
+
+    Raises:
+        InputError: something the user gave cannot work; nothing was started.
+        Interrupted: SIGINT or SIGTERM; `interrupted_*.ckpt` continues from there, and the run's status is KILLED.
+    """
+    resume = find_resume(config)
+    plan = make_plan(config)
+    if resume:
+        check_resume(plan, resume[1])
+    print(f"SeqSetVAE pretraining\n{plan.describe()}")
+    run = start_run(
+        plan.config.tracking,
+        kind="pretrain",
+        run_name=config.tracking.run_name or default_name(plan.config),
+        params=asdict(plan.config),
+        config_yaml=config_yaml,
+        tags={names.TAG_DATA_HASH: plan.data.store.content_hash},
+        resume_run_id=resume[1].run_id if resume else None,
+    )
+    log_provenance(run, plan)
+    print(f"  {'run':<7}{run.run_id}\n  {'look':<7}{run.ui_link}", flush=True)
+    try:
+        result = fit(plan, run, resume[0] if resume else None)
+    except Interrupted as stop:
+        upload_checkpoints(run)
+        run.finish("KILLED", str(stop))
+        raise
+    except BaseException as error:
+        upload_checkpoints(run)
+        run.finish("FAILED", type(error).__name__)
+        raise
+    upload_checkpoints(run)
+    run.finish()
+    return result
+
+
+def fit(plan: Plan, run: Run, checkpoint: Path | None) -> PretrainResult:
+    """Run the training loop from a plan into an open run."""
+    config = plan.config.trainer
+    module = PretrainModule(plan.config, plan.build_model(), plan.total_steps)
+    if config.compile_model:
+        module.vae.compile(dynamic=plan.config.data.use_dynamic_padding)
+    folder = run.checkpoint_dir
+    recipe = Recipe.of(plan.config, plan.data.vocabulary, plan.total_steps, run.run_id)
+    with ExitStack() as stack:
+        request = stack.enter_context(StopRequest())
+        stack.enter_context(warnings.catch_warnings())
+        quiet_lightning()
+        callbacks: list[pl.Callback] = [
+            StepLogging(config.log_every_n_steps),
+            RecipeWriter(recipe),
+            *checkpoint_callbacks(folder, plan.config),
+            StopSafely(request, folder),
+        ]
+        if config.progress_bar:
+            callbacks.append(RunProgressBar())
+        trainer = make_trainer(plan, run, callbacks)
+        trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
+        final = folder / f"final_{trainer.global_step:07d}.ckpt"
+        trainer.save_checkpoint(final)
+    validated = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return PretrainResult(run.run_id, final, validated)
+
+
+def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
+    config = plan.config.trainer
+    options: dict[str, Any] = {"strategy": "ddp"} if config.devices > 1 else {}
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision if config.precision != "32" else "32-true",
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps or -1,
+        accumulate_grad_batches=config.gradient_accumulation_steps,
+        val_check_interval=config.val_check_interval,
+        limit_val_batches=config.limit_val_batches,
+        num_sanity_val_steps=0,
+        logger=run.logger,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=config.progress_bar,
+        enable_model_summary=False,
+        log_every_n_steps=config.log_every_n_steps,
+        use_distributed_sampler=False,
+        default_root_dir=str(run.work_dir),
+        **options,
+    )
+
+
+def quiet_lightning() -> None:
+    """Silence the advice that does not hold here, and only that."""
+    for message in (
+        ".*does not have many workers.*",  # a batch is one memory-mapped gather: workers would only add copies
+        ".*smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own folder
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def find_resume(config: PretrainConfig) -> tuple[Path, Recipe] | None:
+    """The checkpoint to continue from, with what it says about its run.
+
+    Raises:
+        InputError: there is none, or it is not one of this project.
+    """
+    wanted = config.trainer.resume_from_checkpoint
+    if wanted is None:
+        return None
+    path = Path(wanted)
+    if not path.is_file():
+        found = find_checkpoint(config.tracking, path.name) if path.name == wanted else None
+        if found is None:
+            raise InputError(
+                f"--trainer.resume_from_checkpoint {wanted}: there is no such file, nor a run here that has it."
+            )
+        path = found[0]
+    return path, Recipe.read(read_checkpoint(path))
+
+
+def check_resume(plan: Plan, recipe: Recipe) -> None:
+    """Refuse to continue a run with a model or data that it was not made for."""
+    for group in ("model", "objective"):
+        before, now = recipe.config[group], asdict(getattr(plan.config, group))
+        changed = [f"--{group}.{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+        if changed:
+            raise InputError(
+                f"This would not continue the run of the checkpoint: {'; '.join(changed)}. Give the settings of that run "
+                "(its artifact config.yaml, with --config), or start a new run without resume_from_checkpoint."
+            )
+    if list(plan.data.vocabulary.names) != recipe.variables:
+        raise InputError(
+            f"The variables of {plan.config.data.store} are not those of the checkpoint. Continue with the store that the run "
+            "was started with."
+        )
+
+
+def log_provenance(run: Run, plan: Plan) -> None:
+    """What the run has read, as an MLflow dataset input."""
+    store = plan.data.store
+    profile = {split: {"patients": store.n_subjects(split), "events": store.n_events(split)} for split in store.splits}
+    run.log_dataset(plan.config.data.store, store.content_hash, str(store.path), profile=profile)
+
+
+def upload_checkpoints(run: Run) -> None:
+    """Send the checkpoints to a remote store; in a local one they lie among the artifacts already."""
+    if run.checkpoint_dir.is_dir():
+        for path in sorted(run.checkpoint_dir.glob("*.ckpt")):
+            run.log_file(path, f"{names.ARTIFACT_CHECKPOINTS}/{path.name}", copy=False)
+
+
+def default_name(config: PretrainConfig) -> str:
+    """Short and telling in a list of runs.
+
+    >>> default_name(PretrainConfig())
+    'pretrain demo beta=0.1 linear z=256'
+    """
+    objective = config.objective
+    return (
+        f"pretrain {Path(config.data.store).name} beta={objective.max_beta:g} {objective.beta_schedule} "
+        f"z={config.model.latent_dim}"
+    )

@@ -1,0 +1,129 @@
+"""`PretrainModule`: SeqSetVAE as Lightning trains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from seqsetvae import names
+from seqsetvae.batch import EventBatch
+from seqsetvae.config import OptimizerConfig, PretrainConfig
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.objective import ElboTerms, controlled_beta, scheduled_beta
+from seqsetvae.posterior import DiagonalGaussian
+
+VALIDATION_SEED = (
+    20_121  # any fixed number: every validation draws the same posterior samples, so that epochs can be compared
+)
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """What one training step showed, still on its device: nobody in the step waits for a number."""
+
+    loss: Tensor
+    recon: Tensor
+    kl: Tensor
+    beta: Tensor | float
+
+
+def learning_rate_factor(config: OptimizerConfig, step: int, total_steps: int) -> float:
+    """Learning rate at an optimizer step as a share of its peak: linear warm-up, then the course, down to a tenth.
+
+    >>> config = OptimizerConfig(lr_schedule="linear", lr_warmup_steps=10)
+    >>> [round(learning_rate_factor(config, step, 110), 3) for step in (0, 9, 10, 60, 110)]
+    [0.1, 1.0, 1.0, 0.55, 0.1]
+    """
+    warmup = config.lr_warmup_steps or 0
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.lr_schedule == "constant":
+        return 1.0
+    progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    if config.lr_schedule == "cosine":
+        progress = 0.5 - 0.5 * float(torch.cos(torch.tensor(torch.pi * progress, dtype=torch.float64)))
+    return 1.0 - 0.9 * progress
+
+
+class PretrainModule(pl.LightningModule):
+    """Minimizes -E log p + beta * free-bits KL.
+
+    Random numbers are a function of (seed, rank, optimizer step, micro-batch) alone: a resumed run draws what the uninterrupted run
+    would have drawn, and no random state has to be stored.
+
+    Args:
+        config: resolved settings; `objective` and `optimizer` name every number of steps.
+        vae: the model to train.
+        total_steps: optimizer steps of the whole run.
+    """
+
+    beta_integral: Tensor
+
+    def __init__(self, config: PretrainConfig, vae: SeqSetVAE, total_steps: int):
+        super().__init__()
+        self.config = config
+        self.vae = vae
+        self.total_steps = total_steps
+        self.register_buffer("beta_integral", torch.zeros(()))
+        self.step_metrics: StepMetrics | None = None
+        self.posterior: DiagonalGaussian | None = None
+        self.gradient_norm: Tensor | None = None
+
+    def beta(self, terms: ElboTerms) -> Tensor | float:
+        """Weight of the KL term at this step; the controller looks at the step's own KL and moves once per optimizer step."""
+        objective = self.config.objective
+        if objective.beta_schedule != "controller":
+            return scheduled_beta(objective, self.global_step, self.total_steps)
+        beta, advanced = controlled_beta(objective, terms.kl, self.beta_integral)
+        if self._micro_batch == self.trainer.accumulate_grad_batches - 1:
+            self.beta_integral.copy_(advanced)
+        return beta
+
+    def on_train_batch_start(self, batch: EventBatch, batch_idx: int) -> None:
+        self._micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        place = (self.config.trainer.seed, self.global_rank, self.global_step, self._micro_batch)
+        torch.manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)  # hash of a tuple of ints: the same in every process
+
+    def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
+        terms: ElboTerms = self.vae(batch)
+        beta = self.beta(terms)
+        loss = terms.loss(beta, self.config.objective.free_bits)
+        self.step_metrics = StepMetrics(loss.detach(), terms.recon.detach(), terms.kl.detach(), beta)
+        self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
+        return loss
+
+    def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
+        generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_idx)
+        shape = (batch.n_sets, self.config.model.latent_dim)
+        terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
+        metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
+        self.log_dict(metrics, on_epoch=True, batch_size=batch.n_sets, sync_dist=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the global norm, and keep the norm: Lightning's own clipping throws it away."""
+        limit = self.config.trainer.gradient_clip_val or float("inf")
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+
+    def configure_optimizers(self) -> Any:
+        config = self.config.optimizer
+        matrices = [p for p in self.parameters() if p.ndim >= 2]
+        others = [p for p in self.parameters() if p.ndim < 2]
+        groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        # A fused optimizer unscales float16 gradients inside its step, after they were clipped: not with 16-mixed.
+        fused = self.config.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, self.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the step just taken."""
+        optimizer = cast(torch.optim.Optimizer, self.optimizers())
+        return float(optimizer.param_groups[0]["lr"])

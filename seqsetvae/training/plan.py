@@ -1,0 +1,148 @@
+"""From settings with gaps to a plan without: decided from the hardware found, the data and the length of the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from seqsetvae.config import DataConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+from seqsetvae.data.module import EventDataModule
+from seqsetvae.errors import InputError
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.objective import resolve_objective
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is ready to start: every setting is settled, and the data is open."""
+
+    config: PretrainConfig
+    data: EventDataModule
+    batches_per_epoch: int
+    total_steps: int
+
+    def build_model(self) -> SeqSetVAE:
+        """A fresh model with the weights of the plan's seed."""
+        torch.manual_seed(self.config.trainer.seed)
+        embedding = self.data.vocabulary.embedding
+        frozen_VE = torch.from_numpy(embedding.copy()) if self.config.model.variable_embedding == "cached" else None
+        return SeqSetVAE(self.config.model, len(self.data.vocabulary), frozen_VE)
+
+    def describe(self) -> str:
+        """The plan in words, with everything that was decided for the user."""
+        data, trainer, objective = self.config.data, self.config.trainer, self.config.objective
+        store = self.data.store
+        counts = ", ".join(f"{split} {store.n_subjects(split)}" for split in store.splits)
+        batch = f"{data.max_events_per_batch} events" if data.max_events_per_batch else f"{data.batch_size} patients"
+        schedule = {
+            "constant": f"constant {objective.max_beta:g}",
+            "linear": f"0 to {objective.max_beta:g} over {objective.beta_warmup_steps} steps",
+            "cyclical": f"0 to {objective.max_beta:g} in {objective.beta_cycles} cycles",
+            "controller": f"held so that KL is {objective.kl_target:g} nats per set, at most {objective.max_beta:g}",
+        }[objective.beta_schedule]
+        lines = {
+            "data": f"{data.store}: {counts} patients, {len(self.data.vocabulary)} variables",
+            "device": f"{trainer.devices} x {trainer.accelerator}, precision {trainer.precision}, "
+            f"{data.num_workers} loader processes",
+            "run": f"{trainer.max_epochs} epochs, {self.total_steps} steps of {batch}"
+            + (f" x {trainer.gradient_accumulation_steps}" if trainer.gradient_accumulation_steps > 1 else ""),
+            "beta": f"{schedule}; free bits {objective.free_bits:g} nats per dimension",
+            "lr": f"{self.config.optimizer.lr:g}, {self.config.optimizer.lr_schedule} after "
+            f"{self.config.optimizer.lr_warmup_steps} steps of warm-up",
+        }
+        return "\n".join(f"  {name:<7}{text}" for name, text in lines.items())
+
+
+def make_plan(config: PretrainConfig) -> Plan:
+    """Open the data and settle every setting.
+
+    Raises:
+        InputError: settings that cannot work together, or with this data or this machine.
+    """
+    trainer = resolve_hardware(config.trainer)
+    data_config = replace(config.data, num_workers=config.data.num_workers or 0)
+    if trainer.accelerator == "gpu" and config.data.num_workers is None:
+        data_config = replace(data_config, num_workers=2)  # so that the gather runs beside the GPU's work
+    data_config = replace(
+        data_config,
+        pin_memory=trainer.accelerator == "gpu" if data_config.pin_memory is None else data_config.pin_memory,
+    )
+    data = EventDataModule(data_config, trainer.seed)
+    embedding = config.model.variable_embedding
+    if embedding == "cached" and data.vocabulary.embedding is None:
+        raise InputError(
+            f"--model.variable_embedding is 'cached', but the store {data_config.store} has no embeddings. Prepare it with a "
+            "cached.csv, or use 'learned'."
+        )
+    if embedding == "auto":
+        embedding = "learned" if data.vocabulary.embedding is None else "cached"
+    batches = data.batches_per_epoch(trainer.devices)
+    total = optimizer_steps(trainer, batches)
+    resolved = replace(
+        config,
+        data=data_config,
+        model=replace(config.model, variable_embedding=embedding),
+        objective=resolve_objective(config.objective, total),
+        optimizer=resolve_optimizer(config.optimizer, total),
+        trainer=trainer,
+    )
+    check_validation(trainer, data_config, batches)
+    return Plan(resolved, data, batches, total)
+
+
+def optimizer_steps(trainer: TrainerConfig, batches_per_epoch: int) -> int:
+    """Optimizer steps of the whole run; the last step of an epoch may have fewer batches.
+
+    >>> optimizer_steps(TrainerConfig(max_epochs=3, gradient_accumulation_steps=4), batches_per_epoch=10)
+    9
+    """
+    total = trainer.max_epochs * math.ceil(batches_per_epoch / trainer.gradient_accumulation_steps)
+    return min(total, trainer.max_steps or total)
+
+
+def resolve_hardware(trainer: TrainerConfig) -> TrainerConfig:
+    """Settle `auto`: a GPU where there is one, and the fastest precision that is safe on it.
+
+    Raises:
+        InputError: a device or a precision that this machine does not have.
+    """
+    gpus = torch.cuda.device_count()
+    accelerator = trainer.accelerator if trainer.accelerator != "auto" else ("gpu" if gpus else "cpu")
+    if accelerator == "gpu" and gpus < trainer.devices:
+        raise InputError(
+            f"--trainer.devices is {trainer.devices}, but this machine has {gpus} GPUs that PyTorch can use."
+        )
+    precision = trainer.precision
+    if precision == "auto":
+        half = "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "16-mixed"
+        precision = half if accelerator == "gpu" else "32"  # type: ignore[assignment]
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise InputError("--trainer.precision 16-mixed needs a GPU. On a CPU use 32 or bf16-mixed.")
+    return replace(trainer, accelerator=accelerator, precision=precision)
+
+
+def resolve_optimizer(config: OptimizerConfig, total_steps: int) -> OptimizerConfig:
+    """Settle the learning-rate warm-up.
+
+    Raises:
+        InputError: the warm-up would not end before the run does.
+    """
+    if config.lr_warmup_steps is None:
+        return replace(config, lr_warmup_steps=min(1000, total_steps // 20))
+    if config.lr_warmup_steps > total_steps:
+        raise InputError(
+            f"--optimizer.lr_warmup_steps is {config.lr_warmup_steps}, but the whole run has only {total_steps} optimizer steps. "
+            "Lower the warm-up or raise --trainer.max_epochs."
+        )
+    return config
+
+
+def check_validation(trainer: TrainerConfig, data: DataConfig, batches_per_epoch: int) -> None:
+    """Refuse a validation interval in batches that is longer than an epoch: the run would never validate."""
+    if isinstance(trainer.val_check_interval, int) and trainer.val_check_interval > batches_per_epoch:
+        raise InputError(
+            f"--trainer.val_check_interval is {trainer.val_check_interval} batches, but an epoch of {data.store} has only "
+            f"{batches_per_epoch}. Use a share such as 0.25, or at most {batches_per_epoch}."
+        )

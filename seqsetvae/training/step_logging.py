@@ -1,0 +1,103 @@
+"""Training metrics: to the loggers every few steps, and to the progress bar. Neither makes the training step wait."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from seqsetvae import names
+from seqsetvae.batch import EventBatch
+from seqsetvae.training.module import PretrainModule
+
+
+class StepLogging(pl.Callback):
+    """Hands the step's tensors to the loggers as they are; the loggers' own threads turn them into numbers.
+
+    `trainer.logger` of Lightning would call `.item()` on each, which waits for the GPU.
+    """
+
+    def __init__(self, every_n_steps: int):
+        self.every_n_steps = every_n_steps
+        self._last_step = -1
+        self._patients = 0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._last_step, self._patients, self._since = trainer.global_step, 0, time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since += time.perf_counter() - self._paused
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
+    ) -> None:
+        self._patients += batch.n_subjects * trainer.world_size
+        step = trainer.global_step
+        if step == self._last_step or (step % self.every_n_steps != 0 and step != 1):
+            return
+        module = cast(PretrainModule, pl_module)
+        shown = module.step_metrics
+        assert shown is not None
+        now = time.perf_counter()
+        metrics = {
+            names.TRAIN_LOSS: shown.loss,
+            names.TRAIN_RECON: shown.recon,
+            names.TRAIN_KL: shown.kl,
+            names.BETA: shown.beta,
+            names.GRADIENT_NORM: module.gradient_norm,
+            names.LEARNING_RATE: module.learning_rate,
+            names.PATIENTS_PER_SECOND: self._patients / (now - self._since),
+            names.EPOCH: trainer.current_epoch,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step)  # type: ignore[arg-type]  # tensors: our logger's thread reads them
+        self._last_step, self._patients, self._since = step, 0, now
+
+
+class RunProgressBar(TQDMProgressBar):
+    """Loss, recon, KL, beta, patients/s and the time left of the whole run.
+
+    The numbers shown are those of the previous refresh: their copy from the device has arrived meanwhile, so nothing waits for it.
+    """
+
+    def __init__(self, refresh_rate: int = 5):
+        super().__init__(refresh_rate=refresh_rate)
+        self._copies: dict[str, Any] = {}
+        self._started: tuple[float, int] | None = None
+        self._patients = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._started = (time.perf_counter(), trainer.global_step)
+
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
+    ) -> None:
+        self._patients += batch.n_subjects * trainer.world_size
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+        module = cast(PretrainModule, pl_module)
+        if self._started is None or module.step_metrics is None:
+            return {}
+        arrived = {name: f"{float(value):.4g}" for name, value in self._copies.items()}
+        self._copies = {
+            name: value.to("cpu", non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in vars(module.step_metrics).items()
+        }
+        seconds = time.perf_counter() - self._started[0]
+        steps = trainer.global_step - self._started[1]
+        left = seconds / max(1, steps) * max(0, module.total_steps - trainer.global_step)
+        return {**arrived, "patients/s": f"{self._patients / seconds:.1f}", "left": self._clock(left)}
+
+    @staticmethod
+    def _clock(seconds: float) -> str:
+        minutes, rest = divmod(int(seconds), 60)
+        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
