@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,19 +37,19 @@ def check(chunk: Chunk, split: str, quarantine: Quarantine) -> Chunk:
             quarantine.reject(split, chunk.subject_ids[subject], error)
 
     for column, bad_N, fault in faults:
-        for event in np.flatnonzero(bad_N):
+        for event in np.flatnonzero(bad_N).tolist():
             cell = {"minute": chunk.minute_N, "value": chunk.value_N}.get(column, chunk.variable_N)[event]
             text = "''" if column == "variable" else f"{cell:g}"
             reject(
-                chunk.subject_N[event],
+                int(chunk.subject_N[event]),
                 f", row {chunk.row_N[event]}, column {column!r}: {text} {fault}. Correct or remove the row.",
             )
-    for subject in np.flatnonzero(~(np.isnan(chunk.label_B) | (chunk.label_B == 0) | (chunk.label_B == 1))):
+    for subject in np.flatnonzero(~(np.isnan(chunk.label_B) | (chunk.label_B == 0) | (chunk.label_B == 1))).tolist():
         reject(
             subject,
             f": label {chunk.label_B[subject]:g} of subject {chunk.subject_ids[subject]!r} is not 0 or 1. Correct it.",
         )
-    for subject in np.flatnonzero(np.bincount(chunk.subject_N, minlength=chunk.n_subjects) == 0):
+    for subject in np.flatnonzero(np.bincount(chunk.subject_N, minlength=chunk.n_subjects) == 0).tolist():
         reject(subject, ": the stay has no event. Remove it.")
     return chunk.select(good_B)
 
@@ -108,13 +110,13 @@ def drop_unknown(
         chunk.row_N[keep_N],
     )
     good_B = np.bincount(left.subject_N, minlength=left.n_subjects) > 0
-    for subject in np.flatnonzero(~good_B):
+    for subject in np.flatnonzero(~good_B).tolist():
         message = f"{chunk.files[subject]}: no variable of this stay occurs in the train split. Remove the stay."
         quarantine.reject(split, chunk.subject_ids[subject], InputError(message))
     return left.select(good_B), dropped
 
 
-def _stable_order(*keys: NDArray[np.generic]) -> NDArray[np.int64]:
+def _stable_order(*keys: NDArray[Any]) -> NDArray[np.int64]:
     """Order that sorts by the first key, then the second, ...; ties stay as they are. Events usually are in order."""
     ahead = np.zeros(max(len(keys[0]) - 1, 0), dtype=bool)
     level = np.ones_like(ahead)

@@ -68,7 +68,9 @@ class EventDataModule(LightningDataModule):
         )
 
     def _lengths(self, split: str, shard: int) -> NDArray[Any]:
-        return self.store.events_per_subject(split, shard).clip(max=self.config.max_sequence_length)
+        lengths = self.store.events_per_subject(split, shard)
+        limit = self.config.max_sequence_length
+        return lengths if limit is None else lengths.clip(max=limit)
 
     def _grid_length(self) -> int | None:
         """Sets of the longest stay of any split where the shape must not change, else None."""

@@ -129,6 +129,7 @@ def gather(
     packed: Packed,
     rows_B: NDArray[np.int64],
     vocabulary: Vocabulary,
+    *,
     max_sequence_length: int | None = None,
     grid_length: int | None = None,
     first_row: int = 0,
@@ -147,13 +148,13 @@ def gather(
         last_fit_B = np.searchsorted(packed.first_event, limit_B.astype(np.int32), side="right") - 1
         set_1_B = np.minimum(set_1_B, np.maximum(last_fit_B, set_0_B + 1))
     n_sets_B = set_1_B - set_0_B
-    set_S, position_S, subject_S = _ranges(set_0_B, n_sets_B)
-    first_event_S = packed.first_event[set_S].astype(np.int64)
-    n_events_S = packed.first_event[set_S + 1] - first_event_S
+    set_S = _ranges(set_0_B, n_sets_B)
+    # The events of one subject lie end to end, so they are one range per subject, not one per set.
+    n_events_B = packed.first_event[set_1_B] - event_0_B
+    n_events_S = packed.first_event[set_S + 1] - packed.first_event[set_S]
     if max_sequence_length is not None:
-        n_events_S = np.minimum(n_events_S, max_sequence_length)
-    event_N, _, set_N = _ranges(first_event_S, n_events_S)
-
+        n_events_B, n_events_S = (np.minimum(n, max_sequence_length) for n in (n_events_B, n_events_S))
+    event_N = _ranges(event_0_B, n_events_B)
     variable_N = packed.variable_N[event_N].astype(np.int64)
     longest = int(n_sets_B.max())
     if grid_length is not None and grid_length < longest:
@@ -161,27 +162,21 @@ def gather(
     return EventBatch(
         variable_N=torch.from_numpy(variable_N),
         value_N=torch.from_numpy(vocabulary.scale(variable_N, packed.value_N[event_N])),
-        set_N=torch.from_numpy(set_N),
+        set_N=torch.from_numpy(np.repeat(np.arange(len(set_S)), n_events_S)),
         minute_S=torch.from_numpy(packed.minute_S[set_S]),
-        subject_S=torch.from_numpy(subject_S),
-        position_S=torch.from_numpy(position_S),
+        subject_S=torch.from_numpy(np.repeat(np.arange(len(rows_B)), n_sets_B)),
+        position_S=torch.from_numpy(_ranges(np.zeros_like(n_sets_B), n_sets_B)),
         label_B=torch.from_numpy(packed.label_B[rows_B]),
         row_B=torch.from_numpy(rows_B + first_row),
         grid_length=grid_length or longest,
     )
 
 
-def _ranges(
-    start: NDArray[np.int64], length: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The ranges start..start+length-1 end to end: their elements, the position within the range, and the number of the range.
+def _ranges(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ranges start..start+length-1, end to end.
 
-    >>> for array in _ranges(np.array([10, 50]), np.array([3, 2])):
-    ...     print(array)
-    [10 11 12 50 51]
-    [0 1 2 0 1]
-    [0 0 0 1 1]
+    >>> _ranges(np.array([10, 50]), np.array([3, 2]))
+    array([10, 11, 12, 50, 51])
     """
-    number = np.repeat(np.arange(len(start)), length)
-    position = np.arange(len(number)) - (np.cumsum(length) - length)[number]
-    return start[number] + position, position, number
+    after = np.cumsum(length)
+    return np.repeat(start - after + length, length) + np.arange(after[-1])

@@ -33,6 +33,7 @@ SHARD_EVENTS = 4_000_000
 def prepare(
     source: Source,
     output: Path,
+    *,
     on_error: OnError = "stop",
     scaling: Literal["robust", "stats"] = "robust",
     shard_events: int = SHARD_EVENTS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ class EventBatchSampler(Sampler[BatchSpec]):
     def __init__(
         self,
         lengths: Sequence[NDArray[np.int64]],
+        *,
         batch_size: int = 8,
         max_events_per_batch: int | None = None,
         shuffle: bool = True,
@@ -75,7 +77,7 @@ class EventBatchSampler(Sampler[BatchSpec]):
             else:
                 self._groups.append(length_buckets(length_B))
                 edges = _budget_edges(length_B, self._groups[-1], max_events_per_batch)
-            cuts += [(shard, start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+            cuts += [(shard, start, stop) for start, stop in pairwise(edges)]
         self._cuts = np.array(cuts, dtype=np.int64)
 
     def set_epoch(self, epoch: int) -> None:
@@ -84,7 +86,7 @@ class EventBatchSampler(Sampler[BatchSpec]):
 
     def __len__(self) -> int:
         """Batches per epoch and rank."""
-        return -(-len(self._cuts) // self.world_size)
+        return (len(self._cuts) + self.world_size - 1) // self.world_size
 
     def __iter__(self) -> Iterator[BatchSpec]:
         rng = np.random.default_rng([self.seed, self.epoch])

@@ -151,7 +151,14 @@ class Store:
         """The batch of some subjects of one shard; see :func:`seqsetvae.data.packed.gather`."""
         first_row = int(self.first_rows[split][shard])
         packed = self.shard(split, shard)
-        return gather(packed, rows_in_shard, self.vocabulary, max_sequence_length, grid_length, first_row)
+        return gather(
+            packed,
+            rows_in_shard,
+            self.vocabulary,
+            max_sequence_length=max_sequence_length,
+            grid_length=grid_length,
+            first_row=first_row,
+        )
 
     @cached_property
     def first_rows(self) -> dict[str, NDArray[np.int64]]:

@@ -57,8 +57,9 @@ class Vocabulary:
         [7.38, 7.45, 733.0]
         """
         center, inverse_spread = self._float32
-        scaled: NDArray[np.float32] = np.arcsinh((value - center[variable]) * inverse_spread[variable])
-        return scaled
+        scaled = value - center[variable]
+        scaled *= inverse_spread[variable]
+        return np.arcsinh(scaled, out=scaled)
 
     def unscale(self, variable: NDArray[np.int64], scaled: NDArray[np.floating]) -> NDArray[np.float64]:
         """The raw value of a scaled one, in the unit of the source: the inverse of :meth:`scale`."""

@@ -53,7 +53,7 @@ class Chunk:
         """The chunk without the subjects (and their events) where `keep_B` is False."""
         if keep_B.all():
             return self
-        rows = np.flatnonzero(keep_B)
+        rows = np.flatnonzero(keep_B).tolist()
         new_index_B = np.cumsum(keep_B) - 1
         keep_N = keep_B[self.subject_N]
         return Chunk(
@@ -132,19 +132,14 @@ def stratified_split(
     return split_B
 
 
-def refuse_repeats(files_by_split: Iterable[tuple[str, str, str]]) -> None:
-    """Raise InputError if a subject comes twice. Takes (split, subject_id, file) of every subject.
+def refuse_repeats(subjects: Iterable[tuple[str, str]]) -> None:
+    """Raise InputError if a subject comes twice. Takes (subject_id, file) of every subject.
 
-    >>> refuse_repeats([("train", "7", "train/7.parquet"), ("test", "7", "test/7.0.parquet")])
+    >>> refuse_repeats([("7", "train/7.parquet"), ("7", "test/7.0.parquet")])
     Traceback (most recent call last):
-    seqsetvae.errors.InputError: test/7.0.parquet: subject '7' is also in train/7.parquet. A subject belongs to one split and one \
-file; remove one of the two.
+    seqsetvae.errors.InputError: test/7.0.parquet: subject '7' is also in train/7.parquet. Remove one of the two.
     """
     seen: dict[str, str] = {}
-    for _, subject_id, file in files_by_split:
-        if subject_id in seen:
-            raise InputError(
-                f"{file}: subject {subject_id!r} is also in {seen[subject_id]}. "
-                "A subject belongs to one split and one file; remove one of the two."
-            )
-        seen[subject_id] = file
+    for subject_id, file in subjects:
+        if seen.setdefault(subject_id, file) != file:
+            raise InputError(f"{file}: subject {subject_id!r} is also in {seen[subject_id]}. Remove one of the two.")

@@ -88,7 +88,7 @@ class PhysioNet2012(Source):
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
         files = sorted((path for folder in self._sets for path in folder.glob("*.txt")), key=lambda path: path.stem)
-        refuse_repeats(("", path.stem, str(path)) for path in files)
+        refuse_repeats((path.stem, str(path)) for path in files)
         label_B = np.array([self._labels.values.get(path.stem, np.nan) for path in files], dtype=np.float32)
         split_B = stratified_split(label_B, self.seed)
         return {name: [files[row] for row in np.flatnonzero(split_B == i)] for i, name in enumerate(SPLITS)}
