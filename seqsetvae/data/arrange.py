@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def arrange(chunk: Chunk, index_of_variable: NDArray[np.int32]) -> tuple[Packed,
 
 
 def drop_unknown(
-    chunk: Chunk, known_names: set[str], split: str, quarantine: Quarantine
+    chunk: Chunk, known_names: Collection[str], split: str, quarantine: Quarantine
 ) -> tuple[Chunk, dict[str, int]]:
     """Leave out events of variables that the train split never showed; also return how many, by name.
 

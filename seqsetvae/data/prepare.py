@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo
 from seqsetvae.data.vocabulary import Vocabulary, robust_spread, safe_spread
 from seqsetvae.errors import InputError
 
+Scaling = Literal["robust", "stats"]
 SHARD_EVENTS = 4_000_000
 
 
@@ -35,7 +36,7 @@ def prepare(
     output: Path,
     *,
     on_error: OnError = "stop",
-    scaling: Literal["robust", "stats"] = "robust",
+    scaling: Scaling = "robust",
     shard_events: int = SHARD_EVENTS,
     progress: bool = True,
 ) -> PrepareReport:
@@ -50,132 +51,121 @@ def prepare(
             mean and std of the source's stats.csv.
         shard_events: Events per shard file, about.
         progress: Show a progress bar.
+
+    Raises InputError naming file, row or column; nothing is written then.
     """
     if shard_events < 1:
         raise InputError(f"--shard_events is {shard_events}, but must be at least 1.")
-    quarantine = Quarantine(on_error)
+    if scaling not in ("robust", "stats"):
+        raise InputError(f"--scaling is {scaling!r}, but must be 'robust' or 'stats'.")
     report = PrepareReport(source=source.name, output=str(output))
     with staged_store(Path(output)) as folder:
-        names = _Names()
-        shards = _write_split(source, SPLITS[0], folder, names, quarantine, report, shard_events, progress)
-        order = names.fix()
-        shards = [_renumber(folder, shard, order) for shard in shards]
-        vocabulary = _fit(source, folder, shards, tuple(names.number), scaling, report)
-        for split in SPLITS[1:]:
-            shards += _write_split(source, split, folder, names, quarantine, report, shard_events, progress)
-        with pa.ipc.new_file(str(folder / VOCABULARY), vocabulary.to_table().schema) as writer:
-            writer.write_table(vocabulary.to_table())
-        if quarantine.rejected:
-            quarantine.write(folder / "quarantine.csv")
-        report.finish(source.counts(), quarantine, len(vocabulary))
-        _write_manifest(folder, source, scaling, shards, vocabulary, report)
+        run = _Preparation(source, folder, Quarantine(on_error), report, shard_events, progress)
+        run.write_splits()
+        run.write_vocabulary(scaling)
+        run.write_manifest(scaling)
     return report
 
 
-class _Names:
-    """Numbers the variables in the order of their appearance, and in alphabetical order once the train split is through."""
+@dataclass
+class _Preparation:
+    """One run of `prepare`, from the empty folder to the manifest."""
 
-    def __init__(self) -> None:
-        self.number: dict[str, int] = {}
-        self.fixed = False
+    source: Source
+    folder: Path
+    quarantine: Quarantine
+    report: PrepareReport
+    shard_events: int
+    progress: bool
+    number: dict[str, int] = field(default_factory=dict)
+    """Number of each variable: in order of appearance while train is read, alphabetical from then on."""
+    shards: list[ShardInfo] = field(default_factory=list)
 
-    def of(self, chunk: Chunk) -> NDArray[np.int32]:
-        """(len(chunk.variables),) number of each variable, -1 for those without an event."""
-        used = np.bincount(chunk.variable_N, minlength=len(chunk.variables)) > 0
-        present = [name for name, is_used in zip(chunk.variables, used, strict=True) if is_used]
-        # Alphabetical within a chunk, so that renumbering is rarely needed: the first chunk usually shows all variables.
-        for name in sorted(set(present) - self.number.keys()):
-            self.number[name] = len(self.number)
-        return np.array([self.number.get(name, -1) for name in chunk.variables], dtype=np.int32)
+    def write_splits(self) -> None:
+        train, *others = SPLITS
+        self.shards = self._write_split(train, is_train=True)
+        old, self.number = self.number, {name: i for i, name in enumerate(sorted(self.number))}
+        new_number = np.array([self.number[name] for name in old], dtype=np.int32)
+        if (np.diff(new_number) < 0).any():
+            self.shards = [_renumber(self.folder, shard, new_number) for shard in self.shards]
+        for split in others:
+            self.shards += self._write_split(split, is_train=False)
 
-    def fix(self) -> NDArray[np.int32]:
-        """Renumber alphabetically; the new number of each old one."""
-        old = self.number
-        self.number = {name: i for i, name in enumerate(sorted(old))}
-        self.fixed = True
-        return np.array([self.number[name] for name in old], dtype=np.int32)
-
-
-def _write_split(
-    source: Source,
-    split: str,
-    folder: Path,
-    names: _Names,
-    quarantine: Quarantine,
-    report: PrepareReport,
-    shard_events: int,
-    progress: bool,
-) -> list[ShardInfo]:
-    counts = report.splits[split] = SplitReport()
-    with tqdm(total=source.n_subjects(split), desc=f"prepare {split}", unit="subject", disable=not progress) as bar:
-        writer = ShardWriter(folder, split, shard_events)
-        for raw in source.chunks(split, quarantine):
-            chunk = check(raw, split, quarantine)
-            if names.fixed:
-                chunk, unknown = drop_unknown(chunk, set(names.number), split, quarantine)
-                report.unknown_variables += Counter(unknown)
-            if chunk.n_subjects:
-                packed, repeats = arrange(chunk, names.of(chunk))
-                report.repeated_measurements += repeats
-                counts.add(packed)
-                writer.add(packed)
-            bar.update(raw.n_subjects)
+    def _write_split(self, split: str, is_train: bool) -> list[ShardInfo]:
+        counts = self.report.splits[split] = SplitReport()
+        writer = ShardWriter(self.folder, split, self.shard_events)
+        total = self.source.n_subjects(split)
+        with tqdm(total=total, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
+            for raw in self.source.chunks(split, self.quarantine):
+                chunk = check(raw, split, self.quarantine)
+                if is_train:
+                    self._number_new(chunk)
+                else:
+                    chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine)
+                    self.report.unknown_variables += Counter(unknown)
+                if chunk.n_subjects:
+                    numbers = np.array([self.number.get(name, -1) for name in chunk.variables], dtype=np.int32)
+                    packed, repeats = arrange(chunk, numbers)
+                    self.report.repeated_measurements += repeats
+                    counts.add(packed)
+                    writer.add(packed)
+                bar.update(raw.n_subjects)
         shards = writer.close()
-    if not shards:
-        raise InputError(
-            f"split {split!r} of source {source.name!r} has no usable subject. Every split needs at least one."
-        )
-    return shards
+        if not shards:
+            raise InputError(
+                f"split {split!r} of source {self.source.name!r} has no usable subject. Every split needs at least one."
+            )
+        return shards
+
+    def _number_new(self, chunk: Chunk) -> None:
+        used = np.bincount(chunk.variable_N, minlength=len(chunk.variables)) > 0
+        present = {name for name, is_used in zip(chunk.variables, used, strict=True) if is_used}
+        # Alphabetical within a chunk, so that renumbering is rarely needed: the first chunk usually shows all variables.
+        for name in sorted(present - self.number.keys()):
+            self.number[name] = len(self.number)
+
+    def write_vocabulary(self, scaling: Scaling) -> None:
+        def values() -> Iterator[Values]:
+            for shard in self.shards:
+                if shard.split == SPLITS[0]:
+                    packed = read_packed(self.folder / shard.file)
+                    yield packed.variable_N, packed.value_N
+
+        names = tuple(self.number)
+        of_train = statistics(values, len(names))
+        if scaling == "stats":
+            center_V, std_V = self.source.published_scaling(names)
+            spread_V, warnings = safe_spread(std_V, names)
+            self.report.warnings += warnings
+        else:
+            center_V, spread_V = of_train.median_V, robust_spread(of_train)
+        table = Vocabulary(names, of_train, center_V, spread_V, self.source.embedding(names)).to_table()
+        with pa.ipc.new_file(str(self.folder / VOCABULARY), table.schema) as writer:
+            writer.write_table(table)
+
+    def write_manifest(self, scaling: Scaling) -> None:
+        if self.quarantine.rejected:
+            self.quarantine.write(self.folder / "quarantine.csv")
+        self.report.finish(self.source.counts(), self.quarantine, len(self.number))
+        vocabulary = (self.folder / VOCABULARY).read_bytes()
+        vocabulary_sha256 = hashlib.sha256(vocabulary).hexdigest()
+        content = [vocabulary_sha256, *(f"{shard.split} {shard.sha256}" for shard in self.shards)]
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "content_hash": hashlib.sha256("\n".join(content).encode()).hexdigest(),
+            "source": self.source.describe() | {"scaling": scaling},
+            "report": self.report.to_dict(),
+            "vocabulary": {"file": VOCABULARY, "bytes": len(vocabulary), "sha256": vocabulary_sha256},
+            "shards": [asdict(shard) for shard in self.shards],
+        }
+        (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 
 
-def _renumber(folder: Path, shard: ShardInfo, order: NDArray[np.int32]) -> ShardInfo:
-    """Write a train shard again with final variable numbers. Within a set the events are in alphabetical order already."""
-    if (order == np.arange(len(order))).all():
-        return shard
+def _renumber(folder: Path, shard: ShardInfo, new_number: NDArray[np.int32]) -> ShardInfo:
+    """Write a shard again with final variable numbers. Within a set the events are in alphabetical order already."""
     path, new_path = folder / shard.file, folder / "renumbered"
     packed = read_packed(path)
-    packed = replace(packed, variable_N=order[packed.variable_N])
+    packed = replace(packed, variable_N=new_number[packed.variable_N])
     write_packed(new_path, packed)
     new_path.replace(path)
     return describe_shard(path, shard.split, packed)
-
-
-def _fit(
-    source: Source, folder: Path, shards: list[ShardInfo], names: tuple[str, ...], scaling: str, report: PrepareReport
-) -> Vocabulary:
-    def values() -> Iterator[Values]:
-        for shard in shards:
-            packed = read_packed(folder / shard.file)
-            yield packed.variable_N, packed.value_N
-
-    of_train = statistics(values, len(names))
-    if scaling == "stats":
-        center_V, std_V = source.published_scaling(names)
-        spread_V, warnings = safe_spread(std_V, names)
-        report.warnings += warnings
-    else:
-        center_V, spread_V = of_train.median_V, robust_spread(of_train)
-    return Vocabulary(names, of_train, center_V, spread_V, source.embedding(names))
-
-
-def _write_manifest(
-    folder: Path, source: Source, scaling: str, shards: list[ShardInfo], vocabulary: Vocabulary, report: PrepareReport
-) -> None:
-    vocabulary_file = folder / VOCABULARY
-    vocabulary_sha256 = hashlib.sha256(vocabulary_file.read_bytes()).hexdigest()
-    content = [vocabulary_sha256, *(f"{shard.split} {shard.sha256}" for shard in shards)]
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "content_hash": hashlib.sha256("\n".join(content).encode()).hexdigest(),
-        "source": source.describe() | {"scaling": scaling},
-        "report": report.to_dict(),
-        "vocabulary": {
-            "file": VOCABULARY,
-            "bytes": vocabulary_file.stat().st_size,
-            "sha256": vocabulary_sha256,
-            "variables": len(vocabulary),
-            "fingerprint": vocabulary.fingerprint,
-        },
-        "shards": [asdict(shard) for shard in shards],
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")

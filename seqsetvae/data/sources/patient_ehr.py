@@ -148,7 +148,7 @@ def _check_sets(path: Path, set_index_N: NDArray[np.float64], minute_N: NDArray[
 
     >>> _check_sets(Path("7.parquet"), np.array([0.0, 1.0, 1.0]), np.array([0.0, 30.0, 31.0]))
     Traceback (most recent call last):
-    seqsetvae.errors.InputError: 7.parquet, row 3, column 'set_index': set 1 has minute 30 in row 2 and minute 31 here. A set has one minute; correct it or remove the column.
+    seqsetvae.errors.InputError: 7.parquet, row 3, column 'set_index': set 1 has minute 30 in row 2 and minute 31 here. Correct one.
     """
     order = np.argsort(set_index_N, kind="stable")
     same_set = set_index_N[order][1:] == set_index_N[order][:-1]
@@ -156,7 +156,7 @@ def _check_sets(path: Path, set_index_N: NDArray[np.float64], minute_N: NDArray[
         before, row = order[i], order[i + 1]
         raise InputError(
             f"{path}, row {row + 1}, column 'set_index': set {set_index_N[row]:g} has minute {minute_N[before]:g} in row "
-            f"{before + 1} and minute {minute_N[row]:g} here. A set has one minute; correct it or remove the column."
+            f"{before + 1} and minute {minute_N[row]:g} here. Correct one."
         )
 
 
