@@ -6,8 +6,9 @@ alone, and only when neither `--env-manager` was given nor a conda executable is
 `mlflow`, and says so in one line.
 
 MLflow loads :class:`CondaFallback` through the entry point `mlflow.run_context_provider` in pyproject.toml each time it is
-imported, hence nothing heavy here. That group is the only one loaded early enough. What is replaced is one entry of MLflow's
-table of backends, by a subclass; neither is public, which is one reason for the exact pin of mlflow in pyproject.toml.
+imported; no other group is loaded early enough. Hence nothing heavy here, and MLflow itself only inside the functions. What is
+replaced is one entry of MLflow's table of backends, by a subclass; neither is public, which is one reason for the exact pin of
+mlflow in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlflow.tracking.context.abstract_context import RunContextProvider
-from mlflow.utils.import_hooks import register_post_import_hook
 
-
-class CondaFallback(RunContextProvider):
-    """Adds no tags to any run; being registered is its whole work."""
+class CondaFallback:
+    """A run context provider that adds no tags to any run; being made is its whole work."""
 
     def __init__(self) -> None:
+        from mlflow.utils.import_hooks import register_post_import_hook
+
         register_post_import_hook(_replace_local_backend, "mlflow.projects.backend.loader")
 
     def in_context(self) -> bool:

@@ -1,0 +1,158 @@
+"""The floors and homes of the package: imports run downward only, and each outside library has one home."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "seqsetvae"
+
+# A unit is a file or a folder directly under seqsetvae/. It may import units of lower floors and itself.
+FLOORS = {
+    "__init__": 0,
+    "errors": 0,
+    "names": 0,
+    "batch": 1,
+    "config": 1,
+    "posterior": 1,
+    "collapse": 2,
+    "data": 2,
+    "model": 2,
+    "objective": 2,
+    "tracking": 2,
+    "analysis": 3,
+    "evaluation": 3,
+    "training": 3,
+    "benchmarks": 4,
+    "certify": 4,
+    "tuning": 4,
+    "cli": 5,
+    "__main__": 6,
+}
+# The one step sideways: the decoder's distribution and the ELBO's terms are defined, without any module, in objective.
+SIDEWAYS = {("model", "objective")}
+
+HOMES = {
+    "jsonargparse": ["cli.py"],
+    "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/"],
+    "matplotlib": ["analysis/"],
+    "mlflow": ["tracking/", "benchmarks/"],  # a benchmark may use the library that it measures against
+    "optuna": ["tuning/"],
+    "sklearn": ["evaluation/", "analysis/"],
+    "umap": ["analysis/"],
+}
+# `seqsetvae --help` and the settings must answer without loading torch.
+TORCH_FREE = ["__init__.py", "__main__.py", "cli.py", "config.py", "errors.py", "names.py"]
+# The model is silent: neither printing nor logging nor files.
+SILENT = ["batch.py", "collapse.py", "model/", "objective.py", "posterior.py"]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all imports, at the top or inside a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # `from seqsetvae import names` names the unit only behind the `import`.
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def lies_in(file: str, places: list[str]) -> bool:
+    return any(file == place or (place.endswith("/") and file.startswith(place)) for place in places)
+
+
+def violations(package: Path) -> list[str]:
+    """One line for every breach of the rules above in a package folder."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        file = path.relative_to(package).as_posix()
+        unit = file.removesuffix(".py").split("/")[0]
+        if unit not in FLOORS:
+            found.append(f"{file}: has no floor")
+            continue
+        if path.stem in {"utils", "util", "helpers", "misc"}:
+            found.append(f"{file}: a name that says nothing")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for name in imports(tree):
+            found.extend(f"{file}: {reason}" for reason in import_breaches(file, unit, name))
+        if lies_in(file, SILENT):
+            found.extend(f"{file}:{node.lineno}: {name}() is not silent" for node, name in loud_calls(tree))
+    return found
+
+
+def import_breaches(file: str, unit: str, name: str) -> Iterator[str]:
+    library, _, rest = name.partition(".")
+    if name.startswith("."):
+        yield f"relative import {name}"
+    elif library == "seqsetvae":
+        target = rest.split(".")[0]
+        # Anything else behind `from seqsetvae import` is an attribute of the package itself.
+        target = target if target in FLOORS else "__init__"
+        if target != unit and FLOORS[target] >= FLOORS[unit] and (unit, target) not in SIDEWAYS:
+            yield f"floor {FLOORS[unit]} imports seqsetvae.{target} of floor {FLOORS[target]}"
+    elif library in HOMES and not lies_in(file, HOMES[library]):
+        yield f"{library} is at home in {', '.join(HOMES[library])} only"
+    elif library == "torch" and lies_in(file, TORCH_FREE):
+        yield "imports torch"
+    elif library == "logging" and lies_in(file, SILENT):
+        yield "imports logging, but is silent"
+
+
+def loud_calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"print", "open"}:
+            yield node, node.func.id
+
+
+def test_the_package_keeps_its_floors_and_homes():
+    assert violations(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "said"),
+    [
+        ("posterior.py", "from seqsetvae.model.vae import SeqSetVAE", "floor 1 imports seqsetvae.model of floor 2"),
+        ("data/store.py", "from seqsetvae import model", "floor 2 imports seqsetvae.model of floor 2"),
+        ("objective.py", "import seqsetvae.model", "floor 2 imports seqsetvae.model of floor 2"),
+        ("training/fit.py", "def f():\n    import seqsetvae.analysis.curves", "floor 3 imports seqsetvae.analysis of floor 3"),
+        ("analysis/curves.py", "from seqsetvae.training import fit", "floor 3 imports seqsetvae.training of floor 3"),
+        ("model/vae.py", "from .attention import SetAttention", "relative import .attention.SetAttention"),
+        ("training/fit.py", "def f():\n    from mlflow import MlflowClient", "mlflow is at home in tracking/, benchmarks/ only"),
+        ("data/store.py", "import lightning.pytorch as pl", "lightning is at home in"),
+        ("config.py", "import torch", "imports torch"),
+        ("cli.py", "def f():\n    from torch import nn", "imports torch"),
+        ("model/vae.py", "import logging", "imports logging"),
+        ("collapse.py", "def f():\n    print(1)", "print() is not silent"),
+        ("data/utils.py", "", "a name that says nothing"),
+        ("newcomer.py", "", "has no floor"),
+    ],
+)  # fmt: skip
+def test_a_breach_is_found(tmp_path, file, source, said):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    [line] = violations(tmp_path)
+    assert line.startswith(file)
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        (
+            "model/vae.py",
+            "import torch\nfrom seqsetvae import __version__, names\nfrom seqsetvae.model.history import A",
+        ),
+        ("model/set_decoder.py", "from seqsetvae.objective import EventDistribution"),
+        ("cli.py", "from seqsetvae.training.fit import fit\nfrom jsonargparse import ArgumentParser"),
+        ("benchmarks/logging.py", "import mlflow, lightning"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(tmp_path, file, source):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    assert violations(tmp_path) == []

@@ -1,0 +1,112 @@
+"""One source of truth for versions, and an installed package that is complete and quick to answer."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Package -> exact version; anything but `name==version` is an error."""
+    found = {}
+    for line in lines:
+        requirement = Requirement(line)
+        [specifier] = requirement.specifier
+        assert (specifier.operator, requirement.url, requirement.marker) == ("==", None, None), line
+        found[canonicalize_name(requirement.name)] = specifier.version
+    assert len(found) == len(lines), "a package is pinned twice"
+    return found
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return pins([line for line in lines if not line.startswith("#")])
+
+
+def conda() -> dict[str, str]:
+    dependencies = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    [pip] = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
+    return pins(pip)
+
+
+@pytest.mark.parametrize("requirement", RUNTIME + DEV, ids=str)
+def test_the_lock_is_within_the_range_of_each_dependency(requirement):
+    assert locked()[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+@pytest.mark.parametrize("requirement", RUNTIME, ids=str)
+def test_conda_has_each_runtime_dependency(requirement):
+    assert canonicalize_name(requirement.name) in conda()
+
+
+def test_conda_and_the_lock_agree():
+    assert conda().items() <= locked().items()
+    assert "pytest" not in conda(), "the run environment goes without development tools"
+
+
+def test_the_lock_can_be_installed_anywhere():
+    assert not any("+" in version for version in locked().values()), "a build of one machine"
+    cuda = {name for name in locked() if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert cuda == {"nvidia-ml-py"}, "CUDA packages are for torch to ask for"
+
+
+def test_conda_is_what_mlflow_expects():
+    content = yaml.safe_load((ROOT / "conda.yaml").read_text())
+    assert set(content) == {"name", "channels", "dependencies"}
+    assert content["dependencies"][:2] == ["python=3.11", "pip"]
+
+
+def test_what_is_installed_is_what_is_locked():
+    """Otherwise the other tests prove nothing about the lock."""
+    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in (r.name for r in RUNTIME + DEV)}
+    assert {canonicalize_name(name): version for name, version in versions.items()}.items() <= locked().items()
+
+
+def test_every_library_that_is_imported_is_declared():
+    declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
+    distributions = importlib.metadata.packages_distributions()
+    for path in sorted((ROOT / "seqsetvae").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for library in {str(name).partition(".")[0] for name in names} - sys.stdlib_module_names - {"seqsetvae"}:
+                owners = {canonicalize_name(owner) for owner in distributions.get(library, [])}
+                assert owners & declared, f"{path.name} imports {library} ({owners or 'not installed'}), which is not declared"
+
+
+@pytest.mark.parametrize("file", ["physionet2012-demo.parquet", "ATTRIBUTION.md"])
+def test_demo_data_are_package_data(file):
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["seqsetvae"]
+    path = ROOT / "seqsetvae" / "data" / "demo" / file
+    assert path.is_file()
+    assert any(path.relative_to(ROOT / "seqsetvae").match(pattern) for pattern in patterns)
+
+
+def test_entry_points_are_verbs_of_the_command_line():
+    project = yaml.safe_load((ROOT / "MLproject").read_text())
+    assert set(project["entry_points"]) == {"main", "pretrain", "prepare", "check"}
+    helped = subprocess.run([sys.executable, "-m", "seqsetvae", "--help"], capture_output=True, text=True, check=True)
+    for name, entry in project["entry_points"].items():
+        assert entry["command"] == f"python -m seqsetvae {'pretrain' if name == 'main' else name}"
+        assert entry["command"].split()[-1] in helped.stdout
+
+
+@pytest.mark.parametrize("module", ["seqsetvae.cli", "seqsetvae.config", "seqsetvae.names"])
+def test_heavy_libraries_are_not_imported_before_they_are_needed(module):
+    code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "mlflow", "lightning", "pandas", "pyarrow", "matplotlib"} & set(loaded)
