@@ -85,7 +85,9 @@ def test_every_library_that_is_imported_is_declared():
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for library in {str(name).partition(".")[0] for name in names} - sys.stdlib_module_names - {"seqsetvae"}:
                 owners = {canonicalize_name(owner) for owner in distributions.get(library, [])}
-                assert owners & declared, f"{path.name} imports {library} ({owners or 'not installed'}), which is not declared"
+                assert owners & declared, (
+                    f"{path.name} imports {library} ({owners or 'not installed'}), which is not declared"
+                )
 
 
 @pytest.mark.parametrize("file", ["physionet2012-demo.parquet", "ATTRIBUTION.md"])
