@@ -70,9 +70,9 @@ lock: ## Pin the newest versions that pyproject.toml allows: requirements.lock, 
 		|| { echo "The tested set is made on Python 3.11: make lock PYTHON=/path/to/python3.11"; exit 1; }
 	rm -rf $(LOCK_ENV) && $(PYTHON) -m venv $(LOCK_ENV)
 	$(LOCK_ENV)/bin/pip install --editable .
-	$(LOCK_ENV)/bin/pip freeze --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/runtime
+	$(LOCK_ENV)/bin/pip freeze --all --exclude pip --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/runtime
 	$(LOCK_ENV)/bin/pip install --editable '.[dev]'
-	$(LOCK_ENV)/bin/pip freeze --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/all
+	$(LOCK_ENV)/bin/pip freeze --all --exclude pip --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/all
 	{ echo '# The tested set, Python 3.11, with the extra `dev`. Written by `make lock`; used as constraints, so that torch may'; \
 	  echo '# bring the CUDA packages it asks for.'; cat $(LOCK_ENV)/all; } > requirements.lock
 	{ echo '# Written by `make lock`. The project itself is not in the list: entry points run it from the project folder.'; \

@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from seqsetvae.cli import VERBS
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
@@ -99,12 +101,14 @@ def test_demo_data_are_package_data(file):
 
 
 def test_entry_points_are_verbs_of_the_command_line():
-    project = yaml.safe_load((ROOT / "MLproject").read_text())
-    assert set(project["entry_points"]) == {"main", "pretrain", "prepare", "check"}
-    helped = subprocess.run([sys.executable, "-m", "seqsetvae", "--help"], capture_output=True, text=True, check=True)
-    for name, entry in project["entry_points"].items():
-        assert entry["command"] == f"python -m seqsetvae {'pretrain' if name == 'main' else name}"
-        assert entry["command"].split()[-1] in helped.stdout
+    entry_points = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+    assert {name: entry["command"] for name, entry in entry_points.items()} == {
+        "main": "python -m seqsetvae pretrain",
+        "pretrain": "python -m seqsetvae pretrain",
+        "prepare": "python -m seqsetvae prepare {source}",
+        "check": "python -m seqsetvae check",
+    }
+    assert set(entry_points) - {"main"} <= set(VERBS)
 
 
 @pytest.mark.parametrize("module", ["seqsetvae.cli", "seqsetvae.config", "seqsetvae.names"])
