@@ -53,23 +53,32 @@ class SyncReport:
 def deliver(spool: Spool) -> Outcome:
     """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting."""
     run_id = spool.folder.name
-    with spool.lock() as ours:
-        if not ours:
-            return Outcome(run_id, 0, 0, 0, busy=True)
-        trouble = ""
-        delivered = 0
-        try:
-            with patience(SYNC_SECONDS):
-                shipper = Shipper(spool)
-                while shipper.ship():
-                    delivered = shipper.delivered
-        except (UnreachableError, OSError) as error:
-            trouble = str(error).splitlines()[0]
+    if not spool.lock():
+        return Outcome(run_id, 0, 0, 0, busy=True)
+    try:
+        delivered, trouble = _deliver_locked(spool)
         unsent = sum(1 for _ in spool.unsent())
         rejected = spool.n_rejected()
         if not unsent:
             spool.remove()
         return Outcome(run_id, delivered, unsent, rejected, trouble=trouble)
+    finally:
+        spool.close()
+
+
+def _deliver_locked(spool: Spool) -> tuple[int, str]:
+    """Return how much was delivered, and why not all of it."""
+    shipper: Shipper | None = None
+    while True:
+        try:
+            with patience(SYNC_SECONDS):
+                shipper = shipper or Shipper(spool)
+                while shipper.ship():
+                    pass
+            return shipper.delivered, ""
+        except (UnreachableError, OSError) as error:
+            if not getattr(error, "smaller_may_do", False):
+                return (shipper.delivered if shipper is not None else 0), str(error).splitlines()[0]
 
 
 def sync(work_dir: Path | str, echo: Callable[[str], None] = print) -> SyncReport:

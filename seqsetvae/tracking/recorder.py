@@ -58,7 +58,8 @@ class SpoolWriter:
         self._marks_to_ship: list[threading.Event] = []
         self._told: set[str] = set()
         self._pid = os.getpid()
-        self._closing, self._wake_writer, self._wake_shipper = threading.Event(), threading.Event(), threading.Event()
+        self._closing, self._giving_up = threading.Event(), threading.Event()
+        self._wake_writer, self._wake_shipper = threading.Event(), threading.Event()
         self._writer = threading.Thread(target=self._write_loop, daemon=True, name="seqsetvae-spool")
         self._shipper = threading.Thread(target=self._ship_loop, daemon=True, name="seqsetvae-ship")
         self._writer.start()
@@ -70,15 +71,19 @@ class SpoolWriter:
         values = {key: v.detach().clone() if isinstance(v, torch.Tensor) else v for key, v in metrics.items()}
         self.put((step, int(time.time() * 1000), values))
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a forked child, which has the object but neither the threads nor a right to the spool."""
+        return os.getpid() != self._pid
+
     def put(self, entry: Points | Record) -> None:
         """Queue points or a ready record of :mod:`seqsetvae.tracking.spool`."""
-        # A forked child has the object but not the threads: its records would pile up unseen.
-        if os.getpid() == self._pid and not self._closing.is_set():
+        if not self.is_copy and not self._closing.is_set():
             self._queue.append(entry)
 
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until everything queued so far is on disk and delivered. Return whether it is."""
-        if os.getpid() != self._pid or self._closing.is_set():
+        if self.is_copy or self._closing.is_set():
             return not self.trouble
         mark = threading.Event()
         self._queue.append(mark)
@@ -90,7 +95,7 @@ class SpoolWriter:
 
         The journal is complete on disk in any case, unless the disk is full. Can be called again to wait longer.
         """
-        if os.getpid() != self._pid:
+        if self.is_copy:
             return True
         self._closing.set()
         self._wake_writer.set()
@@ -98,6 +103,11 @@ class SpoolWriter:
         self._wake_shipper.set()
         self._shipper.join(timeout)
         return not self._shipper.is_alive()
+
+    def give_up(self) -> None:
+        """Leave what is still undelivered to `sync`; to be called after :meth:`close`."""
+        self._giving_up.set()
+        self._shipper.join(1.0)
 
     def _write_loop(self) -> None:
         while True:
@@ -108,7 +118,6 @@ class SpoolWriter:
             self._take_queue()
             self._write()
             if closing:
-                self.spool.close()
                 return
             if self._waiting_points >= SHIP_POINTS:
                 self._wake_shipper.set()
@@ -176,17 +185,17 @@ class SpoolWriter:
         return {"file": {"path": str(self.spool.keep_file(file["content"], file["name"])), "folder": file["folder"]}}
 
     def _ship_loop(self) -> None:
-        while True:
-            with self.spool.lock() as ours:
-                if ours and self._ship_until_closed():
-                    return
-            self.trouble = "another process is delivering this run"
-            time.sleep(0.5)
+        try:
+            if self._ship_until_closed():
+                self.spool.remove()
+        finally:
+            self.spool.close()
 
     def _ship_until_closed(self) -> bool:
+        """Whether everything was delivered; False when told to give up."""
         shipper: Shipper | None = None
         pause = SHIP_SECONDS
-        while True:
+        while not self._giving_up.is_set():
             last_round = not self._writer.is_alive()
             marks = list(self._marks_to_ship)
             self._wake_shipper.clear()
@@ -195,6 +204,8 @@ class SpoolWriter:
                 shipper = shipper or Shipper(self.spool)
                 while shipper.ship():
                     self.trouble, pause = "", SHIP_SECONDS
+                    if self._giving_up.is_set():
+                        return False
                 self.trouble = ""
             except (UnreachableError, OSError) as error:
                 self._wait_out(str(error).splitlines()[0], pause)
@@ -206,6 +217,7 @@ class SpoolWriter:
             if last_round:
                 return True
             self._wake_shipper.wait(pause)
+        return False
 
     def _wait_out(self, trouble: str, seconds: float) -> None:
         """Pause before the next attempt: new points are no reason to shorten it, but somebody who waits for delivery is."""

@@ -188,7 +188,7 @@ class Run:
 
         What has not stays on disk for `seqsetvae sync`, and a message says so.
         """
-        if self._ended or self._writer is None:
+        if self._ended or self._writer is None or self._writer.is_copy:
             return True
         self._ended = True
         atexit.unregister(self._end_at_exit)
@@ -199,9 +199,8 @@ class Run:
         if not delivered and self._finish_seconds > QUIET_SECONDS:
             _say(f"Delivering the last records of run {self.run_id}, for up to {self._finish_seconds:.0f} s ...")
             delivered = self._writer.close(self._finish_seconds - QUIET_SECONDS)
-        if delivered:
-            self._writer.spool.remove()
-        else:
+        if not delivered:
+            self._writer.give_up()
             _say(
                 f"The tracking store has not taken everything yet ({self._writer.trouble or 'it is slow'}). The rest is kept in "
                 f"{self._writer.spool.folder}; deliver it with:\n"

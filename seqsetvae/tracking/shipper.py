@@ -39,6 +39,9 @@ Item = tuple[str, Any]
 class UnreachableError(Exception):
     """The store did not take a record now, but may later."""
 
+    smaller_may_do = False
+    """Whether the store was too slow for a batch that can be made smaller, and was."""
+
 
 class RefusedError(Exception):
     """The store will never take this record."""
@@ -61,6 +64,8 @@ def set_patience() -> None:
     """Short HTTP timeouts for the life of this process: the shipper does its own retries, and for ever."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    # Run prints its own link.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # A locked database is no news here, but MLflow prints a traceback for it.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
@@ -151,11 +156,12 @@ class Shipper:
         try:
             self._send(items)
         except UnreachableError as error:
-            if "timeout" in str(error) or "timed out" in str(error):
+            if "timed out" in str(error) and self.batch_size > SMALLEST_BATCH:
                 # A slow store may manage a smaller batch within the time limit.
                 self.batch_size = max(self.batch_size // 2, SMALLEST_BATCH)
+                error.smaller_may_do = True
             raise
-        self.batch_size = min(self.batch_size * 2, MAX_METRICS)
+        self.batch_size = min(self.batch_size + SMALLEST_BATCH, MAX_METRICS)
 
     def _send(self, items: list[Item]) -> None:
         """Send items; on a refusal halve them until the culprit stands alone."""

@@ -6,7 +6,8 @@
         ack.json          how far the store has acknowledged: {"segment": 2, "offset": 512}
         rejected.jsonl    records that the store will never take, each with the reason
         files/            copies of uploads that may change later (text, figures)
-        lock              held by the process that delivers this spool
+    <work_dir>/spool/<run_id>.lock
+                          held by the process that delivers this spool: the live run, or `sync`
 
 A record is `{"metrics": [[key, value, step, timestamp], ...]}`, `{"params": {...}}`, `{"tags": {...}}`, `{"file": ...}`,
 `{"dataset": ...}` or `{"status": ...}`. Nothing is fsynced: a line survives the death of the process, not of the machine.
@@ -25,7 +26,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from seqsetvae.errors import InputError
+
 SEGMENT_BYTES = 8 << 20
+LOCK_SECONDS = 10.0
 Record = dict[str, Any]
 
 
@@ -60,11 +64,21 @@ class Spool:
         self.files = folder / "files"
         self.rejected = folder / "rejected.jsonl"
         self._stream: Any = None
+        # Any thread may release it, whichever thread of this process took it.
+        self._lock = FileLock(folder.with_suffix(".lock"), thread_local=False)
 
     @classmethod
     def create(cls, work_dir: Path, header: Header) -> Spool:
-        """Open the spool of a run for writing; a left-over one of the same run is continued behind what it holds."""
+        """Open and lock the spool of a run for writing; a left-over one of the same run is continued behind what it holds.
+
+        Raises :class:`InputError` when another process goes on using it for `LOCK_SECONDS`.
+        """
         spool = cls(work_dir.absolute() / "spool" / header.run_id)
+        spool.folder.parent.mkdir(parents=True, exist_ok=True)
+        if not spool.lock(LOCK_SECONDS):
+            raise InputError(
+                f"Run {header.run_id} is being written or delivered by another process. Wait for it, or stop it."
+            )
         spool.files.mkdir(parents=True, exist_ok=True)
         _write_atomically(spool.folder / "header.json", asdict(header))
         return spool
@@ -73,19 +87,13 @@ class Spool:
     def header(self) -> Header:
         return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Yield whether this process may deliver; False while another one (the live run, a `sync`) does. Never waits."""
-        lock = FileLock(self.folder / "lock", thread_local=False)
+    def lock(self, timeout: float = 0.0) -> bool:
+        """Whether this process may write and deliver from now until :meth:`close`; False while another one does."""
         try:
-            lock.acquire(timeout=0)
+            self._lock.acquire(timeout=timeout)
         except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+            return False
+        return True
 
     def segments(self) -> list[int]:
         return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.jsonl"))
@@ -99,7 +107,7 @@ class Spool:
         Raises :class:`OSError` (disk full) with the journal as it was, so that the same call can be made again.
         """
         if self._stream is None or self._stream.tell() > SEGMENT_BYTES:
-            self.close()
+            self._close_stream()
             # Always a fresh segment: the last one may end in a line that a killed process left torn.
             following = max([*self.segments(), self.acknowledged().segment - 1]) + 1
             self._stream = self._segment(following).open("ab", buffering=0)
@@ -112,10 +120,15 @@ class Spool:
             os.ftruncate(self._stream.fileno(), start)
             raise
 
-    def close(self) -> None:
+    def _close_stream(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+    def close(self) -> None:
+        """Close the journal and let other processes deliver it."""
+        self._close_stream()
+        self._lock.release()
 
     def acknowledged(self) -> Position:
         try:
@@ -174,14 +187,17 @@ class Spool:
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def remove(self) -> None:
-        """Delete a delivered spool. Rejected records stay for the user to look at."""
-        self.close()
-        if not self.rejected.exists():
+        """Delete a delivered spool, whose lock this process holds. Rejected records stay for the user to look at."""
+        self._close_stream()
+        if self.rejected.exists():
+            for path in (*self.folder.glob("[0-9]*.jsonl"), self.folder / "ack.json"):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.files, ignore_errors=True)
+        else:
             shutil.rmtree(self.folder, ignore_errors=True)
-            return
-        for path in (*self.folder.glob("[0-9]*.jsonl"), self.folder / "ack.json", self.folder / "lock"):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(self.files, ignore_errors=True)
+        # Whoever waits for the lock notices that its file was replaced, and tries again.
+        self.folder.with_suffix(".lock").unlink(missing_ok=True)
+        self._lock.release()
 
 
 def left_over(work_dir: Path | str) -> list[Spool]:

@@ -1,0 +1,104 @@
+"""Real stores: a fresh sqlite file for each test, one real `mlflow server` for the session behind a proxy that can misbehave."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqsetvae.benchmarks.tracking import MlflowServer, Proxy
+from seqsetvae.config import TrackingConfig
+from seqsetvae.tracking import recorder
+from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.runs import start_run
+
+with warnings.catch_warnings():
+    # MLflow's import hooks are written for an older Python; tests run with warnings as errors.
+    warnings.simplefilter("ignore")
+    import mlflow  # noqa: F401
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """MLflow 3.17 uses what SQLAlchemy 2.1 deprecates; tests run with warnings as errors."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory and MLflow variables of the test's own; short pauses, so that a returned server is noticed at once."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TRACKING_URI", "RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME"):
+        monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
+    # Set here first, so that what start_run sets for its process is undone after the test.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(recorder, "LONGEST_PAUSE", 1.0)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Content of an empty MLflow database: making its tables takes four seconds, once."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, sqlite_template: bytes) -> str:
+    """Address of a fresh sqlite store."""
+    (tmp_path / "mlflow.db").write_bytes(sqlite_template)
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(_server: MlflowServer) -> Iterator[MlflowServer]:
+    """The session's server; whatever a test does to it is undone."""
+    yield _server
+    _server.signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def proxy(server: MlflowServer) -> Iterator[Proxy]:
+    """The session's server, seen through a proxy of the test's own."""
+    proxy = Proxy(server.uri)
+    proxy.run_in_thread()
+    yield proxy
+    proxy.shutdown()
+    proxy.server_close()
+
+
+@pytest.fixture
+def open_run() -> Iterator[Callable[..., Run]]:
+    """`start_run` with settings a test does not care about. Runs that a test leaves open are ended without waiting."""
+    runs: list[Run] = []
+
+    def open_one(
+        uri: str | None, *, resume_run_id: str | None = None, finish_seconds: float = 20.0, **given: Any
+    ) -> Run:
+        config = TrackingConfig(tracking_uri=uri, log_system_metrics=given.pop("log_system_metrics", False))
+        defaults = {"kind": "pretrain", "run_name": None, "params": {}, "config_yaml": "seed: 0\n", "tags": {}}
+        runs.append(
+            start_run(config, **{**defaults, **given}, resume_run_id=resume_run_id, finish_seconds=finish_seconds)
+        )
+        return runs[-1]
+
+    yield open_one
+    for run in runs:
+        run._finish_seconds = 0.0
+        run.finish("FAILED", "left open by its test")

@@ -1,0 +1,137 @@
+"""The journal and its delivery: torn lines, refusals, second deliveries, full segments."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from histories import history, ramp
+from mlflow import MlflowClient
+
+from seqsetvae.tracking import shipper, spool
+from seqsetvae.tracking.delivery import deliver, sync
+from seqsetvae.tracking.spool import Header, Spool
+
+
+@pytest.fixture
+def run_id(store: str) -> str:
+    client = MlflowClient(store)
+    return client.create_run(client.create_experiment("spool")).info.run_id
+
+
+@pytest.fixture
+def journal(store: str, run_id: str) -> Iterator[Spool]:
+    spool = Spool.create(Path("outputs"), Header(store, run_id, "1"))
+    yield spool
+    spool.close()
+
+
+def leave(spool: Spool, *records: dict) -> None:
+    """Write records and be gone."""
+    spool.append(list(records))
+    spool.close()
+
+
+def points(first: int, end: int) -> dict:
+    return {"metrics": [["loss", step / 2, step, 1000 + step] for step in range(first, end)]}
+
+
+def test_a_torn_last_line_is_passed_over_and_later_records_follow(store, run_id, journal):
+    leave(journal, points(0, 10))
+    with (journal.folder / "000001.jsonl").open("a") as stream:
+        stream.write('{"metrics": [["loss", 5.0, 1')
+    assert [record for record, _ in journal.unsent()] == [points(0, 10)]
+    again = Spool.create(Path("outputs"), journal.header)
+    leave(again, points(10, 20))
+    outcome = deliver(again)
+    assert (outcome.delivered, outcome.unsent) == (20, 0)
+    assert history(store, run_id, "loss") == ramp(0, 20)
+
+
+def test_an_interrupted_delivery_goes_on_where_it_stopped(journal, monkeypatch):
+    monkeypatch.setattr(spool, "SEGMENT_BYTES", 200)
+    for first in range(0, 100, 10):
+        journal.append([points(first, first + 10)])
+    assert len(journal.segments()) == 10
+    ship = shipper.Shipper(journal)
+    ship.batch_size = 25
+    ship.ship()
+    assert ship.delivered == 20
+    assert [record for record, _ in Spool(journal.folder).unsent()][0] == points(20, 30)
+    assert len(journal.segments()) < 10, "delivered segments are dropped"
+
+
+@pytest.mark.parametrize("through_server", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_second_delivery_changes_nothing(store, request, through_server):
+    uri = request.getfixturevalue("server").uri if through_server else store
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("twice") or client.get_experiment(client.create_experiment("twice"))
+    run = client.create_run(experiment.experiment_id)
+    first = Spool.create(Path("outputs"), Header(uri, run.info.run_id, experiment.experiment_id))
+    special = {"metrics": [["nan", math.nan, 0, 1], ["inf", math.inf, 0, 1]]}
+    dataset = dict.fromkeys(("schema", "profile")) | {
+        "name": "demo", "digest": "01", "source_type": "local", "source": "{}", "context": "training",
+    }  # fmt: skip
+    settings = [{"params": {"a": "1"}}, {"tags": {"t": "1"}}]
+    status = {"status": {"status": "FINISHED", "end_time": 5000}}
+    leave(first, points(0, 1500), special, *settings, {"dataset": dataset}, status)
+    copy = Path(shutil.copytree(first.folder, Path("again", "spool", run.info.run_id)))
+    assert deliver(first).unsent == 0
+    assert deliver(Spool(copy.absolute())).unsent == 0
+    assert history(uri, run.info.run_id, "loss") == ramp(0, 1500)
+    stored = client.get_run(run.info.run_id)
+    assert [len(client.get_metric_history(run.info.run_id, key)) for key in ("nan", "inf")] == [1, 1]
+    assert len(stored.inputs.dataset_inputs) == 1
+    assert (stored.info.status, stored.info.end_time) == ("FINISHED", 5000)
+
+
+def test_a_refused_record_is_set_aside_and_holds_up_nothing(store, run_id, journal, capsys):
+    MlflowClient(store).log_param(run_id, "lr", "1e-3")
+    bad_name = {"metrics": [["not@allowed", 1.0, 0, 1]]}
+    gone = {"file": {"path": str(journal.folder / "missing.ckpt"), "folder": "checkpoints"}}
+    leave(journal, points(0, 700), {"params": {"lr": "0.001", "seed": "1"}}, bad_name, gone, points(700, 1500))
+    report = sync("outputs")
+    assert report.complete
+    assert report.outcomes[0].rejected == 3
+    assert "3 refused for good" in capsys.readouterr().out
+    assert history(store, run_id, "loss") == ramp(0, 1500)
+    assert MlflowClient(store).get_run(run_id).data.params == {"lr": "1e-3", "seed": "1"}
+    rejected = [json.loads(line) for line in journal.rejected.read_text().splitlines()]
+    assert [entry["record"] for entry in rejected] == [{"params": {"lr": "0.001"}}, bad_name, gone]
+    assert "Changing param values" in rejected[0]["reason"]
+
+
+def test_the_journal_of_a_deleted_run_is_set_aside_without_asking_for_each_record(store, run_id, journal):
+    MlflowClient(store).delete_run(run_id)
+    leave(journal, points(0, 300), {"params": {"seed": "1"}}, points(300, 600))
+    outcome = deliver(journal)
+    assert (outcome.delivered, outcome.unsent) == (0, 0)
+    assert len(journal.rejected.read_text().splitlines()) == outcome.rejected
+
+
+def test_sync_leaves_a_live_run_alone(store, open_run):
+    run = open_run(store)
+    (outcome,) = sync("outputs").outcomes
+    assert outcome.busy
+    run.log_metrics({"loss": 1.0}, 0)
+    assert run.finish()
+
+
+def test_a_full_disk_keeps_records_in_memory(store, open_run, monkeypatch):
+    run = open_run(store)
+    append = Spool.append
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Spool, "append", full)
+    for step in range(50):
+        run.log_metrics({"loss": step / 2}, step)
+    assert not run.flush(1.0)
+    monkeypatch.setattr(Spool, "append", append)
+    run.finish()
+    assert history(store, run.run_id, "loss") == ramp(0, 50)

@@ -1,0 +1,96 @@
+"""A training process that is killed: its records are on disk, its run is mended by the next command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from histories import history
+from mlflow import MlflowClient
+
+from seqsetvae import names
+from seqsetvae.tracking.ownership import mend_stale_runs
+
+VICTIM = """
+import sys, time
+from seqsetvae.config import TrackingConfig
+from seqsetvae.tracking import recorder
+from seqsetvae.tracking.runs import start_run
+
+recorder.SHIP_SECONDS = 1000.0  # nothing is delivered while it lives
+config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
+run = start_run(config, kind="pretrain", run_name="victim", params={"seed": 0}, config_yaml="", tags={})
+time.sleep(1.0)
+for step in range(400):
+    run.log_metrics({"loss": step / 2}, step)
+time.sleep(1.0)
+print(run.run_id, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def victim(store):
+    process = subprocess.Popen([sys.executable, "-c", VICTIM, store], stdout=subprocess.PIPE, text=True)
+    process.run_id = process.stdout.readline().strip()
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_delivered_and_marked_by_the_next_command(store, victim, open_run):
+    client = MlflowClient(store)
+    experiment = client.get_run(victim.run_id).info.experiment_id
+    assert mend_stale_runs(client, experiment, "outputs") == [], "a live run is left alone"
+    assert client.get_run(victim.run_id).info.status == "RUNNING"
+
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    with open_run(store):
+        pass
+    killed = client.get_run(victim.run_id)
+    assert killed.info.status == "KILLED"
+    assert killed.data.tags[names.TAG_ENDED_BY] == "process vanished"
+    assert [step for step, _ in history(store, victim.run_id, "loss")] == list(range(400))
+    assert killed.data.params == {"seed": "0"}
+
+
+def test_runs_of_other_hosts_and_of_unknown_owners_are_left_alone(store):
+    client = MlflowClient(store)
+    experiment = client.create_experiment("others")
+    gone = {names.TAG_PID: "1", names.TAG_PROCESS_START: "1.0"}
+    client.create_run(experiment, tags={**gone, names.TAG_HOST: "elsewhere"})
+    client.create_run(experiment)
+    assert mend_stale_runs(client, experiment, "outputs") == []
+
+
+def test_a_number_used_again_by_another_process_does_not_keep_a_run_alive(store):
+    import socket
+
+    client = MlflowClient(store)
+    experiment = client.create_experiment("reused")
+    tags = {names.TAG_HOST: socket.gethostname(), names.TAG_PID: str(os.getpid()), names.TAG_PROCESS_START: "1.0"}
+    run = client.create_run(experiment, tags=tags)
+    assert mend_stale_runs(client, experiment, "outputs") == [run.info.run_id]
+    assert client.get_run(run.info.run_id).info.status == "KILLED"
+
+
+def test_a_forked_child_neither_records_nor_waits(store, open_run):
+    run = open_run(store)
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        run.log_metrics({"child": 1.0}, 0)
+        run.flush(60)
+        run.finish()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert time.monotonic() - started < 30
+    run.log_metrics({"parent": 1.0}, 0)
+    assert run.finish()
+    assert set(MlflowClient(store).get_run(run.run_id).data.metrics) == {"parent"}
