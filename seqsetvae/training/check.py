@@ -1,0 +1,165 @@
+"""`seqsetvae check`: everything that can go wrong after a day, tried in a minute."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.config import PretrainConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection import open_store, resolve_uri
+from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.plan import Plan, make_plan
+
+MEGABYTE = 2**20
+SAFETY = 1.25
+"""A run needs some room above the largest batch tried: validation, checkpoints, fragmentation."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training step at one batch size."""
+
+    batch: EventBatch
+    load_seconds: float
+    step_seconds: float
+    peak_bytes: int
+
+    def row(self) -> str:
+        b = self.batch
+        return (
+            f"  {b.n_subjects:>8} {b.n_sets:>7} {b.n_events:>8}   {b.n_subjects:>4} x {b.grid_length:<5} {b.padding_share:>7.0%} "
+            f"{1e3 * self.load_seconds:>8.1f} {1e3 * self.step_seconds:>8.0f} {self.peak_bytes / MEGABYTE:>9.0f}"
+        )
+
+
+def preflight(config: PretrainConfig) -> None:
+    """Try the planned run: settings, data, a forward and a backward pass at several batch sizes, the tracking store.
+
+    Prints what it sees. Raises:
+        InputError: the run could not work; the message says what to change.
+    """
+    plan = make_plan(config)
+    print(f"SeqSetVAE pre-flight\n{plan.describe()}\n")
+    print(
+        f"  {'patients':>8} {'sets':>7} {'events':>8}   {'history grid':<12} {'padding':>7} {'load ms':>8} {'step ms':>8} {'peak MB':>9}"
+    )
+    trials = []
+    for size in batch_sizes(plan):
+        trials.append(try_step(plan, size))
+        print(trials[-1].row(), flush=True)
+    uri, seconds = reach_store(plan)
+    print(f"\n  {'store':<7}{uri} answered in {seconds:.1f} s")
+    report_estimates(plan, trials)
+
+
+def batch_sizes(plan: Plan) -> list[int]:
+    """Powers of two up to the planned number of patients per batch."""
+    data = plan.config.data
+    planned = data.batch_size
+    if data.max_events_per_batch:
+        store = plan.data.store
+        planned = max(1, data.max_events_per_batch * store.n_subjects("train") // store.n_events("train"))
+    planned = min(planned, plan.data.store.n_subjects("train"))
+    return sorted({1, *(2**k for k in range(1, 11) if 2**k < planned), planned})
+
+
+def try_step(plan: Plan, patients: int) -> Trial:
+    """One forward and backward pass on a batch of random patients."""
+    trainer = plan.config.trainer
+    device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
+    store = plan.data.store
+    rows = np.random.default_rng(trainer.seed).permutation(store.shards("train")[0].subjects)[:patients]
+    started = time.perf_counter()
+    batch = store.gather("train", 0, np.sort(rows), plan.config.data.max_sequence_length)
+    load_seconds = time.perf_counter() - started
+    module = PretrainModule(plan.config, plan.build_model(), plan.total_steps).to(device)
+    on_device = batch.to(device)
+    autocast = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(trainer.precision)
+    for attempt in range(2):  # the first pass warms caches and allocators up
+        if attempt == 1 and device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        started = time.perf_counter()
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            loss = module.vae(on_device).loss(plan.config.objective.max_beta, plan.config.objective.free_bits)
+        loss.backward()
+        if not torch.isfinite(loss):  # waits for the GPU
+            raise InputError(
+                f"A training step on {patients} patients of {plan.config.data.store} gives a loss of {float(loss)}."
+            )
+    return Trial(batch, load_seconds, time.perf_counter() - started, peak_memory(device))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU since the last reset, or of this process since its start. Batch sizes are tried in ascending order."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def reach_store(plan: Plan) -> tuple[str, float]:
+    """Open the tracking store as the run would. Returns its address and the seconds it took to answer."""
+    uri = resolve_uri(plan.config.tracking)
+    started = time.perf_counter()
+    open_store(uri).search_experiments(max_results=1)
+    return uri, time.perf_counter() - started
+
+
+def report_estimates(plan: Plan, trials: list[Trial]) -> None:
+    """Extrapolate time and memory to the planned run, and refuse one that does not fit.
+
+    Memory grows with the events of a batch; the largest batch holds the longest stays. Optimizer moments come on top.
+    """
+    config, store = plan.config, plan.data.store
+    seconds = trials[-1].step_seconds * plan.batches_per_epoch
+    largest = config.data.max_events_per_batch or events_of_longest(plan, config.data.batch_size)
+    first, last = trials[0], trials[-1]
+    per_event = max(0.0, (last.peak_bytes - first.peak_bytes) / max(1, last.batch.n_events - first.batch.n_events))
+    moments = 2 * 4 * sum(p.numel() for p in plan.build_model().parameters())
+    needed = int(last.peak_bytes + per_event * max(0, largest - last.batch.n_events) + moments)
+    free = free_memory(config.trainer.accelerator == "gpu")
+    print(
+        f"  {'time':<7}about {clock(seconds)} an epoch, {clock(seconds * config.trainer.max_epochs)} for the run (training steps)"
+    )
+    print(
+        f"  {'memory':<7}about {needed / MEGABYTE:.0f} MB for the largest batch ({largest} events); {free / MEGABYTE:.0f} MB are there"
+    )
+    if needed * SAFETY > free:
+        raise InputError(
+            f"The largest batch needs about {needed * SAFETY / MEGABYTE:.0f} MB with some room to spare, but only "
+            f"{free / MEGABYTE:.0f} MB are there. Lower --data.batch_size (now {config.data.batch_size}), set "
+            "--data.max_events_per_batch, or cut stays with --data.max_sequence_length."
+        )
+    print(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
+
+
+def events_of_longest(plan: Plan, patients: int) -> int:
+    """Events of the largest batch that chance could make: the longest stays together."""
+    store = plan.data.store
+    lengths = np.concatenate([store.events_per_subject("train", s) for s in range(len(store.shards("train")))])
+    lengths = lengths.clip(max=plan.config.data.max_sequence_length)
+    return int(np.sort(lengths)[-patients:].sum())
+
+
+def free_memory(on_gpu: bool) -> int:
+    """Bytes: what the GPU has free, or what this process holds and could still get."""
+    if on_gpu:
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+    limit = Path("/sys/fs/cgroup/memory.max")
+    available = psutil.virtual_memory().available
+    if limit.is_file() and limit.read_text().strip().isdigit():
+        available = min(available, int(limit.read_text()))
+    return available + psutil.Process().memory_info().rss
+
+
+def clock(seconds: float) -> str:
+    """`0:01:05` for 65 seconds."""
+    whole = int(round(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
