@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # The first Python that is new enough; `make PYTHON=/path/to/python ...` overrides it.
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-# Handed on by pretrain and bench.
+# Handed on by pretrain (options of `mlflow run`) and bench.
 ARGS ?=
 
 VENV := .venv
@@ -22,7 +22,7 @@ PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^n
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Options are passed on with ARGS, e.g.  make pretrain ARGS="-P max_epochs=2 -P batch_size=16"'
+	@echo 'Options are passed on with ARGS, e.g.  make pretrain ARGS="-P max_epochs=10 -P max_beta=0.5"'
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "seqsetvae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
@@ -34,6 +34,8 @@ $(INSTALLED): pyproject.toml requirements.lock
 install: $(INSTALLED) ## Create .venv with the locked dependencies and this project
 
 .PHONY: pretrain
+# A small model, so that the first run takes a minute or two on two cores; ARGS replaces all of it.
+pretrain: ARGS = -P max_epochs=5 -P width=64 -P heads=4 -P latent_dim=32 -P ff_dim=128 -P history_layers=2
 pretrain: $(INSTALLED) ## Pretrain on the demo data, tracked by MLflow in mlflow.db
 	mlflow run . -e pretrain $(ARGS)
 
