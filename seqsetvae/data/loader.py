@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from seqsetvae.batch import EventBatch
@@ -39,7 +40,8 @@ class EventLoader(DataLoader[EventBatch]):
     sampler: EventBatchSampler
 
     def __init__(self, dataset: EventDataset, sampler: EventBatchSampler, **options: Any) -> None:
-        super().__init__(dataset, batch_size=None, sampler=sampler, **options)
+        # A generator of its own: the global random state is the model's alone, whatever the number of workers.
+        super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
         self._epoch = 0
         self._batches = 0
         self._resume: tuple[int, int] | None = None
@@ -51,9 +53,15 @@ class EventLoader(DataLoader[EventBatch]):
             self._resume = None
             start = batches if epoch == self._epoch else 0
         self._batches = self.sampler.start = start
-        for batch in super().__iter__():
+        for batch in super().__iter__() if self.num_workers else self._in_process():
             self._batches += 1
             yield batch
+
+    def _in_process(self) -> Iterator[EventBatch]:
+        """What DataLoader does without workers, less its bookkeeping, which takes half as long as the gather itself."""
+        for spec in self.sampler:
+            batch = self.dataset[spec]
+            yield batch.pin_memory() if self.pin_memory else batch
 
     def state_dict(self) -> dict[str, int]:
         """`epoch`, and how many of its `batches` this rank has handed out."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqsetvae.batch import EventBatch
+from seqsetvae.data.arrow import view
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
@@ -116,12 +117,12 @@ def read_packed(path: Path) -> Packed:
     events: Any = sets.values.field("events")
     return Packed(
         batch.column("subject_id"),
-        batch.column("label").cast(pa.float32()).fill_null(float("nan")).to_numpy(zero_copy_only=False),
-        sets.offsets.to_numpy(),
-        events.offsets.to_numpy(),
-        sets.values.field("minute").to_numpy(),
-        events.values.field("variable").to_numpy(),
-        events.values.field("value").to_numpy(),
+        view(batch.column("label").cast(pa.float32()).fill_null(float("nan"))),
+        view(sets.offsets),
+        view(events.offsets),
+        view(sets.values.field("minute")),
+        view(events.values.field("variable")),
+        view(events.values.field("value")),
     )
 
 

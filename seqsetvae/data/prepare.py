@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -102,7 +101,8 @@ class _Preparation:
                     self._number_new(chunk)
                 else:
                     chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine)
-                    self.report.unknown_variables += Counter(unknown)
+                    for name, count in unknown.items():
+                        self.report.unknown_variables[name] = self.report.unknown_variables.get(name, 0) + count
                 if chunk.n_subjects:
                     numbers = np.array([self.number.get(name, -1) for name in chunk.variables], dtype=np.int32)
                     packed, repeats = arrange(chunk, numbers)

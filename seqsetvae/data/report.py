@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -52,7 +51,8 @@ class PrepareReport:
     variables: int = 0
     splits: dict[str, SplitReport] = field(default_factory=dict)
     repeated_measurements: int = 0
-    unknown_variables: Counter[str] = field(default_factory=Counter)
+    unknown_variables: dict[str, int] = field(default_factory=dict)
+    """Dropped events by name of the variable, for variables that the train split does not contain."""
     left_out_by_source: dict[str, int] = field(default_factory=dict)
     quarantined: int = 0
     first_reasons: list[str] = field(default_factory=list)
@@ -87,7 +87,8 @@ class PrepareReport:
             if count
         ]
         if self.unknown_variables:
-            listed = ", ".join(f"{name} ({count:,})" for name, count in self.unknown_variables.most_common(10))
+            most = sorted(self.unknown_variables.items(), key=lambda item: -item[1])[:10]
+            listed = ", ".join(f"{name} ({count:,})" for name, count in most)
             lines.append(f"  events of variables that train does not contain (dropped): {listed}")
         if self.quarantined:
             lines.append(

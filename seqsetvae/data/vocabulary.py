@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from seqsetvae.data.arrow import view
 from seqsetvae.data.statistics import Statistics
 
 IQR_OF_NORMAL = 1.349
@@ -78,13 +79,13 @@ class Vocabulary:
     @classmethod
     def from_table(cls, table: pa.Table) -> Vocabulary:
         """The inverse of :meth:`to_table`."""
-        statistics = Statistics(*(table[f.name.removesuffix("_V")].to_numpy() for f in fields(Statistics)))
+        column = {name: table[name].combine_chunks() for name in table.column_names}
+        statistics = Statistics(*(view(column[f.name.removesuffix("_V")]) for f in fields(Statistics)))
         embedding = None
-        if "embedding" in table.column_names:
-            column = table["embedding"].combine_chunks()
-            embedding = column.values.to_numpy().reshape(len(column), -1)
-        names = tuple(table["name"].to_pylist())
-        return cls(names, statistics, table["center"].to_numpy(), table["spread"].to_numpy(), embedding)
+        if "embedding" in column:
+            embedding = view(column["embedding"].values).reshape(len(table), -1)
+        names = tuple(column["name"].to_pylist())
+        return cls(names, statistics, view(column["center"]), view(column["spread"]), embedding)
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

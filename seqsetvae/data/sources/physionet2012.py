@@ -142,7 +142,11 @@ class _Stays:
         self._bodies: list[bytes] = []
 
     def add(self, path: Path, label: float) -> None:
-        header, _, body = path.read_bytes().replace(b"\r", b"").partition(b"\n")
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}). Check the file.") from error
+        header, _, body = text.replace(b"\r", b"").partition(b"\n")
         if header.strip() != HEADER:
             raise InputError(f"{path}, row 0: the header is {header[:60]!r}, but must be {HEADER.decode()!r}.")
         lines = body.strip(b"\n").split(b"\n") if body.strip() else []

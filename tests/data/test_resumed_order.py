@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 
 EPOCHS = 3
+MakeCheckpoint = Callable[[Path], ModelCheckpoint]
 
 
 class Recorder(LightningModule):
@@ -37,7 +39,15 @@ class Recorder(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def fit(store: Store, folder: Path, workers: int, checkpoint: ModelCheckpoint, resume: Path | None = None, **limits: object):
+def fit(
+    store: Store,
+    folder: Path,
+    workers: int,
+    checkpoint: ModelCheckpoint,
+    val_check_interval: float = 1.0,
+    resume: Path | None = None,
+) -> tuple[list[tuple[int, ...]], int]:
+    """Train; return epoch, number and rows of each batch that was seen, and the batches per epoch."""
     module = Recorder()
     data = EventDataModule(DataConfig(store=str(store.path), batch_size=10, num_workers=workers), seed=3)
     trainer = Trainer(
@@ -48,7 +58,8 @@ def fit(store: Store, folder: Path, workers: int, checkpoint: ModelCheckpoint, r
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **{"max_epochs": EPOCHS} | limits,
+        max_epochs=EPOCHS,
+        val_check_interval=val_check_interval,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,7 +68,9 @@ def fit(store: Store, folder: Path, workers: int, checkpoint: ModelCheckpoint, r
 
 
 def every_step(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
+    return ModelCheckpoint(
+        folder, filename="{step}", every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False
+    )
 
 
 def every_epoch(folder: Path) -> ModelCheckpoint:
@@ -69,26 +82,31 @@ def every_validation(folder: Path) -> ModelCheckpoint:
 
 
 CASES = [
-    pytest.param(every_step, 5, {}, id="mid-epoch"),
-    pytest.param(every_step, "second epoch", {}, id="mid-second-epoch"),
-    pytest.param(every_step, "end", {}, id="last-batch"),
-    pytest.param(every_epoch, "end", {}, id="epoch-end"),
-    pytest.param(every_validation, "end", {}, id="validation-at-epoch-end"),
-    pytest.param(every_validation, 4, {"val_check_interval": 4}, id="validation-mid-epoch"),
+    pytest.param(every_step, 5, 1.0, id="mid-epoch"),
+    pytest.param(every_step, "second epoch", 1.0, id="mid-second-epoch"),
+    pytest.param(every_step, "end", 1.0, id="last-batch"),
+    pytest.param(every_epoch, "end", 1.0, id="epoch-end"),
+    pytest.param(every_validation, "end", 1.0, id="validation-at-epoch-end"),
+    pytest.param(every_validation, 4, 4, id="validation-mid-epoch"),
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("make_checkpoint", "stop", "limits"), CASES)
+@pytest.mark.parametrize(("make_checkpoint", "stop", "interval"), CASES)
 def test_resumed_run_sees_what_the_uninterrupted_one_saw(
-    synthetic_store: Store, tmp_path: Path, make_checkpoint, stop, limits, workers: int
+    synthetic_store: Store,
+    tmp_path: Path,
+    make_checkpoint: MakeCheckpoint,
+    stop: int | str,
+    interval: float,
+    workers: int,
 ) -> None:
-    whole, batches = fit(synthetic_store, tmp_path, workers, make_checkpoint(tmp_path), **limits)
+    whole, batches = fit(synthetic_store, tmp_path, workers, make_checkpoint(tmp_path), interval)
     assert len(whole) == EPOCHS * batches
     assert len({row[2:] for row in whole[:batches]}) == batches
     assert [row[2:] for row in whole[:batches]] != [row[2:] for row in whole[batches : 2 * batches]]
 
-    step = {"end": batches, "second epoch": batches + 5}.get(stop, stop)
-    resumed, _ = fit(synthetic_store, tmp_path, workers, ModelCheckpoint(tmp_path / "x"), tmp_path / f"step={step}.ckpt", **limits)
+    step = stop if isinstance(stop, int) else {"end": batches, "second epoch": batches + 5}[stop]
+    idle = ModelCheckpoint(tmp_path / "unused")
+    resumed, _ = fit(synthetic_store, tmp_path, workers, idle, interval, resume=tmp_path / f"step={step}.ckpt")
     assert resumed == whole[step:]
