@@ -29,16 +29,16 @@ def wait_for_trouble(run):
 
 
 def test_a_stopped_server_holds_up_nothing_and_gets_everything_later(server, open_run):
-    run = open_run(server.uri)
+    run = open_run(server.uri, finish_seconds=120.0)
     log_ramp(run, 0, 100)
     assert run.flush(30)
     server.signal(signal.SIGSTOP)
     log_ramp(run, 100, 600)
     wait_for_trouble(run)
-    # One request takes 3 s here until it is given up: had a single call of these waited for one, they could not be through.
+    # One request takes 5 s here until it is given up: had a single call of these waited for one, they could not be through.
     started = time.monotonic()
     log_ramp(run, 600, 1600)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5
     server.signal(signal.SIGCONT)
     log_ramp(run, 1600, 1700)
     assert run.finish()
@@ -47,7 +47,7 @@ def test_a_stopped_server_holds_up_nothing_and_gets_everything_later(server, ope
 
 
 def test_a_killed_server_that_comes_back_gets_everything(server, open_run):
-    run = open_run(server.uri)
+    run = open_run(server.uri, finish_seconds=120.0)
     log_ramp(run, 0, 100)
     run.flush(30)
     log_ramp(run, 100, 700)
@@ -60,12 +60,12 @@ def test_a_killed_server_that_comes_back_gets_everything(server, open_run):
     assert history(server.uri, run.run_id, "loss") == ramp(0, 900)
 
 
-@pytest.mark.parametrize(("status", "delay"), [(500, 0.0), (429, 0.0), (404, 0.0), (None, 4.0)])
+@pytest.mark.parametrize(("status", "delay"), [(500, 0.0), (429, 0.0), (404, 0.0), (None, 7.0)])
 def test_a_failing_or_slow_server_loses_and_doubles_nothing(proxy, open_run, status, delay):
     """404 without MLflow's JSON is what a gateway says while the server behind it is away. With a delay the server does get the
     request, but the client has given up on the answer: every batch is delivered twice.
     """
-    run = open_run(proxy.uri)
+    run = open_run(proxy.uri, finish_seconds=120.0)
     log_ramp(run, 0, 50)
     run.flush(30)
     proxy.status, proxy.delay = status, delay

@@ -61,7 +61,7 @@ def test_an_interrupted_delivery_goes_on_where_it_stopped(journal, monkeypatch):
     ship.batch_size = 25
     ship.ship()
     assert ship.delivered == 20
-    assert [record for record, _ in Spool(journal.folder).unsent()][0] == points(20, 30)
+    assert next(record for record, _ in Spool(journal.folder).unsent()) == points(20, 30)
     assert len(journal.segments()) < 10, "delivered segments are dropped"
 
 
