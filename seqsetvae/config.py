@@ -134,7 +134,7 @@ class ObjectiveConfig:
 class OptimizerConfig:
     """AdamW and its learning rate."""
 
-    lr: float = 5e-4
+    lr: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 0.01
     """Decoupled weight decay, on matrices only."""

@@ -161,5 +161,5 @@ def free_memory(on_gpu: bool) -> int:
 
 def clock(seconds: float) -> str:
     """`0:01:05` for 65 seconds."""
-    whole = int(round(seconds))
+    whole = round(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

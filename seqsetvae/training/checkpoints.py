@@ -136,6 +136,7 @@ def checkpoint_callbacks(folder: Path, config: PretrainConfig) -> list[ModelChec
         filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
         monitor=names.VAL_LOSS,
         save_top_k=trainer.save_top_k,
+        save_on_train_epoch_end=False,
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )

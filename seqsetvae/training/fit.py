@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import warnings
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from seqsetvae.training.checkpoints import (
     checkpoint_callbacks,
     read_checkpoint,
 )
-from seqsetvae.training.interrupt import Interrupted, StopRequest, StopSafely
+from seqsetvae.training.interrupt import Interrupted, StopSafely
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
@@ -74,7 +73,7 @@ def pretrain(config: PretrainConfig, config_yaml: str = "") -> PretrainResult:
         raise
     except BaseException as error:
         upload_checkpoints(run)
-        run.finish("FAILED", type(error).__name__)
+        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", type(error).__name__)
         raise
     upload_checkpoints(run)
     run.finish()
@@ -89,15 +88,13 @@ def fit(plan: Plan, run: Run, checkpoint: Path | None) -> PretrainResult:
         module.vae.compile(dynamic=plan.config.data.use_dynamic_padding)
     folder = run.checkpoint_dir
     recipe = Recipe.of(plan.config, plan.data.vocabulary, plan.total_steps, run.run_id)
-    with ExitStack() as stack:
-        request = stack.enter_context(StopRequest())
-        stack.enter_context(warnings.catch_warnings())
+    with warnings.catch_warnings():
         quiet_lightning()
         callbacks: list[pl.Callback] = [
             StepLogging(config.log_every_n_steps),
             RecipeWriter(recipe),
             *checkpoint_callbacks(folder, plan.config),
-            StopSafely(request, folder),
+            StopSafely(folder),
         ]
         if config.progress_bar:
             callbacks.append(RunProgressBar())
@@ -141,8 +138,11 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",  # a batch is one memory-mapped gather: workers would only add copies
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own folder
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning walks batches with what PyTorch 2.13 deprecates
     ):
         warnings.filterwarnings("ignore", message=message)
+    for noisy in ("lightning.pytorch", "lightning.fabric"):  # what they report stands in the plan already
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def find_resume(config: PretrainConfig) -> tuple[Path, Recipe] | None:

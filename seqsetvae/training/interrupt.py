@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
 
 
 class Interrupted(Exception):
@@ -24,57 +25,65 @@ class Interrupted(Exception):
         return 128 + self.signum
 
 
-class StopRequest:
-    """Catches SIGINT and SIGTERM while it is open. A second one of the same kind gets its usual effect at once."""
+class StopSafely(Checkpoint):
+    """Writes `interrupted_*.ckpt` on SIGINT and SIGTERM, and `error_*.ckpt` when an exception ends the run.
+
+    A run stops between two optimizer steps. Where a validation is due it stops after that: half a validation cannot be resumed.
+    A second signal has its usual effect at once.
+
+    As a `Checkpoint` Lightning calls it after all other callbacks, so that `best_*` and `last.ckpt` of the step are written too.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self) -> None:
-        self.signum: int | None = None
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._requested: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> StopRequest:
-        for signum in self.SIGNALS:
-            self._previous[signum] = signal.signal(signum, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.signum = signum
-        self._restore()
-        name = signal.Signals(signum).name
-        print(f"\n{name}: stopping after this step, with a checkpoint. Once more stops at once.", flush=True)
-
-    def _restore(self) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous = {}
-
-
-class StopSafely(pl.Callback):
-    """Writes `interrupted_*.ckpt` when a stop was requested, and `error_*.ckpt` when an exception ends the run."""
-
-    def __init__(self, request: StopRequest, folder: Path):
-        self.request = request
-        self.folder = folder
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Not earlier: Lightning sets its own handler for SIGTERM, which would end the run without a checkpoint.
+        self._previous = {signum: signal.signal(signum, self._request) for signum in self.SIGNALS}
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        loop = trainer.fit_loop.epoch_loop
         # Between two micro-batches of one optimizer step the gradients so far would be lost: finish the step first.
-        if self.request.signum is not None and (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._stop(trainer)
+        between_steps = (loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        assert trainer.fit_loop._data_fetcher is not None
+        if between_steps and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+            self._stop_if_requested(trainer)
 
-    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self.request.signum is not None:
-            self._stop(trainer)
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._stop_if_requested(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, Interrupted) and trainer.global_step > 0:
             trainer.save_checkpoint(self.folder / f"error_{trainer.global_step:07d}.ckpt")
 
-    def _stop(self, trainer: pl.Trainer) -> None:
-        assert self.request.signum is not None
-        path = self.folder / f"interrupted_{trainer.global_step:07d}.ckpt"
-        trainer.save_checkpoint(path)
-        raise Interrupted(self.request.signum, path)
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        if progress.processed < progress.ready:  # the batch in hand failed: a resumed run must get it again
+            for place in checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]:
+                place["batches"] -= 1
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._restore_handlers()
+
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        self._requested = signum
+        self._restore_handlers()
+        name = signal.Signals(signum).name
+        print(f"\n{name}: stopping after this step, with a checkpoint. Once more stops at once.", flush=True)
+
+    def _stop_if_requested(self, trainer: pl.Trainer) -> None:
+        if self._requested is not None:
+            path = self.folder / f"interrupted_{trainer.global_step:07d}.ckpt"
+            trainer.save_checkpoint(path)
+            raise Interrupted(self._requested, path)
+
+    def _restore_handlers(self) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous = {}

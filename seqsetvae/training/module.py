@@ -102,7 +102,8 @@ class PretrainModule(pl.LightningModule):
         shape = (batch.n_sets, self.config.model.latent_dim)
         terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
         metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
-        self.log_dict(metrics, on_epoch=True, batch_size=batch.n_sets, sync_dist=True)
+        # Not to the logger: Lightning would count its steps in another way than training does. StepLogging hands them on.
+        self.log_dict(metrics, on_epoch=True, batch_size=batch.n_sets, sync_dist=True, logger=False)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -34,6 +34,9 @@ class StepLogging(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._paused
+        validated = {name: trainer.callback_metrics[name] for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)}
+        for logger in trainer.loggers:
+            logger.log_metrics(validated, step=trainer.global_step)  # type: ignore[arg-type]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
