@@ -61,6 +61,16 @@ def arrange(chunk: Chunk, index_of_variable: NDArray[np.int32]) -> tuple[Packed,
     Rules: all events of one minute are one set; sets ascend in time, the events of a set in alphabetical order of their variable;
     of repeated measurements of a variable in one minute the last recorded stays. The result does not depend on the order
     of the rows otherwise. `index_of_variable` (len(chunk.variables),) gives the number each variable is stored under.
+
+    >>> heart, temp = 0, 1
+    >>> chunk = Chunk(
+    ...     ["7"], ["7.parquet"], np.array([1.0], np.float32), ["HR", "Temp"],
+    ...     subject_N=np.zeros(4, int), minute_N=np.array([30.0, 0.0, 30.0, 30.0]),
+    ...     variable_N=np.array([temp, heart, heart, heart]), value_N=np.array([37.5, 80.0, 90.0, 95.0]), row_N=np.arange(4),
+    ... )
+    >>> packed, repeats = arrange(chunk, np.array([0, 1], np.int32))
+    >>> packed.minute_S.tolist(), packed.first_event.tolist(), packed.value_N.tolist(), repeats
+    ([0.0, 30.0], [0, 1, 3], [80.0, 95.0, 37.5], 1)
     """
     minute_N = chunk.minute_N.astype(np.float32)
     rank_N = np.argsort(np.argsort(np.array(chunk.variables, dtype=object)))[chunk.variable_N]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 from seqsetvae.data.prepare import prepare
@@ -21,7 +22,7 @@ def demo_store(cache: Path | None = None) -> Store:
     """The demo data as a store. The first call takes a second or two and writes to `cache`.
 
     `cache` defaults to $XDG_CACHE_HOME/seqsetvae, else ~/.cache/seqsetvae. The folder's name holds a hash of data and format, so a
-    new version never reads an old folder, and two processes that prepare it at once make the same one.
+    new version never reads an old folder, and of two processes that prepare it at once the first one's is used.
     """
     cache = cache or cache_folder()
     digest = hashlib.sha256(DEMO_FILE.read_bytes() + str(FORMAT_VERSION).encode()).hexdigest()[:12]
@@ -30,16 +31,28 @@ def demo_store(cache: Path | None = None) -> Store:
         return Store.open(folder)
     except InputError:
         pass  # not there yet, or damaged
+    own = cache / f"{folder.name}-{os.getpid()}"
     try:
-        prepare(Demo(), folder, progress=False)
+        prepare(Demo(), own, progress=False)
     except InputError as error:
-        try:
-            return Store.open(folder)  # another process was faster
-        except InputError:
-            raise InputError(
-                f"{error} The demo needs a cache folder: set XDG_CACHE_HOME to one that can be written."
-            ) from error
+        raise InputError(
+            f"{error} The demo needs a cache folder: set XDG_CACHE_HOME to one that can be written."
+        ) from error
+    _install(own, folder)
     return Store.open(folder)
+
+
+def _install(own: Path, folder: Path) -> None:
+    """Move a store to its place, unless another process has put a good one there meanwhile: that one may be in use already."""
+    try:
+        own.rename(folder)
+    except OSError:
+        try:
+            Store.open(folder)
+            shutil.rmtree(own)
+        except InputError:
+            shutil.rmtree(folder, ignore_errors=True)
+            own.rename(folder)
 
 
 def cache_folder() -> Path:

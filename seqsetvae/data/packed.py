@@ -117,13 +117,19 @@ def read_packed(path: Path) -> Packed:
     events: Any = sets.values.field("events")
     return Packed(
         batch.column("subject_id"),
-        view(batch.column("label").cast(pa.float32()).fill_null(float("nan"))),
+        _labels(batch.column("label")),
         view(sets.offsets),
         view(events.offsets),
         view(sets.values.field("minute")),
         view(events.values.field("variable")),
         view(events.values.field("value")),
     )
+
+
+def _labels(column: pa.Int8Array) -> NDArray[np.float32]:
+    label_B = np.frombuffer(column.buffers()[1], np.int8, count=len(column), offset=column.offset)
+    is_known_B = view(column.is_valid().cast(pa.int8()))
+    return np.where(is_known_B, label_B, np.nan).astype(np.float32)
 
 
 def gather(

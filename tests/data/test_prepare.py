@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,5 +235,19 @@ def test_the_demo_is_prepared_once_and_repaired_when_damaged(tmp_path: Path, mon
     made = (store.path / "manifest.json").stat().st_mtime_ns
     assert open_store("demo").content_hash == store.content_hash
     assert (store.path / "manifest.json").stat().st_mtime_ns == made
+    with pytest.raises(InputError, match="set XDG_CACHE_HOME to one that can be written"):
+        demo_store(store.path / "manifest.json")
     (store.path / "train-00000.arrow").unlink()
     assert demo_store(tmp_path / "seqsetvae").content_hash == store.content_hash
+
+
+@pytest.mark.slow
+def test_processes_that_prepare_the_demo_at_once_agree(tmp_path: Path) -> None:
+    code = "from seqsetvae.data.demo_store import open_store; print(open_store('demo').n_events('train'))"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    answers = {process.communicate()[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(answers) == 1
+    assert len(list((tmp_path / "seqsetvae").iterdir())) == 1

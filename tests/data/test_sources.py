@@ -94,6 +94,10 @@ BAD_FILES = {
     "empty value": ("Time,Parameter,Value\n00:00,Age,\n", r"row 1, column 'Value': '' is not a number"),
     "nan": ("Time,Parameter,Value\n00:00,Age,70\n00:07,HR,nan\n", r"row 2, column 'value': nan is not a finite number"),
     "no name": ("Time,Parameter,Value\n00:00,Age,70\n00:07,,80\n", r"row 2, column 'variable': .* empty"),
+    "copied file": (
+        "Time,Parameter,Value\n00:00,RecordID,1004\n00:07,HR,80\n",
+        r"row 1, column 'Value': '1004' is not the RecordID in the name of the file",
+    ),
     "no events": ("Time,Parameter,Value\n00:00,RecordID,1003\n00:00,Weight,-1\n", "the stay has no event"),
     "nothing": ("", "row 0: the header is"),
 }

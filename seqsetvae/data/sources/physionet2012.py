@@ -30,9 +30,9 @@ FILES_PER_CHUNK = 500
 class PhysioNet2012(Source):
     """Stays of the challenge's sets a, b and c, as far as they lie in one folder.
 
-    Rules: the RecordID row is dropped; -1 of a descriptor (Age, Gender, Height, ICUType, Weight) means "not known" and is
-    dropped; every other value is kept as recorded, however wild. The stays are divided 64/16/20 into train, valid and test,
-    stratified by In-hospital_death.
+    Rules: the RecordID row is dropped (it must agree with the name of the file); -1 of a descriptor (Age, Gender, Height, ICUType,
+    Weight) means "not known" and is dropped; every other value is kept as recorded, however wild. The stays are divided 64/16/20
+    into train, valid and test, stratified by In-hospital_death.
     """
 
     name: ClassVar[str] = "physionet2012"
@@ -104,17 +104,20 @@ class PhysioNet2012(Source):
         value_N, number_N = _numbers(table["Value"].combine_chunks())
         minute_N, time_N = _minutes(table["Time"].combine_chunks())
 
+        is_record_id = np.array([name == "RecordID" for name in names] or [False])[variable_N]
+        wrong_id_N = np.zeros_like(is_record_id)
+        for event in np.flatnonzero(is_record_id & number_N).tolist():
+            wrong_id_N[event] = f"{value_N[event]:.0f}" != stays.paths[subject_N[event]].stem
         good_B = np.ones(len(stays.paths), dtype=bool)
-        for event in np.flatnonzero(~number_N | ~time_N):
-            subject = subject_N[event]
+        for event in np.flatnonzero(~number_N | ~time_N | wrong_id_N).tolist():
+            subject = int(subject_N[event])
             if good_B[subject]:
                 good_B[subject] = False
                 path = stays.paths[subject]
                 quarantine.reject(
-                    split, path.stem, _bad_row(path, int(row_N[event]), table, int(event), number_N[event])
+                    split, path.stem, _bad_row(path, int(row_N[event]), table, event, time_N[event], number_N[event])
                 )
 
-        is_record_id = np.array([name == "RecordID" for name in names] or [False])[variable_N]
         is_descriptor = np.array([name in DESCRIPTORS for name in names] or [False])[variable_N]
         unknown_N = is_descriptor & (value_N == -1.0)
         self._counts["descriptors_not_known"] = self._counts.get("descriptors_not_known", 0) + int(unknown_N.sum())
@@ -203,8 +206,8 @@ def _minute(cell: str) -> float | None:
     return 60.0 * int(hours) + int(minutes) if colon and hours.isdigit() and minutes.isdigit() else None
 
 
-def _bad_row(path: Path, row: int, table: pa.Table, event: int, is_number: bool) -> InputError:
-    column, expected = ("Time", "HH:MM") if is_number else ("Value", "a number")
-    return InputError(
-        f"{path}, row {row}, column {column!r}: {table[column][event].as_py()!r} is not {expected}. Correct or remove the row."
-    )
+def _bad_row(path: Path, row: int, table: pa.Table, event: int, is_time: bool, is_number: bool) -> InputError:
+    column = "Value" if is_time else "Time"
+    expected = "HH:MM" if not is_time else "the RecordID in the name of the file" if is_number else "a number"
+    cell = table[column][event].as_py()
+    return InputError(f"{path}, row {row}, column {column!r}: {cell!r} is not {expected}. Correct or remove the row.")
