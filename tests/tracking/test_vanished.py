@@ -94,3 +94,24 @@ def test_a_forked_child_neither_records_nor_waits(store, open_run):
     run.log_metrics({"parent": 1.0}, 0)
     assert run.finish()
     assert set(MlflowClient(store).get_run(run.run_id).data.metrics) == {"parent"}
+
+
+FORGETFUL = """
+import sys
+from seqsetvae.config import TrackingConfig
+from seqsetvae.tracking.runs import start_run
+
+config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
+run = start_run(config, kind="pretrain", run_name=None, params={}, config_yaml="", tags={})
+for step in range(400):
+    run.log_metrics({"loss": step / 2}, step)
+print(run.run_id)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_without_finishing_its_run_still_delivers(store):
+    done = subprocess.run([sys.executable, "-c", FORGETFUL, store], capture_output=True, text=True, check=True)
+    run_id = done.stdout.strip()
+    assert [step for step, _ in history(store, run_id, "loss")] == list(range(400))
+    assert MlflowClient(store).get_run(run_id).info.status == "FAILED"
