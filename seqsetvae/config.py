@@ -174,9 +174,9 @@ class TrainerConfig:
     """Largest L2 norm of the gradient; 0 switches clipping off."""
     compile_model: bool = False
     """torch.compile the model: a slow first step, faster ones after it."""
-    val_check_interval: float | int = 1.0
+    val_check_interval: int | float = 1.0
     """Validate this often: a share of an epoch (0.25), or a number of batches (500)."""
-    limit_val_batches: float | int = 1.0
+    limit_val_batches: int | float = 1.0
     """Validate on this share (0.1) or number (20) of the validation batches."""
     checkpoint_every_n_steps: int | None = None
     """Write `last.ckpt` every so many optimizer steps, besides after each validation. For epochs that take hours."""

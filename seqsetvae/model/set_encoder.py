@@ -43,7 +43,8 @@ class EventEmbedding(nn.Module):
     def forward(self, variable_N: Tensor, value_N: Tensor) -> Tensor:
         # Projected once per variable, not once per event: V rows instead of N.
         table_V2D = self.table if self.frozen_VE is None else self.project(self.frozen_VE)
-        offset_ND, gain_ND = table_V2D.index_select(0, variable_N).chunk(2, dim=1)
+        offset_VD, gain_VD = table_V2D.chunk(2, dim=1)
+        offset_ND, gain_ND = offset_VD.index_select(0, variable_N), gain_VD.index_select(0, variable_N)
         angle = value_N[:, None] * self.frequency
         fourier_ND = self.fourier(torch.cat([angle.sin(), angle.cos()], dim=1))
         return torch.addcmul(offset_ND + fourier_ND, gain_ND, value_N[:, None].to(gain_ND.dtype))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import yaml
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
@@ -38,12 +39,11 @@ class PretrainResult:
     val_metrics: dict[str, float]
 
 
-def pretrain(config: PretrainConfig, config_yaml: str = "") -> PretrainResult:
+def pretrain(config: PretrainConfig) -> PretrainResult:
     """Train SeqSetVAE and record the run in MLflow.
 
     Args:
         config: the settings; gaps are filled from the hardware, the data and the length of the run, and printed.
-        config_yaml: the settings as text that `--config` takes back; logged with the run.
 
     Raises:
         InputError: something the user gave cannot work; nothing was started.
@@ -59,7 +59,7 @@ def pretrain(config: PretrainConfig, config_yaml: str = "") -> PretrainResult:
         kind="pretrain",
         run_name=config.tracking.run_name or default_name(plan.config),
         params=asdict(plan.config),
-        config_yaml=config_yaml,
+        config_yaml=as_yaml(plan.config),
         tags={names.TAG_DATA_HASH: plan.data.store.content_hash},
         resume_run_id=resume[1].run_id if resume else None,
     )
@@ -180,6 +180,12 @@ def check_resume(plan: Plan, recipe: Recipe) -> None:
             f"The variables of {plan.config.data.store} are not those of the checkpoint. Continue with the store that the run "
             "was started with."
         )
+
+
+def as_yaml(config: PretrainConfig) -> str:
+    """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
+    started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
+    return str(yaml.safe_dump(asdict(started), sort_keys=False))
 
 
 def log_provenance(run: Run, plan: Plan) -> None:

@@ -1,0 +1,105 @@
+"""The command line: the guides' spelling works, mistakes are one readable line and exit code 2, settings make the round trip."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seqsetvae import cli
+from seqsetvae.config import PretrainConfig
+from seqsetvae.training.fit import as_yaml
+
+GUIDES_QUICK_START = (
+    "--batch_size 4 --num_workers 8 --pin_memory --gradient_accumulation_steps 2 --max_sequence_length 1000 "
+    "--use_dynamic_padding --devices 2 --max_epochs 10 --precision 16-mixed --compile_model "
+    "--resume_from_checkpoint last.ckpt --val_check_interval 0.1 --limit_val_batches 0.1"
+)
+
+
+def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments.split())
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_flags_of_the_guides_are_understood_as_they_stand():
+    config = cli._pretrain_config("pretrain", "", GUIDES_QUICK_START.split())
+    data, trainer = config.data, config.trainer
+    assert (data.batch_size, data.num_workers, data.pin_memory, data.max_sequence_length) == (4, 8, True, 1000)
+    assert (trainer.gradient_accumulation_steps, trainer.devices, trainer.precision) == (2, 2, "16-mixed")
+    assert (trainer.compile_model, trainer.resume_from_checkpoint) == (True, "last.ckpt")
+    assert (trainer.val_check_interval, trainer.limit_val_batches) == (0.1, 0.1)
+
+
+def test_every_setting_can_be_written_without_its_group():
+    names = Counter(
+        field.name for group in fields(PretrainConfig) for field in fields(getattr(PretrainConfig(), group.name))
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_setting_is_explained():
+    for group in fields(PretrainConfig):
+        source = Path(cli.__file__).with_name("config.py").read_text()
+        for field in fields(getattr(PretrainConfig(), group.name)):
+            after = source.split(f"    {field.name}: ", 1)[1].split("\n", 2)[1]
+            assert after.strip().startswith('"""'), f"{group.name}.{field.name} has no docstring"
+
+
+def test_settings_make_the_round_trip_through_yaml(tmp_path):
+    config = PretrainConfig(
+        trainer=replace(PretrainConfig().trainer, max_epochs=3, val_check_interval=7, resume_from_checkpoint="x")
+    )
+    file = tmp_path / "config.yaml"
+    file.write_text(as_yaml(config))
+    again = cli._pretrain_config("pretrain", "", ["--config", str(file)])
+    expected = asdict(config) | {"trainer": asdict(config.trainer) | {"resume_from_checkpoint": None}}
+    assert asdict(again) == expected
+    assert yaml.safe_load(file.read_text())["trainer"]["val_check_interval"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("pretrain --batch_size 0", "--data.batch_size is 0, but must be at least 1"),
+        ("pretrain --batch_size many", 'Parser key "data.batch_size"'),
+        ("pretrain --no_such_flag 1", "unrecognized arguments: --no_such_flag"),
+        ("pretrain --config missing.yaml", "missing.yaml"),
+        ("pretrain --heads 7", "--model.heads is 7, but must be a divisor of --model.width (256)"),
+        ("pretrain --store no/such/store", "no/such/store"),
+        (
+            "pretrain --val_check_interval 9999",
+            "--trainer.val_check_interval is 9999 batches, but an epoch of demo has only 40",
+        ),
+        ("pretrain --variable_embedding cached", "has no embeddings"),
+        ("pretrain --precision 16-mixed --accelerator cpu", "--trainer.precision 16-mixed needs a GPU"),
+        ("pretrain --devices 99 --accelerator gpu", "--trainer.devices is 99, but this machine has"),
+        ("pretrain --tracking_uri http://127.0.0.1:9", "http://127.0.0.1:9"),
+        ("check --beta_warmup_steps 5000", "beta_warmup_steps is 5000, but the whole run has only 400"),
+        ("prepare physionet2012 --output x", "source.input"),
+        ("prepare no_such_source", "There is no source 'no_such_source'"),
+        ("no_such_verb", "There is no verb 'no_such_verb'"),
+        ("bench --only no_such_benchmark", "--only is 'no_such_benchmark'"),
+    ],
+)
+def test_mistakes_are_explained(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(arguments, capsys)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--help", "prepare", "prepare synthetic --help", "check --help", "pretrain --help", "sync --help"]
+)
+def test_help_explains(arguments, capsys):
+    code, out, _ = run(arguments, capsys)
+    assert code == 0
+    assert "usage: seqsetvae" in out
