@@ -13,7 +13,8 @@ padding to mask in a loss or in a statistic, and no 768-float embedding travels 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -59,9 +60,11 @@ class EventBatch:
         """Share of the (B, T) history grid that holds no set. The only place where a batch pays for unequal lengths."""
         return 1.0 - self.n_sets / (self.n_subjects * self.grid_length)
 
-    def _map(self, change) -> EventBatch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "grid_length"}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items()})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return EventBatch(
+            **{key: change(value) if isinstance(value, Tensor) else value for key, value in values.items()}
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EventBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

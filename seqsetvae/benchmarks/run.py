@@ -22,7 +22,9 @@ def run_benchmarks(only: str | None = None, quick: bool = False) -> None:
     """
     if only is not None and only not in NAMES:
         raise InputError(f"--only is {only!r}, but the benchmarks are {', '.join(NAMES)}.")
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"
+    )
     for name in NAMES if only is None else (only,):
         for table in importlib.import_module(f"seqsetvae.benchmarks.{name}").measure(quick=quick):
             print(table.markdown(), end="\n\n", flush=True)

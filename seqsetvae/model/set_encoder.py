@@ -28,6 +28,7 @@ class EventEmbedding(nn.Module):
     """
 
     frozen_VE: Tensor | None
+    frequency: Tensor
 
     def __init__(self, variables: int, width: int, frozen_VE: Tensor | None = None):
         super().__init__()

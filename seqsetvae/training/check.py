@@ -144,8 +144,9 @@ def events_of_longest(plan: Plan, patients: int) -> int:
     """Events of the largest batch that chance could make: the longest stays together."""
     store = plan.data.store
     lengths = np.concatenate([store.events_per_subject("train", s) for s in range(len(store.shards("train")))])
-    lengths = lengths.clip(max=plan.config.data.max_sequence_length)
-    return int(np.sort(lengths)[-patients:].sum())
+    limit = plan.config.data.max_sequence_length
+    longest = np.sort(lengths if limit is None else lengths.clip(max=limit))[-patients:]
+    return int(longest.sum())
 
 
 def free_memory(on_gpu: bool) -> int:

@@ -109,11 +109,12 @@ def fit(plan: Plan, run: Run, checkpoint: Path | None) -> PretrainResult:
 def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
     """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
     config = plan.config.trainer
+    assert config.precision != "auto", "a plan is settled"
     options: dict[str, Any] = {"strategy": "ddp"} if config.devices > 1 else {}
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        precision=config.precision if config.precision != "32" else "32-true",
+        precision=config.precision,
         max_epochs=config.max_epochs,
         max_steps=config.max_steps or -1,
         accumulate_grad_batches=config.gradient_accumulation_steps,

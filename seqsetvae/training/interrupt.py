@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.progress import _ProcessedTracker
 
 
 class Interrupted(Exception):
@@ -63,7 +64,7 @@ class StopSafely(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        progress = cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.current)
         if progress.processed < progress.ready:  # the batch in hand failed: a resumed run must get it again
             for place in checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]:
                 place["batches"] -= 1

@@ -116,7 +116,7 @@ class PretrainModule(pl.LightningModule):
         config = self.config.optimizer
         matrices = [p for p in self.parameters() if p.ndim >= 2]
         others = [p for p in self.parameters() if p.ndim < 2]
-        groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
         # A fused optimizer unscales float16 gradients inside its step, after they were clipped: not with 16-mixed.
         fused = self.config.trainer.precision != "16-mixed"
         optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)

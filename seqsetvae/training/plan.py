@@ -26,8 +26,8 @@ class Plan:
     def build_model(self) -> SeqSetVAE:
         """A fresh model with the weights of the plan's seed."""
         torch.manual_seed(self.config.trainer.seed)
-        embedding = self.data.vocabulary.embedding
-        frozen_VE = torch.from_numpy(embedding.copy()) if self.config.model.variable_embedding == "cached" else None
+        embedding = self.data.vocabulary.embedding if self.config.model.variable_embedding == "cached" else None
+        frozen_VE = None if embedding is None else torch.from_numpy(embedding.copy())
         return SeqSetVAE(self.config.model, len(self.data.vocabulary), frozen_VE)
 
     def describe(self) -> str:

@@ -36,7 +36,7 @@ class StepLogging(pl.Callback):
         self._since += time.perf_counter() - self._paused
         validated = {name: trainer.callback_metrics[name] for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)}
         for logger in trainer.loggers:
-            logger.log_metrics(validated, step=trainer.global_step)  # type: ignore[arg-type]
+            logger.log_metrics(validated, step=trainer.global_step)  # type: ignore[arg-type]  # tensors, as below
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
@@ -60,7 +60,7 @@ class StepLogging(pl.Callback):
             names.EPOCH: trainer.current_epoch,
         }
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)  # type: ignore[arg-type]  # tensors: our logger's thread reads them
+            logger.log_metrics(metrics, step=step)  # tensors: our logger's thread reads them
         self._last_step, self._patients, self._since = step, 0, now
 
 
@@ -80,13 +80,15 @@ class RunProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
         self._started = (time.perf_counter(), trainer.global_step)
 
-    def on_train_batch_end(  # type: ignore[override]
+    def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
     ) -> None:
         self._patients += batch.n_subjects * trainer.world_size
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         module = cast(PretrainModule, pl_module)
         if self._started is None or module.step_metrics is None:
             return {}

@@ -104,7 +104,7 @@ def test_the_linear_case_reaches_its_closed_form(beta):
     expected = 0.5 * (EIGENVALUES / (beta * NOISE_VARIANCE)).clamp(min=1.0).log()
     torch.testing.assert_close(kl_Z, expected, rtol=0.03, atol=0.01)
     active = int((terms[0].posterior.mu_SZ.var(0) > 0.01).sum())
-    assert active == int((EIGENVALUES > beta * NOISE_VARIANCE).sum())
+    assert active == int((beta * NOISE_VARIANCE < EIGENVALUES).sum())
     if beta == 1.0:
         elbo = torch.stack([t.elbo_B(batch).mean() for t in terms]).mean().item()
         which_variable = -VARIABLES * math.log(VARIABLES)  # the decoder spreads its categorical evenly
