@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,10 +62,9 @@ class EventBatch:
         return 1.0 - self.n_sets / (self.n_subjects * self.grid_length)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return EventBatch(
-            **{key: change(value) if isinstance(value, Tensor) else value for key, value in values.items()}
-        )
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {key: change(value) for key, value in values.items() if isinstance(value, Tensor)}
+        return EventBatch(**values | changed)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EventBatch:
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))

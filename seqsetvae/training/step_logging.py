@@ -34,9 +34,11 @@ class StepLogging(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._paused
-        validated = {name: trainer.callback_metrics[name] for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)}
+        validated: dict[str, Any] = {
+            name: trainer.callback_metrics[name] for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)
+        }
         for logger in trainer.loggers:
-            logger.log_metrics(validated, step=trainer.global_step)  # type: ignore[arg-type]  # tensors, as below
+            logger.log_metrics(validated, step=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
@@ -49,7 +51,7 @@ class StepLogging(pl.Callback):
         shown = module.step_metrics
         assert shown is not None
         now = time.perf_counter()
-        metrics = {
+        metrics: dict[str, Any] = {  # tensors among them: our logger's thread reads them
             names.TRAIN_LOSS: shown.loss,
             names.TRAIN_RECON: shown.recon,
             names.TRAIN_KL: shown.kl,
@@ -60,7 +62,7 @@ class StepLogging(pl.Callback):
             names.EPOCH: trainer.current_epoch,
         }
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)  # tensors: our logger's thread reads them
+            logger.log_metrics(metrics, step=step)
         self._last_step, self._patients, self._since = step, 0, now
 
 
