@@ -53,12 +53,9 @@ def pretrain(arguments: list[str]) -> int:
     from seqsetvae.training.interrupt import Interrupted
 
     try:
-        result = run_pretraining(config)
+        run_pretraining(config)
     except Interrupted as stop:
-        print(f"Stopped. Continue with --resume_from_checkpoint {stop.checkpoint}")
         return stop.exit_code
-    print("Finished: " + ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items()))
-    print(f"Model: {result.final_checkpoint}")
     return 0
 
 

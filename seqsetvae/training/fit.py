@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
@@ -53,7 +54,7 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
     plan = make_plan(config)
     if resume:
         check_resume(plan, resume[1])
-    print(f"SeqSetVAE pretraining\n{plan.describe()}")
+    say(f"SeqSetVAE pretraining\n{plan.describe()}")
     run = start_run(
         plan.config.tracking,
         kind="pretrain",
@@ -64,12 +65,13 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         resume_run_id=resume[1].run_id if resume else None,
     )
     log_provenance(run, plan)
-    print(f"  {'run':<7}{run.run_id}\n  {'look':<7}{run.ui_link}", flush=True)
+    say(f"  {'run':<7}{run.run_id}\n  {'look':<7}{run.ui_link}")
     try:
         result = fit(plan, run, resume[0] if resume else None)
     except Interrupted as stop:
         upload_checkpoints(run)
         run.finish("KILLED", str(stop))
+        say(f"Stopped. Continue with --resume_from_checkpoint {stop.checkpoint}")
         raise
     except BaseException as error:
         upload_checkpoints(run)
@@ -77,6 +79,8 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         raise
     upload_checkpoints(run)
     run.finish()
+    say("Finished: " + ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items()))
+    say(f"Model: {result.final_checkpoint}")
     return result
 
 
@@ -181,6 +185,12 @@ def check_resume(plan: Plan, recipe: Recipe) -> None:
             f"The variables of {plan.config.data.store} are not those of the checkpoint. Continue with the store that the run "
             "was started with."
         )
+
+
+@rank_zero_only
+def say(message: str) -> None:
+    """Print, once: with several devices every process comes by here."""
+    print(message, flush=True)
 
 
 def as_yaml(config: PretrainConfig) -> str:

@@ -1,0 +1,71 @@
+"""Whole programs: a run killed without warning, and a run of two processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from seqsetvae import names
+from seqsetvae.tracking.ownership import mend_stale_runs
+from seqsetvae.training.fit import as_yaml, pretrain
+from tests.training.conftest import resuming
+
+
+def command(config, *more: str) -> list[str]:
+    Path("settings.yaml").write_text(as_yaml(config))
+    return [sys.executable, "-m", "seqsetvae", "pretrain", "--config", "settings.yaml", *more]
+
+
+def client() -> MlflowClient:
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+@pytest.mark.slow
+def test_a_run_killed_without_warning_is_mended_and_continued(tiny, history):
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=15, checkpoint_every_n_steps=7))
+    expected = history(pretrain(config).run_id, names.TRAIN_LOSS)
+    with subprocess.Popen(command(config)) as process:
+        deadline = time.monotonic() + 120
+        while not (written := list(Path("mlruns").glob("*/*/artifacts/checkpoints/last.ckpt"))[1:]):
+            assert process.poll() is None, "the run ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    run_ids = {run.info.run_id for run in client().search_runs(["1"], "attributes.status = 'RUNNING'")}
+    assert len(run_ids) == 1, written
+    (run_id,) = run_ids
+    assert mend_stale_runs(client(), "1", Path(tiny.tracking.work_dir).absolute()) == [run_id]
+    assert client().get_run(run_id).info.status == "KILLED"
+    resumed = pretrain(resuming(config, f"mlruns/1/{run_id}/artifacts/checkpoints/last.ckpt"))
+    assert resumed.run_id == run_id
+    assert client().get_run(run_id).info.status == "FINISHED"
+    assert history(run_id, names.TRAIN_LOSS) == expected
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_run_and_the_batches(tiny, history):
+    completed = subprocess.run(
+        command(tiny, "--devices", "2"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.count("SeqSetVAE pretraining") == 1
+    (run,) = client().search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    steps = [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)]
+    assert steps == list(range(1, 11))  # 2 epochs of 10 batches, dealt to 2 processes
+    one_process = pretrain(tiny).val_metrics
+    last = history(run.info.run_id, names.VAL_LOSS)[-1]
+    assert last[0] == 10
+    assert last[1] == pytest.approx(one_process[names.VAL_LOSS], rel=0.1)
