@@ -17,7 +17,7 @@ class HistoryLayer(nn.Module):
         self.norm_attention = nn.LayerNorm(config.width)
         self.attention = CausalTimeAttention(config.width, config.heads, config.dropout)
         self.norm_ff = nn.LayerNorm(config.width)
-        self.ff = FeedForward(config.width, config.ff_dim, dropout=config.dropout)
+        self.ff = FeedForward(config.width, config.ff_dim, config.dropout)
 
     def forward(self, x_SD: Tensor, rotation: Rotation, batch: EventBatch) -> Tensor:
         x_SD = x_SD + self.attention(self.norm_attention(x_SD), rotation, batch)

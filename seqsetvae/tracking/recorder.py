@@ -33,6 +33,10 @@ Points = tuple[int, int, Mapping[str, Any]]
 _log = logging.getLogger(__name__)
 
 
+class _DiskMark(threading.Event):
+    """Set once what was queued before it is on disk; a plain event in the queue waits for its delivery."""
+
+
 class SpoolWriter:
     """Records of one run, on their way through the spool to the store."""
 
@@ -86,6 +90,15 @@ class SpoolWriter:
         if self.is_copy or self._closing.is_set():
             return not self.trouble
         mark = threading.Event()
+        self._queue.append(mark)
+        self._wake_writer.set()
+        return mark.wait(timeout)
+
+    def persist(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until everything queued so far is on the local disk. Return whether it is."""
+        if self.is_copy or self._closing.is_set():
+            return True
+        mark = _DiskMark()
         self._queue.append(mark)
         self._wake_writer.set()
         return mark.wait(timeout)
@@ -150,10 +163,13 @@ class SpoolWriter:
             return
         self._waiting_points += sum(len(record.get("metrics", ())) for record in self._unwritten)
         self._unwritten = []
-        if self._marks_to_write:
-            self._marks_to_ship += self._marks_to_write
-            self._marks_to_write = []
-            self._wake_shipper.set()
+        for mark in self._marks_to_write:
+            if isinstance(mark, _DiskMark):
+                mark.set()
+            else:
+                self._marks_to_ship.append(mark)
+                self._wake_shipper.set()
+        self._marks_to_write = []
 
     def _news(self, step: int, timestamp: int, values: Mapping[str, Any]) -> list[list[Any]]:
         """Values that neither an earlier part of the run has logged nor the previous call at the same step."""

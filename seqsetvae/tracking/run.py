@@ -183,6 +183,10 @@ class Run:
         """Wait up to `timeout` seconds for delivery of what was logged so far. Return whether it has arrived."""
         return self._writer is None or self._writer.flush(timeout)
 
+    def persist(self, timeout: float = 10.0) -> bool:
+        """Wait until what was logged so far is on the local disk, where even `kill -9` leaves it. Takes milliseconds."""
+        return self._writer is None or self._writer.persist(timeout)
+
     def finish(self, status: Status = "FINISHED", reason: str = "finished") -> bool:
         """End the run; a second call does nothing. Return whether everything, the status included, has arrived in the store.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,19 @@ class Recipe:
 
 
 class RecipeWriter(pl.Callback):
-    """Puts the :class:`Recipe` into every checkpoint."""
+    """Puts the :class:`Recipe` into every checkpoint, after `persist` has put what was logged so far on disk.
 
-    def __init__(self, recipe: Recipe):
+    A resumed run starts behind the checkpoint: a metric that was still in memory when the process was killed would be missing.
+    """
+
+    def __init__(self, recipe: Recipe, persist: Callable[[], object]):
         self.recipe = dataclasses.asdict(recipe)
+        self.persist = persist
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self.persist()
         checkpoint[RECIPE] = self.recipe
 
 

@@ -96,7 +96,7 @@ def fit(plan: Plan, run: Run, checkpoint: Path | None) -> PretrainResult:
         quiet_lightning()
         callbacks: list[pl.Callback] = [
             StepLogging(config.log_every_n_steps),
-            RecipeWriter(recipe),
+            RecipeWriter(recipe, run.persist),
             *checkpoint_callbacks(folder, plan.config),
             StopSafely(folder),
         ]
