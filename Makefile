@@ -34,8 +34,6 @@ $(INSTALLED): pyproject.toml requirements.lock
 install: $(INSTALLED) ## Create .venv with the locked dependencies and this project
 
 .PHONY: pretrain
-# A small model, so that the first run takes about two minutes on two cores; ARGS replaces all of it.
-pretrain: ARGS = -P max_epochs=3 -P width=64 -P heads=4 -P latent_dim=32 -P ff_dim=128 -P history_layers=2
 pretrain: $(INSTALLED) ## Pretrain on the demo data, tracked by MLflow in mlflow.db
 	mlflow run . -e pretrain $(ARGS)
 
