@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def open_store(uri: str) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # that a new file gets its tables is no news
     with readable_errors(uri), _one_at_a_time(uri):
         if (path := sqlite_path(uri)) is not None and not path.parent.is_dir():
             raise InputError(
@@ -95,7 +97,8 @@ def resolve_experiment(client: MlflowClient, config: TrackingConfig) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name)
+            # The kind opens the UI on runs and charts; without it MLflow 3 guesses, and may show an overview of chat traces.
+            return client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
         except MlflowException:
             # Another process was faster, or there is a real reason, which this raises.
             found = client.get_experiment_by_name(name)

@@ -179,6 +179,10 @@ class Run:
             },
         )
 
+    def describe(self, markdown: str) -> None:
+        """The description on the run's page."""
+        self.set_tag("mlflow.note.content", markdown)
+
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait up to `timeout` seconds for delivery of what was logged so far. Return whether it has arrived."""
         return self._writer is None or self._writer.flush(timeout)

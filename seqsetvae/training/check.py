@@ -56,7 +56,7 @@ def preflight(config: PretrainConfig) -> None:
         trials.append(try_step(plan, size))
         print(trials[-1].row(), flush=True)
     uri, seconds = reach_store(plan)
-    print(f"\n  {'store':<7}{uri} answered in {seconds:.1f} s")
+    print(f"\n  {'store':<8}{uri} answered in {seconds:.1f} s")
     report_estimates(plan, trials)
 
 
@@ -126,10 +126,10 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> None:
     needed = int(last.peak_bytes + per_event * max(0, largest - last.batch.n_events) + moments)
     free = free_memory(config.trainer.accelerator == "gpu")
     print(
-        f"  {'time':<7}about {clock(seconds)} an epoch, {clock(seconds * config.trainer.max_epochs)} for the run (training steps)"
+        f"  {'time':<8}about {clock(seconds)} an epoch, {clock(seconds * config.trainer.max_epochs)} for the run (training steps)"
     )
     print(
-        f"  {'memory':<7}about {needed / MEGABYTE:.0f} MB for the largest batch ({largest} events); {free / MEGABYTE:.0f} MB are there"
+        f"  {'memory':<8}about {needed / MEGABYTE:.0f} MB for the largest batch ({largest} events); {free / MEGABYTE:.0f} MB are there"
     )
     if needed * SAFETY > free:
         raise InputError(

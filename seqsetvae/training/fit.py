@@ -65,7 +65,8 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         resume_run_id=resume[1].run_id if resume else None,
     )
     log_provenance(run, plan)
-    say(f"  {'run':<7}{run.run_id}\n  {'look':<7}{run.ui_link}")
+    run.describe(as_markdown(plan.describe()))
+    say(f"  {'run':<8}{run.run_id}\n  {'look':<8}{run.ui_link}")
     try:
         result = fit(plan, run, resume[0] if resume else None)
     except Interrupted as stop:
@@ -78,8 +79,10 @@ def pretrain(config: PretrainConfig) -> PretrainResult:
         run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", type(error).__name__)
         raise
     upload_checkpoints(run)
+    outcome = "Finished: " + ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items())
+    run.describe(f"{outcome}\n\n{as_markdown(plan.describe())}")
     run.finish()
-    say("Finished: " + ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items()))
+    say(outcome)
     say(f"Model: {result.final_checkpoint}")
     return result
 
@@ -197,6 +200,15 @@ def as_yaml(config: PretrainConfig) -> str:
     """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
     started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
     return str(yaml.safe_dump(asdict(started), sort_keys=False))
+
+
+def as_markdown(plan: str) -> str:
+    """The lines of a plan as a list, for the description of the run.
+
+    >>> as_markdown("  data    demo: train 320")
+    '- **data** demo: train 320'
+    """
+    return "\n".join("- **{}** {}".format(*line.split(maxsplit=1)) for line in plan.splitlines())
 
 
 def log_provenance(run: Run, plan: Plan) -> None:

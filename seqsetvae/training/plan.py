@@ -46,13 +46,13 @@ class Plan:
             "data": f"{data.store}: {counts} patients, {len(self.data.vocabulary)} variables",
             "device": f"{trainer.devices} x {trainer.accelerator}, precision {trainer.precision}, "
             f"{data.num_workers} loader processes",
-            "run": f"{trainer.max_epochs} epochs, {self.total_steps} steps of {batch}"
+            "length": f"{trainer.max_epochs} epochs, {self.total_steps} steps of {batch}"
             + (f" x {trainer.gradient_accumulation_steps}" if trainer.gradient_accumulation_steps > 1 else ""),
             "beta": f"{schedule}; free bits {objective.free_bits:g} nats per dimension",
             "lr": f"{self.config.optimizer.lr:g}, {self.config.optimizer.lr_schedule} after "
             f"{self.config.optimizer.lr_warmup_steps} steps of warm-up",
         }
-        return "\n".join(f"  {name:<7}{text}" for name, text in lines.items())
+        return "\n".join(f"  {name:<8}{text}" for name, text in lines.items())
 
 
 def make_plan(config: PretrainConfig) -> Plan:

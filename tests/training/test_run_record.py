@@ -1,0 +1,41 @@
+"""What a finished run leaves in MLflow: everything needed to understand it, and to do it again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import mlflow
+from mlflow import MlflowClient
+
+from seqsetvae import cli, names
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.training.fit import pretrain
+from seqsetvae.training.plan import make_plan
+
+
+def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
+    run_id = pretrain(tiny).run_id
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("seqsetvae")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+
+    recorded = {
+        value for name, value in vars(names).items() if name.isupper() and not name.startswith(("TAG", "ARTIFACT"))
+    }
+    assert set(run.data.metrics) == recorded
+    assert run.data.params["objective/beta_warmup_steps"] == "5"
+    assert run.data.params["trainer/precision"] == "32"  # what `auto` came to
+    assert run.data.tags[names.TAG_KIND] == "pretrain"
+    assert run.data.tags["mlflow.note.content"].startswith("Finished: val_recon")
+    assert "- **data** demo: train 320, valid 80, test 100 patients" in run.data.tags["mlflow.note.content"]
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == open_store("demo").content_hash[:36]
+
+    config_yaml = mlflow.artifacts.download_artifacts(
+        run_id=run_id, artifact_path="config.yaml", dst_path=str(tmp_path)
+    )
+    again = cli._pretrain_config("pretrain", "", ["--config", config_yaml])
+    assert asdict(again) == asdict(make_plan(tiny).config)
