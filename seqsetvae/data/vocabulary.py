@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -38,11 +37,6 @@ class Vocabulary:
     def index(self, name: str) -> int:
         """Id of a variable. Raises KeyError for a name that the train split did not contain."""
         return self._row_of[name]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the names in their order: two models are interchangeable on the same fingerprint only."""
-        return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
     def scale(self, variable: NDArray[np.int64], value: NDArray[np.float32]) -> NDArray[np.float32]:
         """arcsinh((value - center) / spread), elementwise; `variable` gives the row of each value.

@@ -1,4 +1,4 @@
-"""Reading the store: the little that training needs to continue a run."""
+"""Reading the store: what training needs to continue a run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from pathlib import Path
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri
-
-
-def latest_steps(tracking_uri: str, run_id: str) -> dict[str, int]:
-    """Highest step of each metric of a run."""
-    client = open_store(tracking_uri)
-    with readable_errors(tracking_uri):
-        return {metric.key: metric.step for metric in client.get_run(run_id).data._metric_objs}
 
 
 def find_checkpoint(config: TrackingConfig, name: str = "last.ckpt") -> tuple[Path, str] | None:

@@ -78,11 +78,7 @@ def test_table_round_trip_keeps_everything() -> None:
     before = Vocabulary(names, of_train, of_train.median_V, robust_spread(of_train), embedding)
     after = Vocabulary.from_table(before.to_table())
     assert after.names == names
-    assert after.fingerprint == before.fingerprint
     assert after.embedding is not None
     np.testing.assert_array_equal(after.embedding, embedding)
     np.testing.assert_array_equal(after.spread_V, before.spread_V)
     np.testing.assert_array_equal(after.statistics.max_V, of_train.max_V)
-    assert Vocabulary.from_table(
-        Vocabulary(names[::-1], of_train, of_train.mean_V, of_train.std_V).to_table()
-    ).fingerprint != (before.fingerprint)
