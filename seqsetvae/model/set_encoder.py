@@ -16,10 +16,6 @@ VALUE_FREQUENCIES = 8
 LOGVAR_BOUND = 10.0
 """|log sigma^2| of a posterior stays below this, smoothly: sigma between 0.7 % and 148, never 0 and never infinite."""
 
-MEAN_GAIN = 4.0
-"""Posterior means start this much wider than PyTorch's default, about as wide as the prior: the decoder sees a signal in z from the
-first step. Without it training may idle for epochs at a KL near 0 before the latents are found."""
-
 
 class EventEmbedding(nn.Module):
     """Event (variable, value) -> vector: an offset and a gain per variable, and a Fourier feature of the value shared by all.
@@ -73,8 +69,6 @@ class SetEncoder(nn.Module):
         self.size = nn.Linear(1, width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(inplace=True))
         self.moments = nn.Linear(width, 2 * config.latent_dim)
-        with torch.no_grad():
-            self.moments.weight[: config.latent_dim] *= MEAN_GAIN
 
     def forward(self, batch: EventBatch) -> DiagonalGaussian:
         event_ND = self.embed(batch.variable_N, batch.value_N)
