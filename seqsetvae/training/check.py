@@ -17,6 +17,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, resolve_uri
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.step_logging import clock
 
 MEGABYTE = 2**20
 SAFETY = 1.25
@@ -158,9 +159,3 @@ def free_memory(on_gpu: bool) -> int:
     if limit.is_file() and limit.read_text().strip().isdigit():
         available = min(available, int(limit.read_text()))
     return available + psutil.Process().memory_info().rss
-
-
-def clock(seconds: float) -> str:
-    """`0:01:05` for 65 seconds."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

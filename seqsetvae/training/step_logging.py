@@ -14,6 +14,16 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.training.module import PretrainModule
 
 
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> clock(65)
+    '0:01:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
 class StepLogging(pl.Callback):
     """Hands the step's tensors to the loggers as they are; the loggers' own threads turn them into numbers.
 
@@ -102,9 +112,4 @@ class RunProgressBar(TQDMProgressBar):
         seconds = time.perf_counter() - self._started[0]
         steps = trainer.global_step - self._started[1]
         left = seconds / max(1, steps) * max(0, module.total_steps - trainer.global_step)
-        return {**arrived, "patients/s": f"{self._patients / seconds:.1f}", "left": self._clock(left)}
-
-    @staticmethod
-    def _clock(seconds: float) -> str:
-        minutes, rest = divmod(int(seconds), 60)
-        return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+        return {**arrived, "patients/s": f"{self._patients / seconds:.1f}", "left": clock(int(left))}
