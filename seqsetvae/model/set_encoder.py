@@ -15,6 +15,8 @@ from seqsetvae.posterior import DiagonalGaussian
 VALUE_FREQUENCIES = 8
 LOGVAR_BOUND = 10.0
 """|log sigma^2| of a posterior stays below this, smoothly: sigma between 0.7 % and 148, never 0 and never infinite."""
+FIRST_LOGVAR = -3.0
+"""log sigma^2 of an untrained encoder: sigma about 0.22."""
 
 
 class EventEmbedding(nn.Module):
@@ -69,6 +71,10 @@ class SetEncoder(nn.Module):
         self.size = nn.Linear(1, width)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(inplace=True))
         self.moments = nn.Linear(width, 2 * config.latent_dim)
+        # Posteriors start narrow. Started as wide as the prior, the samples drown the set in noise before the decoder has learned to
+        # listen, and the KL term, the only clear gradient left, silences the latents for hundreds of steps.
+        with torch.no_grad():
+            self.moments.bias[config.latent_dim :] = FIRST_LOGVAR
 
     def forward(self, batch: EventBatch) -> DiagonalGaussian:
         event_ND = self.embed(batch.variable_N, batch.value_N)

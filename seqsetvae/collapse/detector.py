@@ -1,0 +1,190 @@
+"""`Detector`: from statistics to diagnoses, with a memory: grace, confirmation, hysteresis, knowledge of the beta schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
+from seqsetvae.collapse.presets import check_frequency
+from seqsetvae.collapse.rules import RULES, advice
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+
+ALIVE_CHECKS = 5
+"""Consecutive green checks after which a posterior counts as having been alive: the grace period then protects it no longer."""
+RISING = 1.1
+"""Factor by which mutual information must rise at each of the last checks to count as coming back to life."""
+
+
+@dataclass(frozen=True)
+class BetaOutlook:
+    """What is known beforehand about the weight of the KL term."""
+
+    total_steps: int
+    warmup_steps: int = 0
+    beta_at: Callable[[int], float] | None = None
+    """Planned beta at an optimizer step; None where nobody knows (a controller, or somebody else's model)."""
+
+    def relief_ahead(self, step: int) -> bool:
+        """Whether beta will fall to less than half of what it is now, as in all but the last cycle of a cyclical schedule."""
+        if self.beta_at is None or step >= self.total_steps:
+            return False
+        ahead = range(step, self.total_steps, max(1, (self.total_steps - step) // 200))
+        return min(map(self.beta_at, ahead)) < 0.5 * self.beta_at(step)
+
+
+@dataclass
+class DetectorState:
+    """What a detector remembers between checks; plain values, so that it can travel in a checkpoint."""
+
+    level: int = 0
+    out_of_range: list[str] = field(default_factory=list)
+    streak: int = 0
+    calm: int = 0
+    green_streak: int = 0
+    alive: bool = False
+    streak_low_beta: float | None = None
+    streak_high_beta: float | None = None
+    information: list[float] = field(default_factory=list)
+    checks: int = 0
+    warnings: int = 0
+    red_streak: int = 0
+    first_red_step: int | None = None
+    worst: int = 0
+
+
+class Detector:
+    """Turns statistics into diagnoses, one check after the other.
+
+    Args:
+        config: resolved thresholds and rules (:func:`resolve_monitor`).
+        outlook: length of the run and what is known about beta.
+        name: of this detector, where several stand side by side.
+        ceiling: the worst level it may report.
+
+    >>> from dataclasses import replace
+    >>> from seqsetvae.collapse.presets import resolve_monitor
+    >>> config = resolve_monitor(MonitorConfig(), total_steps=2000)
+    >>> detector = Detector(config, BetaOutlook(total_steps=2000))
+    >>> dead = CollapseStatistics(500, 1024, 0.0, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0)
+    >>> [detector.check(replace(dead, step=step)).level.word for step in (500, 550, 600)]
+    ['orange', 'orange', 'red']
+    """
+
+    def __init__(
+        self, config: MonitorConfig, outlook: BetaOutlook, name: str = "primary", ceiling: Level = Level.RED
+    ) -> None:
+        self.config = config
+        self.outlook = outlook
+        self.name = name
+        self.ceiling = ceiling
+        self.state = DetectorState()
+
+    def due(self, step: int) -> bool:
+        """Whether this detector checks after this optimizer step."""
+        return step % check_frequency(self.config, step) == 0
+
+    def check(self, statistics: CollapseStatistics) -> Diagnosis:
+        """Judge the statistics of one update."""
+        state, config = self.state, self.config
+        state.checks += 1
+        indicators = RULES[config.rules](statistics, config)
+        fired = [one for one in indicators if (one.released() if one.name in state.out_of_range else one).out_of_range]
+        state.out_of_range = [one.name for one in fired]
+        looks_collapsed = len(fired) >= 2 or "decoder_use" in state.out_of_range
+        self._remember(statistics, fired, looks_collapsed)
+
+        held_back = ""
+        if not statistics.finite:
+            level = Level.RED
+        elif not fired:
+            level = Level.GREEN
+        elif not looks_collapsed:
+            level = Level.YELLOW
+        else:
+            held_back = self._objection(statistics) if config.rules == "principled" else ""
+            confirmed = state.streak >= config.confirm_checks and not held_back
+            level = Level.RED if confirmed else Level.ORANGE
+            if self._in_grace(statistics.step) and config.rules == "principled":
+                level = Level.YELLOW
+        level = self._settle(min(level, self.ceiling))
+        state.warnings += level > Level.GREEN
+        state.worst = max(state.worst, level)
+        state.red_streak = state.red_streak + 1 if level == Level.RED else 0
+        if level == Level.RED and state.first_red_step is None:
+            state.first_red_step = statistics.step
+        reasons = ("a posterior holds NaN or inf",) if not statistics.finite else tuple(map(str, fired))
+        return Diagnosis(
+            step=statistics.step,
+            level=level,
+            indicators=tuple(indicators),
+            reasons=reasons,
+            advice=advice(fired, statistics, level),
+            held_back=held_back,
+            streak=state.streak,
+            beta=statistics.beta,
+            detector=self.name,
+        )
+
+    def _remember(self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool) -> None:
+        state = self.state
+        state.information = [*state.information, statistics.mutual_information][-self.config.confirm_checks - 1 :]
+        state.green_streak = 0 if fired else state.green_streak + 1
+        state.alive |= state.green_streak >= ALIVE_CHECKS
+        if not looks_collapsed:
+            state.streak, state.streak_low_beta, state.streak_high_beta = 0, None, None
+            return
+        state.streak += 1
+        if statistics.beta is not None:
+            state.streak_low_beta = min(statistics.beta, state.streak_low_beta or statistics.beta)
+            state.streak_high_beta = max(statistics.beta, state.streak_high_beta or statistics.beta)
+
+    def _in_grace(self, step: int) -> bool:
+        assert self.config.grace_steps is not None
+        return not self.state.alive and step < self.config.grace_steps
+
+    def _objection(self, statistics: CollapseStatistics) -> str:
+        """Why what looks like a collapse may yet pass; empty if nothing speaks for that.
+
+        - A posterior that never was alive gets time to start (He et al. 2019: no information until step 600, then 2.9 nats).
+        - Information that grows by a tenth at each check is on its way out of the saddle point at the prior.
+        - Under a cyclical schedule (Fu et al. 2019) the posterior dips while beta is high: only one that stays dead while beta is low
+          is dead.
+        """
+        state = self.state
+        if self._in_grace(statistics.step):
+            return f"grace period until step {self.config.grace_steps}: it has not been alive yet"
+        information = state.information
+        if (
+            len(information) > self.config.confirm_checks
+            and information[0] > 1e-3
+            and all(later > RISING * earlier for earlier, later in pairwise(information))
+        ):
+            return "mutual information is rising at every check"
+        if self.outlook.relief_ahead(statistics.step):
+            low, high = state.streak_low_beta, state.streak_high_beta
+            if low is None or high is None or low >= 0.5 * high:
+                return "beta will fall again, and it may recover then"
+        return ""
+
+    def _settle(self, level: Level) -> Level:
+        """A level falls only after `confirm_checks` consecutive checks below it."""
+        state = self.state
+        if level >= state.level:
+            state.calm = 0
+            state.level = level
+        else:
+            state.calm += 1
+            if state.calm >= self.config.confirm_checks:
+                state.calm = 0
+                state.level = level
+        return Level(state.level)
+
+    def state_dict(self) -> dict[str, Any]:
+        return asdict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.state = DetectorState(**state)

@@ -1,0 +1,75 @@
+"""`Diagnosis(level, reasons, evidence)`: what one check came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+RELEASE = 1.5
+"""Hysteresis: an indicator that is out of range is back in range only above this multiple of its threshold."""
+
+
+class Level(IntEnum):
+    """How bad it is."""
+
+    GREEN = 0
+    YELLOW = 1
+    ORANGE = 2
+    RED = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """A figure beside its threshold."""
+
+    name: str
+    label: str
+    value: float
+    threshold: float
+    fires_below: bool = True
+
+    @property
+    def out_of_range(self) -> bool:
+        return self.value < self.threshold if self.fires_below else self.value > self.threshold
+
+    def released(self) -> Indicator:
+        """The stricter threshold that an indicator has to pass to come back into range."""
+        return replace(self, threshold=self.threshold * RELEASE) if self.fires_below else self
+
+    def __str__(self) -> str:
+        """As the guides' log has it.
+
+        >>> str(Indicator("kl", "KL divergence", 0.008, 0.01))
+        'KL divergence too low: 0.008000 < 0.01'
+        """
+        way, sign = ("low", "<") if self.fires_below else ("high", ">")
+        return f"{self.label} too {way}: {self.value:.6f} {sign} {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What one check came to. `reasons` are sentences, `indicators` the evidence."""
+
+    step: int
+    level: Level
+    indicators: tuple[Indicator, ...]
+    reasons: tuple[str, ...]
+    advice: str
+    held_back: str = ""
+    """Why this is not (yet) red although it looks collapsed; empty otherwise."""
+    streak: int = 0
+    """Consecutive checks that look collapsed, this one included."""
+    beta: float | None = None
+    detector: str = "primary"
+
+    @property
+    def headline(self) -> str:
+        if self.level == Level.RED:
+            return f"posterior collapse detected! Step: {self.step}"
+        if self.level == Level.GREEN:
+            return f"Step {self.step}: back in range"
+        return f"Step {self.step}: posterior collapse warning!"

@@ -1,0 +1,88 @@
+"""Which figures are held against which thresholds, and what to advise. Two rule sets: `principled` and the guides' `source`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seqsetvae.collapse.diagnosis import Indicator, Level
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+
+SOURCE_TREND_CHECKS = 50
+"""Rules `source`: the trend of the reconstruction loss is taken over this many updates."""
+SOURCE_TREND_THRESHOLD = 0.001
+
+
+def principled_indicators(statistics: CollapseStatistics, config: MonitorConfig) -> list[Indicator]:
+    """Information into the latents, three ways, and out of them, one way. `config` is resolved."""
+    assert config.kl_threshold is not None
+    assert config.active_units_threshold is not None
+    found = [
+        Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
+        Indicator("active_units", "active units ratio", statistics.active_units_ratio, config.active_units_threshold),
+        Indicator(
+            "mutual_information",
+            "mutual information",
+            statistics.mutual_information,
+            config.mutual_information_threshold,
+        ),
+    ]
+    if statistics.decoder_use is not None:
+        found.append(Indicator("decoder_use", "decoder use", statistics.decoder_use, config.decoder_use_threshold))
+    return found
+
+
+def source_indicators(statistics: CollapseStatistics, config: MonitorConfig) -> list[Indicator]:
+    """The guides' four rules, word for word. `config` is resolved."""
+    assert config.kl_threshold is not None
+    assert config.active_units_threshold is not None
+    assert config.var_threshold is not None
+    found = [
+        Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
+        Indicator("mean_variance", "latent variance", statistics.mean_variance, config.var_threshold),
+        Indicator(
+            "active_ratio_by_variance",
+            "active ratio (by variance)",
+            statistics.active_ratio_by_mean_variance,
+            config.active_units_threshold,
+        ),
+    ]
+    if statistics.recon_slope is not None and statistics.updates >= SOURCE_TREND_CHECKS:
+        found.append(
+            Indicator(
+                "recon_slope", "trend of reconstruction loss", statistics.recon_slope, SOURCE_TREND_THRESHOLD, False
+            )
+        )
+    return found
+
+
+RULES: dict[str, Callable[[CollapseStatistics, MonitorConfig], list[Indicator]]] = {
+    "principled": principled_indicators,
+    "source": source_indicators,
+}
+
+
+def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level) -> str:
+    """One sentence on what to try, by what is out of range."""
+    names = {one.name for one in fired}
+    beta = "" if statistics.beta is None else f" (beta is {statistics.beta:.3g})"
+    if not statistics.finite:
+        return "Lower --optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
+    if not fired:
+        return "Nothing to do."
+    if level == Level.YELLOW and names == {"active_units"}:
+        return (
+            f"{statistics.active_units} of {statistics.latent_dim} dimensions are in use: fine if the reconstruction is; a smaller "
+            "--model.latent_dim would do, or --objective.free_bits to use more."
+        )
+    if statistics.kl > 1.0 and "mutual_information" in names:
+        return (
+            "KL is paid for without information, as by a constant shift of the means: lower --objective.free_bits and "
+            f"--objective.max_beta{beta}."
+        )
+    if names == {"decoder_use"}:
+        return "The decoder ignores the latents although they carry information: weaken it, or lower its learning rate."
+    return (
+        f"Lower --objective.max_beta{beta}, lengthen --objective.beta_warmup_steps, give some --objective.free_bits, or let "
+        "--objective.beta_schedule controller hold the KL."
+    )
