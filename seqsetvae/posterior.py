@@ -6,7 +6,7 @@ Shapes: S sets, Z latent dimensions; see :mod:`seqsetvae.batch` for the whole le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -61,6 +61,15 @@ class PosteriorStatistics:
     """I_q(x; z), nats; at most ln M."""
     finite: Tensor
     """True when every mu and log sigma^2 is a finite number."""
+
+    def to_host(self) -> PosteriorStatistics:
+        """A copy in host memory that is still under way when this returns: read it after an event or a synchronization."""
+        moved = {
+            field.name: torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor) and value.is_cuda
+        }
+        return replace(self, **moved)
 
 
 ACTIVE_UNIT_VARIANCE = 0.01

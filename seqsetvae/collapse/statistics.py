@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from seqsetvae import names
+from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, COLLAPSE_DELTA, PosteriorStatistics
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,57 @@ class CollapseStatistics:
     def marginal_kl(self) -> float:
         """KL(q(z) || p(z)) = KL - mutual information (Hoffman & Johnson 2016)."""
         return self.kl - self.mutual_information
+
+    @classmethod
+    def of(
+        cls,
+        statistics: PosteriorStatistics,
+        *,
+        step: int,
+        var_threshold: float,
+        decoder_use: float | None = None,
+        recon: float | None = None,
+        recon_slope: float | None = None,
+        updates: int = 0,
+        beta: float | None = None,
+    ) -> CollapseStatistics:
+        """Numbers from tensors. Waits for the device on which they are."""
+        kl_Z = statistics.kl_Z.float().cpu().numpy()
+        return cls(
+            step=step,
+            sets=statistics.sets,
+            kl=float(kl_Z.sum(dtype=np.float64)),
+            active_units=int((statistics.signal_Z > ACTIVE_UNIT_VARIANCE).sum()),
+            latent_dim=len(kl_Z),
+            mutual_information=float(statistics.mutual_information),
+            mutual_information_ceiling=math.log(statistics.sets),
+            collapsed_dimensions_ratio=float((statistics.collapsed_share_Z >= 1.0 - COLLAPSE_DELTA).float().mean()),
+            mean_variance=float(statistics.mean_variance_Z.mean()),
+            active_ratio_by_variance=float(statistics.variance_share),
+            active_ratio_by_mean_variance=float((statistics.mean_variance_Z > var_threshold).float().mean()),
+            kl_Z=kl_Z,
+            finite=bool(statistics.finite),
+            decoder_use=decoder_use,
+            recon=recon,
+            recon_slope=recon_slope,
+            updates=updates,
+            beta=beta,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """As recorded in the run, by name; what was not measured is left out."""
+        figures = {
+            names.COLLAPSE_KL: self.kl,
+            names.COLLAPSE_ACTIVE_UNITS: self.active_units,
+            names.COLLAPSE_ACTIVE_RATIO: self.active_units_ratio,
+            names.COLLAPSE_MUTUAL_INFORMATION: self.mutual_information,
+            names.COLLAPSE_MUTUAL_INFORMATION_CEILING: self.mutual_information_ceiling,
+            names.COLLAPSE_MARGINAL_KL: self.marginal_kl,
+            names.COLLAPSE_DECODER_USE: self.decoder_use,
+            names.COLLAPSE_DEAD_RATIO: self.collapsed_dimensions_ratio,
+            names.COLLAPSE_VARIANCE: self.mean_variance,
+            names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,
+            names.COLLAPSE_RECON: self.recon,
+            names.COLLAPSE_RECON_SLOPE: self.recon_slope,
+        }
+        return {name: value for name, value in figures.items() if value is not None}
