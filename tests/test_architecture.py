@@ -36,6 +36,7 @@ FLOORS = {
 SIDEWAYS = {("model", "objective")}
 
 HOMES = {
+    "apprise": ["training/notify.py"],
     "jsonargparse": ["cli.py"],
     "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/"],
     "matplotlib": ["analysis/"],
