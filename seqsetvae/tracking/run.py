@@ -56,6 +56,7 @@ class Run:
         self._writer = writer
         self._known_params = known_params
         self._finish_seconds = finish_seconds
+        self._tables: dict[str, dict[str, str]] = {}
         self._ended = writer is None
         if writer is not None:
             atexit.register(self._end_at_exit)
@@ -154,6 +155,15 @@ class Run:
         self._put_content(content, f"{stem}.png")
         self._put_content(small.getvalue(), f"{stem}+compressed.webp")
         self.set_tag("mlflow.loggedImages", True)
+
+    def log_table(self, table: Mapping[str, Any], artifact_path: str) -> None:
+        """Queue a table, `{"columns": [...], "data": [[...], ...]}` of plain values, in the form in which MLflow's UI shows one and
+        `mlflow.load_table` reads one. A later table of the same path replaces it.
+        """
+        self.log_text(json.dumps(table, ensure_ascii=False), artifact_path)
+        # By this tag MLflow knows a table among the artifacts; it lists all tables of the run.
+        self._tables[artifact_path] = {"path": artifact_path, "type": "table"}
+        self.set_tag("mlflow.loggedArtifacts", json.dumps(list(self._tables.values())))
 
     def log_dataset(
         self,

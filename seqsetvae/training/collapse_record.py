@@ -1,0 +1,187 @@
+"""`CollapseRecord`: where the monitor's alerts go: MLflow, a folder, the console, and whoever is away from it.
+
+A folder (`--monitor.log_dir`) is laid out as in the source guides:
+
+collapse_detection.log           every change of level, with reasons
+alerts.json                      the same as a table
+monitoring_plot_step_<step>.png  figures
+final_statistics.txt             the report at the end
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from tqdm import tqdm
+
+from seqsetvae import names
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.tracking.run import Run
+from seqsetvae.training.alert_texts import (
+    PRIMARY,
+    Alert,
+    as_block,
+    as_log_entry,
+    as_message,
+    as_table,
+    log_entry,
+)
+from seqsetvae.training.collapse_report import final_report
+from seqsetvae.training.notify import Notifier
+from seqsetvae.training.record_folder import RecordFolder
+
+__all__ = ["CollapseRecord", "final_report"]
+
+KEPT = 1000
+"""Alerts and log entries that are kept: table and log are written anew with each alert, and have to stay small."""
+
+
+class CollapseRecord:
+    """Everything a monitor has to say. Every rank may call it; rank 0 speaks.
+
+    Args:
+        run: the MLflow run; None: no MLflow.
+        log_dir: the folder; None: no files.
+        verbose: print every alert; False: red ones only.
+        notifier: gets orange and red alerts, and the end of a red one.
+        subject: what a message says it is about, such as the name of the run.
+
+    Raises:
+        InputError: `log_dir` cannot be written.
+    """
+
+    def __init__(
+        self, run: Run | None, log_dir: str | None, verbose: bool, notifier: Notifier | None, subject: str = ""
+    ) -> None:
+        self.run = run
+        self._folder = None if log_dir is None else RecordFolder(Path(log_dir))
+        self.verbose = verbose
+        self.notifier = notifier
+        self.subject = subject
+        self._alerts: list[Alert] = []
+        self._log: list[str] = []
+        self._levels: dict[str, int] = {}
+        self._worst = Level.GREEN
+        self._first_red_step: int | None = None
+        self._tag()
+
+    @property
+    def alerts(self) -> list[Diagnosis]:
+        """All so far (the newest `KEPT`), oldest first."""
+        return [alert.diagnosis for alert in self._alerts]
+
+    def alert(self, diagnosis: Diagnosis) -> None:
+        """A detector's level has changed."""
+        alert = Alert(diagnosis, time.time())
+        self._alerts = [*self._alerts, alert][-KEPT:]
+        self._log = [*self._log, as_log_entry(alert)][-KEPT:]
+        before = self._levels.get(diagnosis.detector, Level.GREEN)
+        self._levels[diagnosis.detector] = int(diagnosis.level)
+        if diagnosis.detector == PRIMARY:
+            self._worst = max(self._worst, diagnosis.level)
+            if diagnosis.level == Level.RED and self._first_red_step is None:
+                self._first_red_step = diagnosis.step
+            self._tag()
+        self._write_table()
+        self._write_log()
+        if self.verbose or diagnosis.level == Level.RED:
+            say(as_block(diagnosis))
+        if self.notifier is not None and (diagnosis.level >= Level.ORANGE or before == Level.RED):
+            self._notify(diagnosis, Level(before))
+
+    def note(self, level: Level, message: str) -> None:
+        """A line in the log that is no alert."""
+        self._log = [*self._log, log_entry(time.time(), level, message)][-KEPT:]
+        self._write_log()
+        if self.verbose or level == Level.RED:
+            say(message)
+
+    def figure(self, key: str, png: bytes, step: int) -> None:
+        """A figure, for the run's image panel and the folder. May be called from another thread."""
+        if self.run is not None:
+            self.run.log_image(png, key, step)
+        plot = "monitoring_plot" if key == names.IMAGE_COLLAPSE else key.rpartition("/")[2]
+        self.save(f"{plot}_step_{step}.png", png)
+
+    def report(self, text: str) -> None:
+        """The final report."""
+        if self.run is not None:
+            self.run.log_text(text, names.ARTIFACT_COLLAPSE_REPORT)
+        self.save(file_name(names.ARTIFACT_COLLAPSE_REPORT), text.encode())
+        if self.verbose:
+            say(text.rstrip("\n"))
+
+    def save(self, name: str, content: bytes) -> None:
+        """Write a file of the folder, if there is one."""
+        if self._folder is not None:
+            self._folder.save(name, content)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint may hold."""
+        return {
+            "alerts": [alert.plain() for alert in self._alerts],
+            "log": list(self._log),
+            "levels": dict(self._levels),
+            "worst": int(self._worst),
+            "first_red_step": self._first_red_step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the record of an earlier part of the run, as it was at the checkpoint."""
+        self._alerts = [Alert.read(plain) for plain in state["alerts"]]
+        self._log, self._levels = list(state["log"]), dict(state["levels"])
+        self._worst, self._first_red_step = Level(state["worst"]), state["first_red_step"]
+        self._tag()
+        # What was recorded behind the checkpoint is about to happen again.
+        if self._alerts:
+            self._write_table()
+        if self._log:
+            self._write_log()
+
+    def _tag(self) -> None:
+        if self.run is None:
+            return
+        self.run.set_tag(names.TAG_COLLAPSE, Level(self._levels.get(PRIMARY, Level.GREEN)).word)
+        self.run.set_tag(names.TAG_COLLAPSE_WORST, self._worst.word)
+        if self._first_red_step is not None:
+            self.run.set_tag(names.TAG_COLLAPSE_STEP, self._first_red_step)
+
+    def _write_table(self) -> None:
+        table = as_table(self._alerts)
+        if self.run is not None:
+            self.run.log_table(table, names.ARTIFACT_ALERTS)
+        self.save(file_name(names.ARTIFACT_ALERTS), json.dumps(table, ensure_ascii=False).encode())
+
+    def _write_log(self) -> None:
+        text = "\n".join(self._log) + "\n"
+        if self.run is not None:
+            self.run.log_text(text, names.ARTIFACT_COLLAPSE_LOG)
+        self.save(file_name(names.ARTIFACT_COLLAPSE_LOG), text.encode())
+
+    @rank_zero_only
+    def _notify(self, diagnosis: Diagnosis, before: Level) -> None:
+        assert self.notifier is not None
+        self.notifier.send(*as_message(diagnosis, before, self.subject))
+
+
+def file_name(artifact: str) -> str:
+    """In the folder, of what is an artifact of the run.
+
+    >>> file_name(names.ARTIFACT_ALERTS)
+    'alerts.json'
+    """
+    return artifact.rpartition("/")[2]
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print above a progress bar, if there is one; without the circles where the terminal has no letters for them."""
+    encoding = sys.stdout.encoding or "utf-8"
+    tqdm.write(text.encode(encoding, "replace").decode(encoding))
+    sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""`RecordFolder`: files for people who look into a folder rather than into MLflow."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from seqsetvae.errors import InputError
+
+
+class RecordFolder:
+    """A folder for one run after the other: what is there already is put aside, not lost, unless the new text continues it.
+
+    Raises:
+        InputError: no file can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._own: set[str] = set()
+        self._failed = False
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"--monitor.log_dir: {path} cannot be written ({error.strerror}). Name another folder, or leave the flag out: log, "
+                "figures and statistics are among the run's artifacts in any case."
+            ) from error
+
+    @rank_zero_only
+    def save(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all. A disk that is full ends the writing, not the training."""
+        if self._failed:
+            return
+        target = self.path / name
+        partial = target.with_name(f".{name}.{os.getpid()}.partial")
+        try:
+            if name not in self._own and target.is_file() and not content.startswith(target.read_bytes()):
+                put_aside(target)
+            self._own.add(name)
+            partial.write_bytes(content)
+            partial.replace(target)
+        except OSError as error:
+            self._failed = True
+            print(
+                f"{target} cannot be written ({error.strerror}): no more files go there.", file=sys.stderr, flush=True
+            )
+
+
+def put_aside(path: Path) -> None:
+    """Give a file the time of its last change as a part of its name: `x.log` -> `x_20241220_143022.log`."""
+    ended = time.strftime("%Y%m%d_%H%M%S", time.localtime(path.stat().st_mtime))
+    path.replace(path.with_name(f"{path.stem}_{ended}{path.suffix}"))
