@@ -28,12 +28,17 @@ class BetaOutlook:
     beta_at: Callable[[int], float] | None = None
     """Planned beta at an optimizer step; None where nobody knows (a controller, or somebody else's model)."""
 
-    def relief_ahead(self, step: int) -> bool:
-        """Whether beta will fall to less than half of what it is now, as in all but the last cycle of a cyclical schedule."""
-        if self.beta_at is None or step >= self.total_steps:
+    def relief_ahead(self, step: int, beta: float | None) -> bool:
+        """Whether beta will fall to less than half of what it is now, as in all but the last cycle of a cyclical schedule.
+
+        Args:
+            step: optimizer steps taken; the next one has `beta_at(step)`.
+            beta: of the step just taken.
+        """
+        if self.beta_at is None or beta is None or step >= self.total_steps:
             return False
         ahead = range(step, self.total_steps, max(1, (self.total_steps - step) // 200))
-        return min(map(self.beta_at, ahead)) < 0.5 * self.beta_at(step)
+        return min(map(self.beta_at, ahead)) < 0.5 * beta
 
 
 @dataclass
@@ -46,8 +51,8 @@ class DetectorState:
     calm: int = 0
     green_streak: int = 0
     alive: bool = False
-    streak_low_beta: float | None = None
-    streak_high_beta: float | None = None
+    streak_high_beta: float = 0.0
+    relief_step: int | None = None
     information: list[float] = field(default_factory=list)
     checks: int = 0
     warnings: int = 0
@@ -86,6 +91,14 @@ class Detector:
     def due(self, step: int) -> bool:
         """Whether this detector checks after this optimizer step."""
         return step % check_frequency(self.config, step) == 0
+
+    def wants_decoder_use(self, update: int) -> bool:
+        """Whether decoder use should be measured at this update (0 = the first).
+
+        It takes a pass of the decoder, hence only every so often; but at every update while the posterior looks collapsed: a measurement
+        that is held until the next one must not confirm itself, nor outlast a recovery.
+        """
+        return update % self.config.decoder_use_every == 0 or self.state.streak > 0
 
     def check(self, statistics: CollapseStatistics) -> Diagnosis:
         """Judge the statistics of one update."""
@@ -135,12 +148,16 @@ class Detector:
         state.green_streak = 0 if fired else state.green_streak + 1
         state.alive |= state.green_streak >= ALIVE_CHECKS
         if not looks_collapsed:
-            state.streak, state.streak_low_beta, state.streak_high_beta = 0, None, None
+            state.streak, state.streak_high_beta, state.relief_step = 0, 0.0, None
             return
         state.streak += 1
-        if statistics.beta is not None:
-            state.streak_low_beta = min(statistics.beta, state.streak_low_beta or statistics.beta)
-            state.streak_high_beta = max(statistics.beta, state.streak_high_beta or statistics.beta)
+        state.streak_high_beta = max(state.streak_high_beta, statistics.beta or 0.0)
+        if state.relief_step is None and self._beta_is_low(statistics):
+            state.relief_step = statistics.step
+
+    def _beta_is_low(self, statistics: CollapseStatistics) -> bool:
+        """Whether beta is less than half of what it was at its highest since the posterior has looked collapsed."""
+        return statistics.beta is not None and statistics.beta < 0.5 * self.state.streak_high_beta
 
     def _in_grace(self, step: int) -> bool:
         assert self.config.grace_steps is not None
@@ -151,8 +168,8 @@ class Detector:
 
         - A posterior that never was alive gets time to start (He et al. 2019: no information until step 600, then 2.9 nats).
         - Information that grows by a tenth at each check is on its way out of the saddle point at the prior.
-        - Under a cyclical schedule (Fu et al. 2019) the posterior dips while beta is high: only one that stays dead while beta is low
-          is dead.
+        - Under a cyclical schedule (Fu et al. 2019) the posterior dips while beta is high, and comes back only some time after beta has
+          fallen: one is dead that stays dead while beta is low, all that time or as long as a grace period.
         """
         state = self.state
         if self._in_grace(statistics.step):
@@ -164,10 +181,12 @@ class Detector:
             and all(later > RISING * earlier for earlier, later in pairwise(information))
         ):
             return "mutual information is rising at every check"
-        if self.outlook.relief_ahead(statistics.step):
-            low, high = state.streak_low_beta, state.streak_high_beta
-            if low is None or high is None or low >= 0.5 * high:
+        assert self.config.grace_steps is not None
+        if state.relief_step is None:
+            if self.outlook.relief_ahead(statistics.step, statistics.beta):
                 return "beta will fall again, and it may recover then"
+        elif self._beta_is_low(statistics) and statistics.step - state.relief_step < self.config.grace_steps:
+            return f"beta has fallen at step {state.relief_step}, and it may yet recover"
         return ""
 
     def _settle(self, level: Level) -> Level:
