@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqsetvae import __version__
 from seqsetvae.config import PretrainConfig, TrackingConfig
-from seqsetvae.errors import InputError
+from seqsetvae.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -47,16 +47,17 @@ def check(arguments: list[str]) -> int:
 
 
 def pretrain(arguments: list[str]) -> int:
-    """Train SeqSetVAE and record the run in MLflow."""
+    """Train SeqSetVAE, watch it for collapse, and record the run in MLflow. Exit code 3: ended by a collapse."""
     config = _pretrain_config("pretrain", pretrain.__doc__ or "", arguments)
+    from seqsetvae.analysis.collapse_figures import draw_collapse
     from seqsetvae.training.fit import pretrain as run_pretraining
     from seqsetvae.training.interrupt import Interrupted
 
     try:
-        run_pretraining(config)
+        outcome = run_pretraining(config, draw=draw_collapse).collapse
     except Interrupted as stop:
         return stop.exit_code
-    return 0
+    return 3 if outcome is not None and outcome.stopped_at is not None else 0
 
 
 def sync(arguments: list[str]) -> int:
@@ -69,6 +70,15 @@ def sync(arguments: list[str]) -> int:
     return 0 if deliver_spools(config.work_dir).complete else 1
 
 
+def certify(arguments: list[str]) -> int:
+    """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
+    from seqsetvae.certify.run import certify as run_certification
+
+    parser = _parser("certify", certify.__doc__ or "")
+    parser.add_function_arguments(run_certification, "certify")
+    return 0 if run_certification(**vars(_parse(parser, arguments).certify)) else 1
+
+
 def bench(arguments: list[str]) -> int:
     """Measure every figure that the README claims, as ratios in one run."""
     from seqsetvae.benchmarks.run import run_benchmarks
@@ -79,7 +89,7 @@ def bench(arguments: list[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (prepare, check, pretrain, sync, bench)}
+VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (prepare, check, pretrain, certify, sync, bench)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,6 +111,9 @@ def main(arguments: list[str] | None = None) -> None:
     except InputError as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunFailure as error:
+        print(f"seqsetvae {verb}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -13,3 +13,7 @@ class InputError(ValueError):
     Traceback (most recent call last):
     seqsetvae.errors.InputError: demo.csv, row 7, column 'minute': NaN is not a time. Remove the row.
     """
+
+
+class RunFailure(Exception):
+    """A run that cannot go on, for a reason that its message explains: exit code 1 and no traceback."""

@@ -76,11 +76,17 @@ class ElboTerms:
 def elbo_terms(events: EventDistribution, posterior: DiagonalGaussian, batch: EventBatch) -> ElboTerms:
     """Collect the terms of a batch. One posterior sample stands for the expectation over q."""
     log_variable_N, log_value_N = events.log_prob(batch)
+    return ElboTerms(-_per_set(log_variable_N, batch), -_per_set(log_value_N, batch), kl_to_prior(posterior), posterior)
 
-    def per_set(log_prob_N: Tensor) -> Tensor:
-        return -log_prob_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, log_prob_N)
 
-    return ElboTerms(per_set(log_variable_N), per_set(log_value_N), kl_to_prior(posterior), posterior)
+def negative_log_likelihood(events: EventDistribution, batch: EventBatch) -> Tensor:
+    """-log p(set) of every set, nats, shape (S,)."""
+    log_variable_N, log_value_N = events.log_prob(batch)
+    return -_per_set(log_variable_N + log_value_N, batch)
+
+
+def _per_set(value_N: Tensor, batch: EventBatch) -> Tensor:
+    return value_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, value_N)
 
 
 def resolve_objective(config: ObjectiveConfig, total_steps: int) -> ObjectiveConfig:

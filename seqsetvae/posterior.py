@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class PosteriorStatistics:
 
     def to_host(self) -> PosteriorStatistics:
         """A copy in host memory that is still under way when this returns: read it after an event or a synchronization."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor) and value.is_cuda

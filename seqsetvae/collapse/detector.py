@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +15,8 @@ from seqsetvae.config import MonitorConfig
 
 ALIVE_CHECKS = 5
 """Consecutive green checks after which a posterior counts as having been alive: the grace period then protects it no longer."""
+ALIVE_USE = 10.0
+"""And decoder use must be above this multiple of its threshold: an untrained encoder may be informative by itself."""
 RISING = 1.1
 """Factor by which mutual information must rise at each of the last checks to count as coming back to life."""
 
@@ -70,7 +72,6 @@ class Detector:
         name: of this detector, where several stand side by side.
         ceiling: the worst level it may report.
 
-    >>> from dataclasses import replace
     >>> from seqsetvae.collapse.presets import resolve_monitor
     >>> config = resolve_monitor(MonitorConfig(), total_steps=2000)
     >>> detector = Detector(config, BetaOutlook(total_steps=2000))
@@ -125,7 +126,7 @@ class Detector:
                 level = Level.YELLOW
         level = self._settle(min(level, self.ceiling))
         state.warnings += level > Level.GREEN
-        state.worst = max(state.worst, level)
+        state.worst = max(state.worst, int(level))
         state.red_streak = state.red_streak + 1 if level == Level.RED else 0
         if level == Level.RED and state.first_red_step is None:
             state.first_red_step = statistics.step
@@ -144,9 +145,10 @@ class Detector:
 
     def _remember(self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool) -> None:
         state = self.state
-        state.information = [*state.information, statistics.mutual_information][-self.config.confirm_checks - 1 :]
+        state.information = [*state.information, statistics.mutual_information][-self.config.confirm_checks :]
         state.green_streak = 0 if fired else state.green_streak + 1
-        state.alive |= state.green_streak >= ALIVE_CHECKS
+        used = statistics.decoder_use is None or statistics.decoder_use > ALIVE_USE * self.config.decoder_use_threshold
+        state.alive |= used and state.green_streak >= ALIVE_CHECKS
         if not looks_collapsed:
             state.streak, state.streak_high_beta, state.relief_step = 0, 0.0, None
             return
@@ -176,7 +178,7 @@ class Detector:
             return f"grace period until step {self.config.grace_steps}: it has not been alive yet"
         information = state.information
         if (
-            len(information) > self.config.confirm_checks
+            len(information) == self.config.confirm_checks > 1
             and information[0] > 1e-3
             and all(later > RISING * earlier for earlier, later in pairwise(information))
         ):
@@ -194,12 +196,12 @@ class Detector:
         state = self.state
         if level >= state.level:
             state.calm = 0
-            state.level = level
+            state.level = int(level)
         else:
             state.calm += 1
             if state.calm >= self.config.confirm_checks:
                 state.calm = 0
-                state.level = level
+                state.level = int(level)
         return Level(state.level)
 
     def state_dict(self) -> dict[str, Any]:
@@ -207,3 +209,19 @@ class Detector:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.state = DetectorState(**state)
+
+
+def detectors_of(config: MonitorConfig, outlook: BetaOutlook) -> list[Detector]:
+    """The primary detector, and the early-warning one beside it if it is wanted. `config` is resolved."""
+    assert config.kl_threshold is not None
+    assert config.check_frequency is not None
+    detectors = [Detector(config, outlook)]
+    if config.early_warning:
+        earlier = replace(
+            config,
+            kl_threshold=2.0 * config.kl_threshold,
+            check_frequency=min(20, config.check_frequency),
+            adaptive=False,
+        )
+        detectors.append(Detector(earlier, outlook, "early warning", ceiling=Level.ORANGE))
+    return detectors

@@ -23,6 +23,8 @@ PRESETS: dict[tuple[str, bool], dict[str, int | float]] = {
     ("optimized", True): {"update_frequency": 100, "plot_frequency": 1000, "window_size": 50},
 }
 """The guides' presets: (preset, fast_detection) -> what differs from the standard thresholds."""
+LEAST_GRACE = 100
+"""Optimizer steps in which no network has learned enough to be judged."""
 STANDARD = {"kl_threshold": 0.01, "var_threshold": 0.1, "active_units_threshold": 0.1, "early_stop_patience": 200}
 
 
@@ -51,7 +53,7 @@ def resolve_monitor(config: MonitorConfig, total_steps: int, warmup_steps: int =
 
     >>> resolved = resolve_monitor(MonitorConfig(fast_detection=True), total_steps=400, warmup_steps=80)
     >>> resolved.update_frequency, resolved.kl_threshold, resolved.early_stop_patience, resolved.grace_steps
-    (10, 0.005, 2, 80)
+    (10, 0.005, 2, 100)
     """
     preset = STANDARD | PRESETS[config.preset, config.fast_detection]
     given = {key: getattr(config, key) for key in preset if getattr(config, key) is not None}
@@ -72,5 +74,5 @@ def resolve_monitor(config: MonitorConfig, total_steps: int, warmup_steps: int =
         checks = total_steps // settled["check_frequency"]
         settled["early_stop_patience"] = max(1, min(int(settled["early_stop_patience"]), checks // 20))
     if config.grace_steps is None:
-        settled["grace_steps"] = max(warmup_steps, total_steps // 10)
+        settled["grace_steps"] = max(warmup_steps, total_steps // 10, LEAST_GRACE)
     return replace(config, **settled)

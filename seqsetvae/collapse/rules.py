@@ -77,8 +77,8 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
         )
     if statistics.kl > 1.0 and "mutual_information" in names:
         return (
-            "KL is paid for without information, as by a constant shift of the means: lower --objective.free_bits and "
-            f"--objective.max_beta{beta}."
+            "KL is paid for without information, as by a constant shift of the means: lower --objective.max_beta"
+            f"{beta}, and --objective.free_bits if there are any."
         )
     if names == {"decoder_use"}:
         return "The decoder ignores the latents although they carry information: weaken it, or lower its learning rate."

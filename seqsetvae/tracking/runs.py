@@ -40,9 +40,11 @@ def start_run(
     config_yaml: str,
     tags: Mapping[str, str],
     resume_run_id: str | None = None,
+    parent_run_id: str | None = None,
     finish_seconds: float = 20.0,
 ) -> Run:
-    """Open a run: a new one, the one `mlflow run` made (MLFLOW_RUN_ID), or the one to continue (`resume_run_id`).
+    """Open a run: a new one, the one `mlflow run` made (MLFLOW_RUN_ID), the one to continue (`resume_run_id`), or always a new one, shown
+    under its parent (`parent_run_id`).
 
     Returns a context manager that also can be closed by :meth:`Run.finish`, which waits up to `finish_seconds` for delivery. On any
     rank but 0 the result records nothing.
@@ -59,7 +61,7 @@ def start_run(
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
         mend_stale_runs(client, experiment_id, work_dir)
-        stored = _find_or_create(client, experiment_id, run_name or config.run_name, owner, resume_run_id)
+        stored = _find_or_create(client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id)
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 
@@ -87,8 +89,16 @@ def start_run(
 
 
 def _find_or_create(
-    client: MlflowClient, experiment_id: str, run_name: str | None, owner: dict[str, str], resume_run_id: str | None
+    client: MlflowClient,
+    experiment_id: str,
+    run_name: str | None,
+    owner: dict[str, str],
+    resume_run_id: str | None,
+    parent_run_id: str | None,
 ) -> StoredRun:
+    if parent_run_id and not resume_run_id:
+        tags = {**_context_tags(), **owner, "mlflow.parentRunId": parent_run_id}
+        return client.create_run(experiment_id, tags=tags, run_name=run_name)
     given = os.environ.get("MLFLOW_RUN_ID")
     if run_id := resume_run_id or given:
         stored = _attach(client, run_id, owner, run_name)

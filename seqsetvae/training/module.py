@@ -14,7 +14,7 @@ from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import OptimizerConfig, PretrainConfig
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.objective import ElboTerms, controlled_beta, scheduled_beta
+from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
 
 VALIDATION_SEED = (
@@ -96,6 +96,22 @@ class PretrainModule(pl.LightningModule):
         self.step_metrics = StepMetrics(loss.detach(), terms.recon.detach(), terms.kl.detach(), beta)
         self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
         return loss
+
+    # What the collapse monitor looks at, besides `posterior`.
+
+    @property
+    def reconstruction_loss(self) -> Tensor | None:
+        """-E log p of the step just taken, nats per set."""
+        return None if self.step_metrics is None else self.step_metrics.recon
+
+    @property
+    def current_beta(self) -> Tensor | float | None:
+        """Weight of the KL term in the step just taken."""
+        return None if self.step_metrics is None else self.step_metrics.beta
+
+    def negative_log_likelihood(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
+        """-log p(set | z) of every set of a batch for given latents, nats, shape (S,)."""
+        return negative_log_likelihood(self.vae.decode(z_SZ, batch), batch)
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
         generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_idx)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from seqsetvae.config import DataConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+from seqsetvae.collapse.presets import resolve_monitor
+from seqsetvae.config import DataConfig, MonitorConfig, OptimizerConfig, PretrainConfig, TrainerConfig
 from seqsetvae.data.module import EventDataModule
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import resolve_objective
+from seqsetvae.training.rescue import beta_outlook
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Plan:
             "beta": f"{schedule}; free bits {objective.free_bits:g} nats per dimension",
             "lr": f"{self.config.optimizer.lr:g}, {self.config.optimizer.lr_schedule} after "
             f"{self.config.optimizer.lr_warmup_steps} steps of warm-up",
+            "monitor": describe_monitor(self.config.monitor),
         }
         return "\n".join(f"  {name:<8}{text}" for name, text in lines.items())
 
@@ -80,16 +83,39 @@ def make_plan(config: PretrainConfig) -> Plan:
         embedding = "learned" if data.vocabulary.embedding is None else "cached"
     batches = data.batches_per_epoch(trainer.devices)
     total = optimizer_steps(trainer, batches)
+    objective = resolve_objective(config.objective, total)
+    if config.monitor.on_collapse == "rescue" and trainer.devices > 1:
+        raise InputError(
+            "--monitor.on_collapse rescue starts a second run in the same process, which several devices do not allow. Use stop, and "
+            "continue from the run's healthy_*.ckpt, or --trainer.devices 1."
+        )
     resolved = replace(
         config,
         data=data_config,
         model=replace(config.model, variable_embedding=embedding),
-        objective=resolve_objective(config.objective, total),
+        objective=objective,
+        monitor=resolve_monitor(config.monitor, total, beta_outlook(objective, total).warmup_steps),
         optimizer=resolve_optimizer(config.optimizer, total),
         trainer=trainer,
     )
     check_validation(trainer, data_config, batches)
     return Plan(resolved, data, batches, total)
+
+
+def describe_monitor(monitor: MonitorConfig) -> str:
+    """What is watched, and what a collapse leads to, in words."""
+    if monitor.disable_metrics_monitoring:
+        return "off: a collapse would not be noticed"
+    every = "100, 50, then 20" if monitor.adaptive else f"{monitor.check_frequency}"
+    action = {
+        "warn": "a warning",
+        "stop": f"an end of the run after {monitor.early_stop_patience} red checks",
+        "rescue": f"a rescue ({monitor.rescue_by}) after {monitor.early_stop_patience} red checks",
+    }[monitor.on_collapse]
+    return (
+        f"collapse checks every {every} steps by the {monitor.rules} rules, grace until step {monitor.grace_steps}; "
+        f"red leads to {action}"
+    )
 
 
 def optimizer_steps(trainer: TrainerConfig, batches_per_epoch: int) -> int:

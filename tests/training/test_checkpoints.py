@@ -18,8 +18,8 @@ def test_a_finished_run_leaves_last_best_and_final_which_rebuild_the_model(tiny)
     result = pretrain(tiny)
     folder = result.final_checkpoint.parent
     names = sorted(path.name for path in folder.iterdir())
-    assert names[-2:] == ["final_0000020.ckpt", "last.ckpt"]
-    assert len(names) == 4
+    assert names[2:] == ["early_0000001.ckpt", "final_0000020.ckpt", "last.ckpt"]
+    assert len(names) == 5
     assert all(name.startswith("best_00000") for name in names[:2])
 
     batch = open_store("demo").gather("valid", 0, np.arange(5))

@@ -17,7 +17,10 @@ from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.module import PretrainModule
 from tests.training.conftest import resuming
 
-METRICS = (names.TRAIN_LOSS, names.TRAIN_KL, names.BETA, names.LEARNING_RATE, names.GRADIENT_NORM, names.VAL_LOSS)
+METRICS = (
+    *(names.TRAIN_LOSS, names.TRAIN_KL, names.BETA, names.LEARNING_RATE, names.GRADIENT_NORM, names.VAL_LOSS),
+    *(names.COLLAPSE_MUTUAL_INFORMATION, names.COLLAPSE_DECODER_USE, names.COLLAPSE_RECON_SLOPE, names.COLLAPSE_LEVEL),
+)
 
 
 def stop_in(monkeypatch, batch: int, how) -> None:

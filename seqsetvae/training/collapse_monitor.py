@@ -1,0 +1,337 @@
+"""`CollapseMonitor`: watches the posterior of any LightningModule while it trains.
+
+What it needs from a module, for a VAE of your own:
+
+    class PlainVAE(pl.LightningModule):
+        posterior = None
+
+        def training_step(self, batch, batch_idx):
+            mu, logvar = self.encoder(batch).chunk(2, dim=1)
+            self.posterior = DiagonalGaussian(mu.detach(), logvar.detach())
+            ...
+
+    Trainer(callbacks=[CollapseMonitor()]).fit(PlainVAE(), loader)
+
+That is all. What it uses where the module offers it:
+
+    reconstruction_loss                       0-d tensor: of the step just taken
+    current_beta                              number or 0-d tensor: weight of the KL term in the step just taken
+    negative_log_likelihood(z_SZ, batch)      nats per set, shape (S,): for decoder use
+
+Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.collapse_record.CollapseRecord`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seqsetvae import names
+from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.history import History, slope
+from seqsetvae.collapse.presets import resolve_monitor
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.training.collapse_record import CollapseRecord
+from seqsetvae.training.collapse_report import final_report
+from seqsetvae.training.healthy_checkpoints import Healthy, HealthyCheckpoints
+from seqsetvae.training.posterior_pool import Measurement, PosteriorPool, decoder_use
+
+Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], MonitorConfig, str], dict[str, bytes]]
+"""Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""
+
+
+@dataclass(frozen=True)
+class CollapseOutcome:
+    """What a monitored run came to."""
+
+    level: Level
+    """At the end."""
+    worst: Level
+    first_red_step: int | None
+    stopped_at: int | None
+    """Optimizer step at which the monitor ended the run; None if it did not."""
+    last: CollapseStatistics | None
+    """None where the run was too short for one update."""
+    healthy: Healthy | None
+    """The newest checkpoint from before a collapse."""
+
+    @property
+    def verdict(self) -> str:
+        """One line for people."""
+        if self.last is None:
+            return "Collapse: not measured, the run was too short."
+        used = "" if self.last.decoder_use is None else f", decoder use {self.last.decoder_use:.3g} nats per set"
+        return (
+            f"Collapse: {self.level.word}"
+            + (f" (first red at step {self.first_red_step})" if self.first_red_step is not None else "")
+            + f"; KL {self.last.kl:.3g} nats per set, mutual information {self.last.mutual_information:.2f} of at most "
+            f"{self.last.mutual_information_ceiling:.2f} nats, active units {self.last.active_units} of "
+            f"{self.last.latent_dim}{used}"
+        )
+
+    def wants_rescue(self, config: MonitorConfig) -> bool:
+        """Whether the run was ended in order to be continued."""
+        return self.stopped_at is not None and config.on_collapse == "rescue" and config.max_rescues > 0
+
+
+class PosteriorNotFinite(RunFailure):
+    """The encoder gives NaN or inf. `error_*.ckpt` has the state as it is; `healthy_*.ckpt` that of the last healthy check."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(
+            f"A posterior holds NaN or inf at step {step}: the run was stopped. Continue from a healthy_*.ckpt of the run with a lower "
+            "--optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
+        )
+
+
+class CollapseMonitor(pl.Callback):
+    """Measures every `update_frequency` steps, judges, and acts on a confirmed collapse.
+
+    On a GPU a measurement is read one step after it was started, so that no step waits for it.
+
+    Args:
+        config: thresholds and frequencies; gaps are filled when training starts.
+        outlook: length of the run and course of beta, as far as known; None: the trainer's number of steps.
+        record: where alerts go; None: the console, and `config.log_dir` if given.
+        draw: makes the figures; None: no figures.
+        healthy: keeps checkpoints of the time before a collapse; None: nothing is kept.
+        title: of the figures.
+    """
+
+    def __init__(
+        self,
+        config: MonitorConfig | None = None,
+        *,
+        outlook: BetaOutlook | None = None,
+        record: CollapseRecord | None = None,
+        draw: Draw | None = None,
+        healthy: HealthyCheckpoints | None = None,
+        title: str = "",
+    ) -> None:
+        self.config = config or MonitorConfig()
+        self.outlook = outlook
+        self.record = record or CollapseRecord(None, self.config.log_dir, self.config.verbose, None)
+        self.draw = draw
+        self.healthy = healthy
+        self.title = title
+        self.detectors: list[Detector] = []
+        self.history = History()
+        self.stopped_at: int | None = None
+        """Optimizer step at which the monitor ended the run; None if it did not."""
+        self._pending: Measurement | None = None
+        self._decoder_use: float | None = None
+        self._updates = 0
+        self._last_step = 0
+        self._restored: dict[str, Any] = {}
+        self._drawing: Future[None] | None = None
+        self._backup: Path | None = None
+
+    # Lightning's hooks
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not hasattr(pl_module, "posterior"):
+            raise InputError(
+                f"{type(pl_module).__name__} offers no posterior to watch. Set `self.posterior = DiagonalGaussian(mu, logvar)` in "
+                "its training_step (and `posterior = None` in the class), or leave the monitor out "
+                "(--monitor.disable_metrics_monitoring)."
+            )
+        total = int(trainer.estimated_stepping_batches) if self.outlook is None else self.outlook.total_steps
+        self.outlook = self.outlook or BetaOutlook(total)
+        self.config = resolve_monitor(self.config, total, self.outlook.warmup_steps)
+        self.detectors = detectors_of(self.config, self.outlook)
+        for detector in self.detectors:
+            if state := self._restored.get("detectors", {}).get(detector.name):
+                detector.load_state_dict(state)
+        self._pool = PosteriorPool(self.config.pool_sets, trainer.world_size)
+        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = (time.perf_counter(), trainer.global_step)
+        self._last_step = trainer.global_step
+        if pool := self._restored.get("pool"):
+            self._pool.load_state_dict(pool, pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module: Any = pl_module
+        if module.posterior is None:
+            raise InputError(f"{type(pl_module).__name__}.training_step has not set self.posterior.")
+        self._pool.add(module.posterior, getattr(module, "reconstruction_loss", None))
+        step = trainer.global_step
+        if step == self._last_step:
+            return  # a micro-batch of an optimizer step that is not yet complete
+        self._last_step = step
+        self._judge_pending(trainer)
+        if step % self._update_frequency == 0 or any(detector.due(step) for detector in self.detectors):
+            self._pending = self._measure(trainer, module, batch, step)
+            if self._pending.arrived is None:  # nothing is under way: the figures are on the host
+                self._judge_pending(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._judge_pending(trainer)
+        if self.draw is not None and len(self.history):
+            self._start_drawing(trainer.global_step)
+        self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if self.detectors:
+            self._report(trainer, f"stopped: {type(exception).__name__}")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._drawer.shutdown()
+        if self._drawing is not None and (error := self._drawing.exception()):
+            self.record.note(Level.YELLOW, f"A figure could not be drawn: {error}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "detectors": {detector.name: detector.state_dict() for detector in self.detectors},
+            "history": self.history.state_dict(),
+            "record": self.record.state_dict(),
+            "decoder_use": self._decoder_use,
+            "updates": self._updates,
+            "pool": self._pool.state_dict(),
+            "healthy": None if self.healthy is None else self.healthy.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict
+        self.history.load_state_dict(state_dict["history"])
+        self.record.load_state_dict(state_dict["record"])
+        self._decoder_use, self._updates = state_dict["decoder_use"], state_dict["updates"]
+        if self.healthy is not None and state_dict["healthy"] is not None:
+            self.healthy.load_state_dict(state_dict["healthy"])
+
+    @property
+    def outcome(self) -> CollapseOutcome:
+        """Of the run so far."""
+        state = self.primary.state
+        return CollapseOutcome(
+            level=Level(state.level),
+            worst=Level(state.worst),
+            first_red_step=state.first_red_step,
+            stopped_at=self.stopped_at,
+            last=self.history[-1] if len(self.history) else None,
+            healthy=self.healthy.newest if self.healthy else None,
+        )
+
+    # One update
+
+    @property
+    def primary(self) -> Detector:
+        """The detector that acts."""
+        return self.detectors[0]
+
+    @property
+    def _update_frequency(self) -> int:
+        assert self.config.update_frequency is not None
+        return self.config.update_frequency
+
+    def _measure(self, trainer: pl.Trainer, module: Any, batch: Any, step: int) -> Measurement:
+        use = None
+        if self._updates % self.config.decoder_use_every == 0 and hasattr(module, "negative_log_likelihood"):
+            with trainer.precision_plugin.forward_context():
+                use = decoder_use(module, batch, module.posterior, step)
+        self._updates += 1
+        return self._pool.measure(step, getattr(module, "current_beta", None), use)
+
+    def _judge_pending(self, trainer: pl.Trainer) -> None:
+        if self._pending is None:
+            return
+        measured, self._pending = self._pending.wait(), None
+        statistics = self._numbers(measured)
+        self.history.append(statistics)
+        step = statistics.step
+        for detector in self.detectors:
+            if detector.due(step) or not statistics.finite:
+                before = Level(detector.state.level)
+                diagnosis = detector.check(statistics)
+                if diagnosis.level != before:
+                    self.record.alert(diagnosis)
+                if detector is self.primary:
+                    self._act(trainer, diagnosis, became_red=diagnosis.level == Level.RED > before)
+        metrics = {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step)
+        if not statistics.finite:
+            raise PosteriorNotFinite(step)
+        if self.draw is not None and self._plot_is_due(step):
+            self._start_drawing(step)
+
+    def _numbers(self, measured: Measurement) -> CollapseStatistics:
+        if measured.decoder_use is not None:
+            self._decoder_use = float(measured.decoder_use)
+        assert self.config.var_threshold is not None
+        assert self.config.window_size is not None
+        recon = None if measured.recon is None else float(measured.recon)
+        window = [*self.history.recon_window(self.config.window_size - 1), *([] if recon is None else [recon])]
+        return CollapseStatistics.of(
+            measured.posterior,
+            step=measured.step,
+            var_threshold=self.config.var_threshold,
+            decoder_use=self._decoder_use,
+            recon=recon,
+            recon_slope=slope(window) if len(window) > 1 else None,
+            updates=len(window),
+            beta=None if measured.beta is None else float(measured.beta),
+        )
+
+    def _act(self, trainer: pl.Trainer, diagnosis: Diagnosis, became_red: bool) -> None:
+        if self.healthy is not None:
+            healthy = diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW
+            self.healthy.offer(trainer, diagnosis.beta, healthy)
+            if became_red and self.config.auto_save_on_collapse:
+                self._backup = self.healthy.back_up(diagnosis.step)
+                self.record.note(
+                    Level.GREEN,
+                    "There is no model from before the collapse: this was the first check."
+                    if self._backup is None
+                    else f"Model from before the collapse saved to: {self._backup}",
+                )
+        assert self.config.early_stop_patience is not None
+        patient = self.primary.state.red_streak < self.config.early_stop_patience
+        if self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
+            self.stopped_at = trainer.global_step
+            trainer.should_stop = True
+
+    def _report(self, trainer: pl.Trainer, outcome: str) -> None:
+        seconds, first_step = time.perf_counter() - self._started[0], self._started[1]
+        assert self.outlook is not None
+        self.record.report(
+            final_report(
+                self.primary.state,
+                self.config,
+                self.history[-1] if len(self.history) else None,
+                planned_steps=self.outlook.total_steps - first_step,
+                done_steps=trainer.global_step - first_step,
+                seconds=seconds,
+                backup=self._backup,
+                log_file=names.ARTIFACT_COLLAPSE_LOG,
+                outcome=outcome,
+            )
+        )
+
+    # Figures
+
+    def _plot_is_due(self, step: int) -> bool:
+        assert self.config.plot_frequency is not None
+        return step // self.config.plot_frequency > (step - self._update_frequency) // self.config.plot_frequency
+
+    def _start_drawing(self, step: int) -> None:
+        """On the drawing thread; a figure that is still being drawn is waited for there, not here."""
+        history, alerts = list(self.history), list(self.record.alerts)
+        self._drawing = self._drawer.submit(self._draw, step, history, alerts)
+
+    def _draw(self, step: int, history: list[CollapseStatistics], alerts: list[Diagnosis]) -> None:
+        assert self.draw is not None
+        for key, png in self.draw(history, alerts, self.config, self.title).items():
+            self.record.figure(key, png, step)

@@ -1,0 +1,98 @@
+"""A ring of checkpoints from healthy times, so that "the model before the collapse" is really from before it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """A checkpoint of a time at which nothing looked like a collapse yet."""
+
+    path: Path
+    step: int
+    beta: float | None
+    """Weight of the KL term at that time."""
+    healthy: bool
+    """False only for the first check of a run: the earliest state there is, for a run that never was healthy."""
+
+
+class HealthyCheckpoints:
+    """Keeps `healthy_<step>.ckpt` of the last healthy checks; until there is one, `early_<step>.ckpt` of the first check.
+
+    Writing one takes as long as some training steps, hence not at every check: after the first healthy one, every `every_checks`.
+
+    Args:
+        folder: of the run's checkpoints.
+        size: how many are kept.
+        every_checks: healthy checks between two of them.
+    """
+
+    def __init__(self, folder: Path, size: int = 2, every_checks: int = 10) -> None:
+        self.folder = folder
+        self.size = size
+        self.every_checks = every_checks
+        self._ring: list[Healthy] = []
+        self._healthy_checks = 0
+
+    @property
+    def newest(self) -> Healthy | None:
+        return self._ring[-1] if self._ring else None
+
+    def offer(self, trainer: pl.Trainer, beta: float | None, healthy: bool) -> None:
+        """After a check: write a checkpoint if one is due."""
+        self._healthy_checks += healthy
+        first = not self._ring
+        due = healthy and (self._healthy_checks == 1 or self._healthy_checks % self.every_checks == 0)
+        if not (first or due):
+            return
+        step = trainer.global_step
+        path = self.folder / f"{'healthy' if healthy else 'early'}_{step:07d}.ckpt"
+        before, self._ring = (
+            self._ring,
+            [*(one for one in self._ring if one.healthy), Healthy(path, step, beta, healthy)],
+        )
+        self._ring = self._ring[-self.size :]
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            for old in before:
+                if old not in self._ring:
+                    old.path.unlink(missing_ok=True)
+
+    def back_up(self, step: int) -> Path | None:
+        """Keep the newest under the name that tells what it is, beside the ring; None where there is none yet."""
+        if self.newest is None:
+            return None
+        target = self.folder / f"model_before_collapse_step_{step:07d}.ckpt"
+        if not target.exists():
+            link_or_copy(self.newest.path, target)
+        return target
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint may hold."""
+        return {
+            "checks": self._healthy_checks,
+            "ring": [asdict(one) | {"path": one.path.name} for one in self._ring],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what of the ring is still there; a rescue finds nothing, its folder is its own."""
+        self._healthy_checks = state["checks"]
+        ring = [Healthy(**one | {"path": self.folder / one["path"]}) for one in state["ring"]]
+        self._ring = [one for one in ring if one.path.is_file()]
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed in place; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        shutil.copyfile(source, partial)
+        partial.replace(target)

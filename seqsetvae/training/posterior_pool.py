@@ -1,0 +1,137 @@
+"""The posteriors of the last steps, pooled over steps and devices, and what they say. Nothing here waits for a device."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from seqsetvae.posterior import DiagonalGaussian, PosteriorStatistics, posterior_statistics
+
+
+@dataclass
+class Measurement:
+    """Statistics of one update, on their way to the host."""
+
+    step: int
+    posterior: PosteriorStatistics
+    recon: Tensor | None
+    decoder_use: Tensor | None
+    beta: Tensor | float | None
+    arrived: torch.cuda.Event | None
+
+    def wait(self) -> Measurement:
+        """Until the figures can be read; at the next step they usually can."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        return self
+
+
+class PosteriorPool:
+    """Keeps the moments of the last steps until at least `sets` posteriors are there: references, no copies.
+
+    On several devices each keeps its share, and :meth:`measure` gathers them: the figures are those of one device with all the sets.
+    """
+
+    def __init__(self, sets: int, devices: int = 1) -> None:
+        self.sets = -(-sets // devices)
+        self._steps: deque[tuple[DiagonalGaussian, Tensor | None]] = deque()
+        self._held = 0
+
+    def add(self, posterior: DiagonalGaussian, recon: Tensor | None) -> None:
+        """Take in one step. `recon`: its reconstruction loss, mean over the sets, 0-d."""
+        self._steps.append((posterior, recon))
+        self._held += len(posterior.mu_SZ)
+        while self._held - len(self._steps[0][0].mu_SZ) >= self.sets:
+            self._held -= len(self._steps.popleft()[0].mu_SZ)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A few megabytes, so that the first update of a resumed run is that of one that never stopped."""
+        return {
+            "steps": [
+                (q.mu_SZ.cpu(), q.logvar_SZ.cpu(), None if recon is None else recon.cpu()) for q, recon in self._steps
+            ]
+        }
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        self._steps.clear()
+        self._held = 0
+        for mu_SZ, logvar_SZ, recon in state["steps"]:
+            self.add(
+                DiagonalGaussian(mu_SZ.to(device), logvar_SZ.to(device)), None if recon is None else recon.to(device)
+            )
+
+    def measure(self, step: int, beta: Tensor | float | None, decoder_use: Tensor | None) -> Measurement:
+        """Statistics of the pool, gathered over all devices."""
+        newest = slice(-self.sets, None)
+        mu_SZ = _gathered(torch.cat([posterior.mu_SZ for posterior, _ in self._steps])[newest])
+        logvar_SZ = _gathered(torch.cat([posterior.logvar_SZ for posterior, _ in self._steps])[newest])
+        # In single precision at least, also where the step ran in half.
+        figures = posterior_statistics(DiagonalGaussian(mu_SZ.float(), logvar_SZ.float()))
+        recon = self._recon(mu_SZ.device)
+        arrived = None
+        if mu_SZ.is_cuda:
+            figures = figures.to_host()
+            recon, decoder_use = _to_host(recon), _to_host(decoder_use)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        return Measurement(step, figures, recon, decoder_use, beta, arrived)
+
+    def _recon(self, device: torch.device) -> Tensor | None:
+        weighted = [(recon * len(q.mu_SZ), len(q.mu_SZ)) for q, recon in self._steps if recon is not None]
+        if not weighted:
+            return None
+        total = torch.stack([value.float() for value, _ in weighted]).sum()
+        sums = torch.stack([total, torch.tensor(float(sum(count for _, count in weighted)), device=device)])
+        gathered = _gathered(sums[None]).sum(0)
+        return gathered[0] / gathered[1]
+
+
+def decoder_use(module: Any, batch: Any, posterior: DiagonalGaussian, step: int) -> Tensor:
+    """Rise in negative log-likelihood, nats per set, when each set gets the posterior of a set of another subject. 0-d.
+
+    The noise of a set stays as it is when its posterior is exchanged: where all posteriors are the same the difference is exactly 0. Sets
+    are exchanged by rolling all of them by half, over all devices, so that most come from another subject and in their order.
+
+    Args:
+        module: offers `negative_log_likelihood(z_SZ, batch)`, nats per set, shape (S,).
+        batch: of the step just taken.
+        posterior: its moments, on this device.
+        step: seeds the noise.
+    """
+    mine = len(posterior.mu_SZ)
+    mu_SZ, sigma_SZ = _gathered(posterior.mu_SZ), _gathered((0.5 * posterior.logvar_SZ).exp())
+    generator = torch.Generator().manual_seed(step)
+    noise_SZ = torch.randn(mu_SZ.shape, generator=generator).to(mu_SZ.device)
+    rank, counts = 0, [mine]
+    if torch.distributed.is_initialized():
+        rank = torch.distributed.get_rank()
+        counts = _gathered(torch.tensor([mine], device=mu_SZ.device)).tolist()
+    here = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
+    half = len(mu_SZ) // 2
+    own_SZ = mu_SZ + sigma_SZ * noise_SZ
+    exchanged_SZ = mu_SZ.roll(half, 0) + sigma_SZ.roll(half, 0) * noise_SZ
+    was_training = module.training
+    module.eval()
+    with torch.no_grad():
+        rise_S = module.negative_log_likelihood(exchanged_SZ[here], batch)
+        rise_S = rise_S - module.negative_log_likelihood(own_SZ[here], batch)
+    module.train(was_training)
+    return _gathered(rise_S.double()).mean()
+
+
+def _gathered(mine: Tensor) -> Tensor:
+    """Rows of all devices, in order of their rank."""
+    if not torch.distributed.is_initialized():
+        return mine
+    return torch.cat(gather_all_tensors(mine.contiguous()))
+
+
+def _to_host(value: Tensor | None) -> Tensor | None:
+    if value is None or not value.is_cuda:
+        return value
+    return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)

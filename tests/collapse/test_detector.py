@@ -1,0 +1,192 @@
+"""The detector's memory: grace, confirmation, hysteresis, knowledge of the beta schedule; and the guides' rules beside it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
+from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.presets import check_frequency, resolve_monitor
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.errors import InputError
+
+HEALTHY = CollapseStatistics(0, 1024, 5.0, 8, 16, 2.0, 6.9, 0.1, 0.5, 1.0, 1.0, decoder_use=3.0)
+COLLAPSED = CollapseStatistics(0, 1024, 0.001, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0, decoder_use=0.0)
+
+
+def detector(total_steps: int = 10_000, outlook: BetaOutlook | None = None, **settings) -> Detector:
+    config = resolve_monitor(MonitorConfig(**settings), total_steps)
+    return Detector(config, outlook or BetaOutlook(total_steps))
+
+
+def levels(watcher: Detector, updates, start: int = 0) -> str:
+    """First letters of the levels of successive checks, 50 steps apart."""
+    steps = range(start + 50, start + 50 * len(updates) + 1, 50)
+    judged = [watcher.check(replace(one, step=step)) for step, one in zip(steps, updates, strict=True)]
+    return "".join(one.level.word[0] for one in judged)
+
+
+def test_a_collapse_of_a_living_posterior_is_confirmed_at_the_third_check_also_in_the_grace_period():
+    watcher = detector()
+    assert levels(watcher, [HEALTHY] * 5 + [COLLAPSED] * 4) == "gggggoorr"
+    assert watcher.state.first_red_step == 400
+
+
+def test_a_posterior_that_never_lived_has_the_grace_period_to_start():
+    assert levels(detector(), [COLLAPSED] * 21) == "y" * 19 + "rr"  # a tenth of 10,000 steps
+    late_start = [COLLAPSED] * 15 + [HEALTHY] * 10
+    assert set(levels(detector(), late_start)) == {"y", "g"}
+
+
+def test_an_untrained_encoder_does_not_count_as_alive():
+    untrained = replace(HEALTHY, decoder_use=0.02)
+    assert "r" not in levels(detector(), [untrained] * 6 + [COLLAPSED] * 8 + [HEALTHY] * 5)
+
+
+def test_information_that_grows_at_every_check_is_waited_for():
+    watcher = detector(grace_steps=0)
+    growing = [replace(COLLAPSED, mutual_information=0.002 * 1.3**check) for check in range(12)]
+    assert levels(watcher, growing) == "o" * 12
+    assert levels(watcher, [growing[-1]], start=600) == "r"  # the growth has stopped
+
+
+def test_a_dip_at_high_beta_is_no_collapse_while_a_cycle_is_ahead():
+    cycle = 1000
+
+    def beta_at(step: int) -> float:
+        return min(1.0, step % cycle / (0.5 * cycle))
+
+    outlook = BetaOutlook(4 * cycle, 500, beta_at)
+
+    def run(dead) -> str:
+        watcher = detector(4 * cycle, outlook)
+        steps = range(50, 4 * cycle + 1, 50)
+        judged = [
+            watcher.check(replace(COLLAPSED if dead(step) else HEALTHY, step=step, beta=beta_at(step))).level
+            for step in steps
+        ]
+        return "".join(level.word[0] for level in judged)
+
+    dips = run(lambda step: step < 3000 and step % cycle >= 700)
+    assert "r" not in dips
+    assert "o" in dips
+    for_good = run(lambda step: step >= 700)
+    assert for_good.index("r") < 30  # it stayed dead while beta was low: no need to wait for the last cycle
+    in_the_last_cycle = run(lambda step: step >= 3700)
+    assert in_the_last_cycle.endswith("r")
+
+
+def test_levels_fall_slowly_and_indicators_are_released_above_their_threshold():
+    watcher = detector()
+    levels(watcher, [HEALTHY] * 6)
+    low = replace(HEALTHY, mutual_information=0.09)
+    close = replace(HEALTHY, mutual_information=0.12)
+    assert levels(watcher, [low, close, close, HEALTHY, HEALTHY, HEALTHY], start=300) == "yyyyyg"
+
+
+def test_decoder_use_alone_is_enough():
+    ignored = replace(HEALTHY, decoder_use=0.0)
+    watcher = detector()
+    assert levels(watcher, [HEALTHY] * 5 + [ignored] * 3) == "gggggoor"
+
+
+def test_partial_collapse_is_said_and_is_not_red():
+    few = replace(HEALTHY, active_units=1)
+    watcher = detector()
+    assert set(levels(watcher, [few] * 60)) == {"y"}
+    judged = watcher.check(replace(few, step=9000))
+    assert "1 of 16 dimensions are in use" in judged.advice
+
+
+def test_beta_zero_is_never_suspected():
+    pinpoint = CollapseStatistics(0, 1024, 900.0, 16, 16, 6.9, 6.9, 0.0, 0.001, 0.0, 0.0, decoder_use=40.0, beta=0.0)
+    assert set(levels(detector(), [pinpoint] * 100)) == {"g"}
+
+
+def test_the_source_rules_are_silent_on_a_complete_collapse_and_fire_on_a_healthy_run():
+    assert set(levels(detector(rules="source"), [COLLAPSED] * 60)) == {"y"}  # KL, and nothing else, for ever
+    sharp = replace(HEALTHY, mean_variance=0.084, active_ratio_by_mean_variance=0.05)
+    assert levels(detector(rules="source"), [sharp] * 3) == "oor"
+
+
+def test_the_source_rules_watch_the_trend_of_the_reconstruction_loss():
+    rising = replace(HEALTHY, recon_slope=0.002)
+    assert levels(detector(rules="source"), [replace(rising, updates=49)]) == "g"
+    watcher = detector(rules="source")
+    [judged] = [watcher.check(replace(rising, updates=50, step=50))]
+    assert judged.reasons == ("trend of reconstruction loss too high: 0.002000 > 0.001",)
+
+
+def test_an_early_warning_detector_looks_more_often_and_never_calls_red():
+    config = resolve_monitor(MonitorConfig(early_warning=True), 10_000)
+    primary, early = detectors_of(config, BetaOutlook(10_000))
+    assert (primary.due(20), early.due(20)) == (False, True)
+    assert early.config.kl_threshold == 0.02
+    assert "r" not in levels(early, [HEALTHY] * 5 + [COLLAPSED] * 30)
+
+
+def test_not_finite_is_red_at_once():
+    judged = detector().check(replace(HEALTHY, kl=math.nan, finite=False, step=50))
+    assert judged.level == Level.RED
+    assert judged.reasons == ("a posterior holds NaN or inf",)
+
+
+def test_a_detector_continues_from_its_state():
+    one, other = detector(), detector()
+    levels(one, [HEALTHY] * 5 + [COLLAPSED] * 2)
+    other.load_state_dict(one.state_dict())
+    assert levels(other, [COLLAPSED], start=350) == "r"
+
+
+PRESETS = {
+    (): (50, 500, 100, 0.01, 0.1, 0.1, 200),
+    ("fast_detection",): (20, 200, 50, 0.005, 0.05, 0.15, 100),
+    ("preset",): (200, 2000, 50, 0.01, 0.1, 0.1, 200),
+    ("preset", "fast_detection"): (100, 1000, 50, 0.01, 0.1, 0.1, 200),
+}
+
+
+@pytest.mark.parametrize("chosen", PRESETS, ids=" ".join)
+def test_the_guides_presets_stand_word_for_word(chosen):
+    given = {"preset": "optimized", "fast_detection": True}
+    settled = resolve_monitor(MonitorConfig(**{key: given[key] for key in chosen}), 1_000_000)
+    assert PRESETS[chosen] == (
+        settled.update_frequency,
+        settled.plot_frequency,
+        settled.window_size,
+        settled.kl_threshold,
+        settled.var_threshold,
+        settled.active_units_threshold,
+        settled.early_stop_patience,
+    )
+
+
+def test_staged_checks():
+    config = MonitorConfig(adaptive=True)
+    assert [check_frequency(config, step) for step in (999, 1000, 4999, 5000)] == [100, 50, 50, 20]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"update_frequency": 0}, "--monitor.update_frequency is 0"),
+        ({"check_frequency": -5}, "--monitor.check_frequency is -5"),
+        ({"kl_threshold": 0.0}, "--monitor.kl_threshold is 0.0"),
+        ({"kl_threshold": math.nan}, "--monitor.kl_threshold is nan"),
+        ({"active_units_threshold": 1.5}, "--monitor.active_units_threshold is 1.5"),
+        ({"mutual_information_threshold": 8.0}, "below ln 1024 = 6.9 nats"),
+        ({"pool_sets": 16}, "--monitor.pool_sets is 16"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(settings, said):
+    with pytest.raises(InputError, match=said.replace(".", r"\.")):
+        MonitorConfig(**settings)
+
+
+def test_a_frequency_longer_than_the_run_is_refused():
+    with pytest.raises(InputError, match=r"--monitor.check_frequency is 500, but the whole run has only 400"):
+        resolve_monitor(MonitorConfig(check_frequency=500), 400)
