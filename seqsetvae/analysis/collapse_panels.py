@@ -1,0 +1,148 @@
+"""What each small panel of the collapse figure shows: lines, thresholds, units. Numbers only; nothing is drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsetvae.collapse.rules import RULES
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+
+HUGE = 1e30
+"""Beyond this a value counts as infinite: the limits of an axis around it could overflow."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve; NaN where there is no value, or none that could be drawn."""
+
+    label: str
+    """For the legend; empty where the panel's title says it all."""
+    values_T: NDArray[np.float64]
+    broken_T: NDArray[np.bool_]
+    """Where the value is NaN or infinite, unlike one that was not measured."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A horizontal line to hold the curves against."""
+
+    label: str
+    value: float
+    threshold: bool = False
+    fires_below: bool = True
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small panel."""
+
+    title: str
+    unit: str
+    lines: tuple[Line, ...]
+    references: tuple[Reference, ...] = ()
+    linear_below: float | None = None
+    """The axis may be logarithmic down to here; None: never."""
+    share: bool = False
+    """The axis shows all of 0 to 1."""
+    count_of: int | None = None
+    """A second axis shows the share as a number out of this many."""
+
+    @property
+    def measured(self) -> bool:
+        return any(np.isfinite(line.values_T).any() or line.broken_T.any() for line in self.lines)
+
+
+def collapse_panels(history: Sequence[CollapseStatistics], config: MonitorConfig) -> list[Panel]:
+    """The panels that have data. Thresholds are those of the rules in force, and no others: they explain the alerts.
+
+    Args:
+        history: the updates of a run, oldest first, at least one.
+        config: resolved thresholds and rules.
+    """
+    last = history[-1]
+    judged = {one.name: one for update in history for one in RULES[config.rules](update, config)}
+
+    def line(label: str, value: Callable[[CollapseStatistics], float | None]) -> Line:
+        raw = [value(update) for update in history]
+        values_T = np.array([np.nan if one is None else one for one in raw], np.float64)
+        drawable_T = np.abs(values_T) < HUGE
+        measured_T = np.array([one is not None for one in raw])
+        return Line(label, np.where(drawable_T, values_T, np.nan), measured_T & ~drawable_T)
+
+    def threshold(name: str) -> tuple[Reference, ...]:
+        one = judged.get(name)
+        if one is None:
+            return ()
+        return (Reference(f"threshold {one.threshold:g}", one.threshold, True, one.fires_below),)
+
+    ceiling = last.mutual_information_ceiling
+    slope = "" if last.recon_slope is None else f"slope {last.recon_slope:+.2g} nats per update"
+    window = f", last {last.updates} updates" if slope and last.updates else ""
+    variance = line("mean σ²", lambda update: update.mean_variance)
+    by_variance = line(
+        "share of σ² > 0.01" if config.rules == "principled" else "of σ² > 0.01",
+        lambda update: update.active_ratio_by_variance,
+    )
+    variance_panels = [Panel("Posterior variance", "σ² (prior: 1)", (variance, by_variance), share=True)]
+    if config.rules == "source":
+        # Its rules hold both against thresholds, and take the ratio from the dimensions' mean variance.
+        share = line(f"of mean σ² > {config.var_threshold:g}", lambda update: update.active_ratio_by_mean_variance)
+        variance_panels = [
+            Panel("Posterior variance", "σ² (prior: 1)", (variance,), threshold("mean_variance"), share=True),
+            Panel(
+                "Active by variance",
+                "share",
+                (by_variance, share),
+                threshold("active_ratio_by_variance"),
+                share=True,
+            ),
+        ]
+    panels = [
+        Panel(
+            "KL divergence",
+            "nats per set",
+            (line("", lambda update: update.kl),),
+            threshold("kl"),
+            linear_below=(config.kl_threshold or 0.01) / 100,
+        ),
+        Panel(
+            "Mutual information",
+            "nats",
+            (line("", lambda update: update.mutual_information),),
+            (
+                *threshold("mutual_information"),
+                Reference(f"ceiling ln {round(np.exp(min(ceiling, 50.0))):,} = {ceiling:.2f}", ceiling),
+            )
+            if abs(ceiling) < HUGE
+            else threshold("mutual_information"),
+            linear_below=config.mutual_information_threshold,
+        ),
+        Panel(
+            "Active units",
+            "share of dimensions",
+            (line("Var(μ) > 0.01", lambda update: update.active_units_ratio),),
+            threshold("active_units"),
+            share=True,
+            count_of=last.latent_dim,
+        ),
+        Panel(
+            "Decoder use",
+            "nats per set",
+            (line("loss when z is exchanged", lambda update: update.decoder_use),),
+            threshold("decoder_use"),
+            linear_below=config.decoder_use_threshold,
+        ),
+        *variance_panels,
+        Panel(
+            "Reconstruction loss",
+            "nats per set",
+            (line(slope + window, lambda update: update.recon),),
+        ),
+        Panel("Weight of the KL term", "β", (line("", lambda update: update.beta),)),
+    ]
+    return [panel for panel in panels if panel.measured]

@@ -1,0 +1,165 @@
+"""One look for all figures: colors and marks that color-blind readers can tell apart, fonts, and PNG without pyplot.
+
+Figures are drawn on a background thread while training runs. So nothing here touches pyplot or `rcParams`, whose state all threads
+share: whatever differs from matplotlib's defaults is said where the artist is made.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
+from PIL import Image
+
+from seqsetvae.collapse.diagnosis import Level
+
+BLACK, BLUE, PURPLE, SKY = "#000000", "#0072B2", "#CC79A7", "#56B4E9"
+GRAY, SHADE, GRID = "#666666", "#f1f1f1", "#e4e4e4"
+LEVEL_COLORS = {Level.GREEN: "#009E73", Level.YELLOW: "#F0E442", Level.ORANGE: "#E69F00", Level.RED: "#D55E00"}
+"""Of Okabe & Ito's palette, as are the four above: "red" is its vermilion, which red-green-blind readers tell from the green."""
+LEVEL_MARKERS = {Level.GREEN: "o", Level.YELLOW: "^", Level.ORANGE: "D", Level.RED: "X"}
+
+DPI = 100
+SIZE = (14.0, 10.0)
+"""Inches, so 1400 x 1000 pixels."""
+LEFT, RIGHT, TOP, BOTTOM = 0.058, 0.972, 0.815, 0.06
+"""Shares of the figure that the panels lie in, below heading and strip."""
+STRIP = (0.878, 0.03)
+"""Lower edge and height of the strip above them."""
+TEXT, SMALL, LARGE = 10.0, 9.0, 14.0
+CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+    "Heiti SC",
+    "Arial Unicode MS",
+)
+
+DRAWING = threading.RLock()
+"""Held while a figure is built and rendered. matplotlib is not thread-safe even for figures of one's own: fonts and text layouts are
+cached for all."""
+
+
+@cache
+def font_families() -> tuple[str, ...]:
+    """matplotlib's own font, then the first installed one with Chinese: a family that is missing would be warned of at each text."""
+    installed = {font.name for font in fontManager.ttflist}
+    return ("DejaVu Sans", *[name for name in CJK_FONTS if name in installed][:1])
+
+
+def font_files(families: Sequence[str]) -> list[str]:
+    """The files of these families."""
+    return [str(findfont(FontProperties(family=name))) for name in families]
+
+
+@cache
+def characters() -> frozenset[int]:
+    """Code points that one of the families has."""
+    return frozenset(code for path in font_files(font_families()) for code in get_font(path).get_charmap())
+
+
+def legible(text: str) -> str:
+    """The text with a box for each character that no font here has: matplotlib would draw the box too, but warn of each.
+
+    >>> legible("KL \N{GREEK SMALL LETTER SIGMA}\U0010fffd")
+    'KL σ□'
+    """
+    return "".join(letter if letter == "\n" or ord(letter) in characters() else "□" for letter in text)
+
+
+def font(size: float) -> dict[str, Any]:
+    """Size and families of a text; said at each one, because the defaults are everyone's."""
+    return {"fontsize": size, "fontfamily": font_families()}
+
+
+def new_figure(title: str, subtitle: str) -> Figure:
+    """An empty figure with two lines of heading, drawn without pyplot. Panels go below :data:`TOP`."""
+    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    # A run may be called anything: "$" is no formula, and a long name must not run out of the picture.
+    short = title if len(title) <= 100 else title[:99] + "…"
+    for y, text, size, weight in ((0.985, short, LARGE, "bold"), (0.958, subtitle, TEXT + 1, "normal")):
+        figure.text(LEFT, y, legible(text), va="top", fontweight=weight, parse_math=False, **font(size))
+    return figure
+
+
+def dress(axes: Axes, title: str, unit: str) -> None:
+    """A panel: title above on the left, where the legend leaves room, light grid, no box."""
+    axes.set_facecolor("white")
+    # All limits are said: looking for them around odd values may overflow.
+    axes.set_autoscale_on(False)
+    axes.set_title(title, loc="left", y=1.0, pad=5, fontweight="bold", **font(TEXT + 1))
+    axes.set_ylabel(unit, **font(SMALL))
+    # Fixed places, as all of the layout: measuring each tick label to find better ones takes as long as drawing does.
+    axes.yaxis.set_label_coords(-58 / (DPI * SIZE[0] * axes.get_position().width), 0.5)
+    axes.grid(True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    plain_ticks(axes.yaxis)
+    plain_ticks(axes.xaxis, most=5, number_format=",.0f")
+
+
+def label_steps(axes: Axes) -> None:
+    """Say what the x axis is, below its numbers."""
+    axes.set_xlabel("optimizer step", **font(SMALL))
+    axes.xaxis.set_label_coords(0.5, -26 / (DPI * SIZE[1] * axes.get_position().height))
+
+
+def plain_ticks(axis: Axis, most: int = 4, number_format: str = "g") -> None:
+    """Few ticks with plain numbers. Never 10 to the power of something: parsing formulas is slow, and no thread's own."""
+    axis.set_major_locator(MaxNLocator(most, integer=number_format != "g"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format(value, number_format)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelsize=SMALL, labelfontfamily=font_families())
+
+
+def log_ticks(axes: Axes, linear_below: float) -> None:
+    """A logarithmic y axis that goes on below `linear_below` to zero and beyond in equal steps: nothing falls off its lower end."""
+    axes.set_yscale("symlog", linthresh=linear_below)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def legend_above(axes: Axes, handles: Sequence[Artist]) -> None:
+    """A legend in one row above the data, on the right."""
+    axes.legend(
+        handles=handles,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=max(1, len(handles)),
+        prop=FontProperties(family=font_families(), size=SMALL),
+        frameon=False,
+        borderaxespad=0.1,
+        handlelength=1.6,
+        columnspacing=1.2,
+    )
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG. The same figure gives the same bytes."""
+    # Not `savefig`, which draws everything twice: the first time to lay it out.
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    buffer = io.BytesIO()
+    # Without the alpha channel, which is 1 all over.
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png")
+    return buffer.getvalue()
