@@ -238,7 +238,7 @@ class CollapseMonitor(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, module: Any, batch: Any, step: int) -> Measurement:
         use = None
-        if self._updates % self.config.decoder_use_every == 0 and hasattr(module, "negative_log_likelihood"):
+        if self.primary.wants_decoder_use(self._updates) and hasattr(module, "negative_log_likelihood"):
             with trainer.precision_plugin.forward_context():
                 use = decoder_use(module, batch, module.posterior, step)
         self._updates += 1
