@@ -5,6 +5,8 @@ best_<step>_<val>.ckpt  lowest val_loss
 final_<step>.ckpt       end of the run
 interrupted_<step>.ckpt SIGINT or SIGTERM
 error_<step>.ckpt       an exception stopped the run
+healthy_<step>.ckpt     last checks at which the posterior was alive; early_<step>.ckpt, the first check, until there is one
+collapsed_<step>.ckpt   the collapse monitor ended the run; model_before_collapse_step_<step>.ckpt is from before that
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ class CollapseMonitor(pl.Callback):
 
     def _act(self, trainer: pl.Trainer, diagnosis: Diagnosis, became_red: bool) -> None:
         if self.healthy is not None:
-            healthy = diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW
+            healthy = diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW and not diagnosis.held_back
             self.healthy.offer(trainer, diagnosis.beta, healthy)
             if became_red and self.config.auto_save_on_collapse:
                 self._backup = self.healthy.back_up(diagnosis.step)
@@ -295,7 +295,12 @@ class CollapseMonitor(pl.Callback):
                     Level.GREEN,
                     "There is no model from before the collapse: this was the first check."
                     if self._backup is None
-                    else f"Model from before the collapse saved to: {self._backup}",
+                    else f"Model from before the collapse saved to: {self._backup}"
+                    + (
+                        ""
+                        if self.healthy.newest and self.healthy.newest.healthy
+                        else " (its first check: it never was healthy)"
+                    ),
                 )
         assert self.config.early_stop_patience is not None
         patient = self.primary.state.red_streak < self.config.early_stop_patience

@@ -79,22 +79,26 @@ def pretrain(
         plan, name, tags or {}, resume_run_id=resume[1].run_id if resume else None, parent_run_id=parent_run_id
     )
     root, attempt, checkpoint = parent_run_id or run.run_id, 0, resume[0] if resume else None
-    while True:
+    try:
         result = train(plan, run, checkpoint, draw, notifier, callbacks)
-        outcome = result.collapse
-        if outcome is None or not outcome.wants_rescue(plan.config.monitor):
-            close_run(run, plan, result)
-            return result
-        attempt += 1
-        healthy = outcome.healthy
-        milder = make_plan(rescue_config(plan.config, attempt, healthy.beta if healthy and healthy.healthy else None))
-        child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
-        child = open_run(milder, f"{name} rescue {attempt}", child_tags, parent_run_id=root)
-        say(f"Rescue {attempt}: run {child.run_id} goes on from {healthy.path if healthy else 'the start'}")
-        say(milder.describe())
-        run.set_tag(names.TAG_RESCUED_BY, child.run_id)
-        close_run(run, plan, result, f"It goes on as run {child.run_id} with a milder objective.")
-        plan, run, checkpoint = milder, child, healthy.path if healthy else None
+        while result.collapse and result.collapse.wants_rescue(plan.config.monitor):
+            attempt += 1
+            healthy = result.collapse.healthy
+            beta = healthy.beta if healthy and healthy.healthy else None
+            milder = make_plan(rescue_config(plan.config, attempt, beta))
+            checkpoint = healthy.path if healthy else None
+            say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
+            child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
+            child = open_run(milder, f"{name} rescue {attempt}", child_tags, parent_run_id=root)
+            run.set_tag(names.TAG_RESCUED_BY, child.run_id)
+            close_run(run, plan, result, f"It goes on as run {child.run_id} with a milder objective.")
+            plan, run = milder, child
+            result = train(plan, run, checkpoint, draw, notifier, callbacks)
+        close_run(run, plan, result)
+        return result
+    finally:
+        if notifier is not None:
+            notifier.close()
 
 
 def open_run(

@@ -1,0 +1,222 @@
+"""The monitor on real trainings: somebody else's VAE, ours, several devices, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import multiprocessing
+
+from seqsetvae import cli, names
+from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.config import MonitorConfig, ObjectiveConfig
+from seqsetvae.errors import InputError
+from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.checkpoints import load_model, read_checkpoint
+from seqsetvae.training.collapse_monitor import CollapseMonitor, PosteriorNotFinite
+from seqsetvae.training.fit import pretrain
+from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.posterior_pool import PosteriorPool, decoder_use
+from tests.training.plain_vae import PlainVAE, loader
+
+WATCH = MonitorConfig(update_frequency=5, plot_frequency=50, early_stop_patience=3, grace_steps=20)
+
+
+def watch(module: pl.LightningModule, monitor: CollapseMonitor, epochs: int = 5) -> CollapseMonitor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        pl.Trainer(
+            accelerator="cpu",
+            max_epochs=epochs,
+            callbacks=[monitor],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        ).fit(module, loader())
+    return monitor
+
+
+def test_any_module_with_a_posterior_is_watched_without_mlflow(tmp_path):
+    config = replace(WATCH, log_dir=str(tmp_path / "logs"))
+    collapsed = watch(PlainVAE(beta=20.0), CollapseMonitor(config)).outcome
+    assert collapsed.level == Level.RED
+    assert collapsed.stopped_at is not None
+    assert collapsed.last.active_units == 0
+    healthy = watch(PlainVAE(beta=0.5), CollapseMonitor(replace(WATCH, log_dir=None))).outcome
+    assert (healthy.level, healthy.worst) == (Level.GREEN, Level.GREEN)
+    assert healthy.last.active_units == 4  # the variances above beta
+    assert "posterior collapse detected! Step:" in (tmp_path / "logs" / "collapse_detection.log").read_text()
+    assert not Path("mlruns").exists()
+
+
+def test_a_module_without_a_posterior_is_refused_before_training():
+    class Blind(PlainVAE):
+        def __getattribute__(self, name):
+            if name == "posterior":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    with pytest.raises(InputError, match=r"Blind offers no posterior to watch. Set `self.posterior ="):
+        watch(Blind(beta=1.0), CollapseMonitor(WATCH))
+
+
+def test_a_module_that_never_sets_its_posterior_is_refused():
+    class Silent(PlainVAE):
+        def training_step(self, x, _):
+            loss = super().training_step(x, _)
+            self.posterior = None
+            return loss
+
+    with pytest.raises(InputError, match=r"Silent\.training_step has not set self.posterior"):
+        watch(Silent(beta=1.0), CollapseMonitor(WATCH))
+
+
+@pytest.mark.slow
+def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "collapsing.yaml"
+    path.write_text(
+        "data: {batch_size: 32}\n"
+        "model: {width: 8, latent_dim: 4, levels: 1, heads: 2, ff_dim: 8, history_layers: 1}\n"
+        "trainer: {max_epochs: 30, progress_bar: false}\n"
+        "optimizer: {lr: 0.01}\n"
+        "tracking: {log_system_metrics: false}\n"
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["pretrain", "--config", str(path), "--max_beta", "50"])
+    assert ended.value.code == 3
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    (run,) = client.search_runs(["1"], filter_string="tags.collapse = 'red'")
+    assert run.info.status == "KILLED"
+    assert run.data.tags[names.TAG_ENDED_BY] == f"posterior collapse at step {run.data.tags['collapse.step']}"
+    assert "Collapse: red (first red at step" in run.data.tags["mlflow.note.content"]
+    assert run.data.metrics[names.COLLAPSE_LEVEL] == 3
+
+    table = client.load_table("1", names.ARTIFACT_ALERTS, run_ids=[run.info.run_id])
+    assert table["level"].iloc[-1] == "red"
+    folder = Path(run.info.artifact_uri)
+    [backup] = (folder / "checkpoints").glob("model_before_collapse_step_*.ckpt")
+    load_model(backup)
+    assert read_checkpoint(backup)["global_step"] < int(run.data.tags["collapse.step"])
+    images = {path.name.split("+")[0] for path in (folder / "images").iterdir()}
+    assert images == {"collapse~metrics", "collapse~kl_per_dimension"}
+    assert "Collapse detected: yes" in (folder / names.ARTIFACT_COLLAPSE_REPORT).read_text()
+
+
+@pytest.mark.slow
+def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
+    config = replace(
+        tiny,
+        optimizer=replace(tiny.optimizer, lr=1e-2),
+        objective=ObjectiveConfig(max_beta=50.0),
+        monitor=MonitorConfig(on_collapse="rescue"),
+        trainer=replace(tiny.trainer, max_epochs=40),
+    )
+    result = pretrain(config)
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    child = client.get_run(result.run_id)
+    parent = client.get_run(child.data.tags[names.TAG_RESCUED_RUN])
+    assert (parent.info.status, child.info.status) == ("KILLED", "FINISHED")
+    assert (parent.data.tags["collapse"], child.data.tags["collapse"]) == ("red", "green")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert parent.data.tags[names.TAG_RESCUED_BY] == child.info.run_id
+    assert child.data.params["objective/beta_schedule"] == "controller"
+    assert result.collapse.last.mutual_information > 0.5
+
+
+def test_nan_stops_the_run_with_a_checkpoint_and_a_reason(tiny, monkeypatch):
+    original = PretrainModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        if self.global_step == 12:
+            self.posterior = DiagonalGaussian(self.posterior.mu_SZ * float("nan"), self.posterior.logvar_SZ)
+        return loss
+
+    monkeypatch.setattr(PretrainModule, "training_step", training_step)
+    with pytest.raises(PosteriorNotFinite, match="A posterior holds NaN or inf at step 13"):
+        pretrain(tiny)
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    (run,) = client.search_runs(["1"])
+    assert (run.info.status, run.data.tags["collapse"]) == ("FAILED", "red")
+    assert run.data.tags[names.TAG_ENDED_BY] == "PosteriorNotFinite"
+    assert (Path(run.info.artifact_uri) / "checkpoints" / "error_0000013.ckpt").is_file()
+    alerts = json.loads((Path(run.info.artifact_uri) / names.ARTIFACT_ALERTS).read_text())
+    assert "a posterior holds NaN or inf" in str(alerts["data"][-1])
+
+
+def test_switched_off_means_off(tiny):
+    result = pretrain(replace(tiny, monitor=MonitorConfig(disable_metrics_monitoring=True)))
+    run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(result.run_id)
+    assert result.collapse is None
+    assert not [key for key in {**run.data.metrics, **run.data.tags} if key.startswith("collapse")]
+
+
+def test_the_address_of_alerts_is_not_recorded(tiny):
+    result = pretrain(replace(tiny, monitor=MonitorConfig(notify="json://user:secret@127.0.0.1:9/hook")))
+    run = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(result.run_id)
+    folder = Path(run.info.artifact_uri)
+    assert "secret" not in str(run.data.to_dictionary())
+    assert "secret" not in (folder / names.ARTIFACT_CONFIG).read_text()
+    assert b"secret" not in (folder / "checkpoints" / "last.ckpt").read_bytes()
+
+
+class Listener(torch.nn.Module):
+    """Answers with the squared distance between latent and batch."""
+
+    def negative_log_likelihood(self, z_SZ, batch_SZ):
+        return 0.5 * (z_SZ - batch_SZ).square().sum(1)
+
+
+def figures_of(mu_SZ, logvar_SZ) -> dict[str, float]:
+    pool = PosteriorPool(1024, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
+    for mu, logvar in zip(mu_SZ.chunk(4), logvar_SZ.chunk(4), strict=True):
+        pool.add(DiagonalGaussian(mu, logvar), mu.square().sum(1).mean())
+    use = decoder_use(Listener(), mu_SZ, DiagonalGaussian(mu_SZ, logvar_SZ), step=7)
+    measured = pool.measure(7, 0.5, use)
+    q = measured.posterior
+    return {
+        "sets": q.sets,
+        **{f"kl_{d}": value for d, value in enumerate(q.kl_Z.tolist())},
+        **{f"signal_{d}": value for d, value in enumerate(q.signal_Z.tolist())},
+        "mutual information": q.mutual_information.item(),
+        "variance": q.mean_variance_Z.mean().item(),
+        "recon": measured.recon.item(),
+        "decoder use": measured.decoder_use.item(),
+    }
+
+
+def on_one_rank(rank: int, port: int, mu_SZ, logvar_SZ, cut: int, out) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    mine = slice(0, cut) if rank == 0 else slice(cut, None)
+    out[rank] = figures_of(mu_SZ[mine], logvar_SZ[mine])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_devices_give_the_figures_of_one(unused_port):
+    generator = torch.Generator().manual_seed(0)
+    mu_SZ = torch.randn(1024, 6, generator=generator)
+    logvar_SZ = torch.randn(1024, 6, generator=generator) - 1.0
+    alone = figures_of(mu_SZ, logvar_SZ)
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        out = manager.dict()
+        multiprocessing.spawn(on_one_rank, (unused_port, mu_SZ, logvar_SZ, 512, out), nprocs=2)
+        for rank in (0, 1):
+            assert out[rank] == pytest.approx(alone, abs=1e-5)
