@@ -55,6 +55,7 @@ class DetectorState:
     alive: bool = False
     streak_high_beta: float = 0.0
     relief_step: int | None = None
+    relief_checks: int = 0
     information: list[float] = field(default_factory=list)
     checks: int = 0
     warnings: int = 0
@@ -150,12 +151,15 @@ class Detector:
         used = statistics.decoder_use is None or statistics.decoder_use > ALIVE_USE * self.config.decoder_use_threshold
         state.alive |= used and state.green_streak >= ALIVE_CHECKS
         if not looks_collapsed:
-            state.streak, state.streak_high_beta, state.relief_step = 0, 0.0, None
+            state.streak, state.streak_high_beta, state.relief_step, state.relief_checks = 0, 0.0, None, 0
             return
         state.streak += 1
         state.streak_high_beta = max(state.streak_high_beta, statistics.beta or 0.0)
-        if state.relief_step is None and self._beta_is_low(statistics):
-            state.relief_step = statistics.step
+        if self._beta_is_low(statistics):
+            state.relief_step = statistics.step if state.relief_step is None else state.relief_step
+            state.relief_checks += 1
+        elif state.relief_checks < self.config.confirm_checks:
+            state.relief_step = None  # beta was low too briefly to tell
 
     def _beta_is_low(self, statistics: CollapseStatistics) -> bool:
         """Whether beta is less than half of what it was at its highest since the posterior has looked collapsed."""
