@@ -260,8 +260,9 @@ class MonitorConfig:
     decoder_use_threshold: float = 0.01
     """Rise in negative log-likelihood when latents are exchanged between patients; below this the decoder ignores them. Nats per
     set."""
-    decoder_use_every: int = 5
-    """Measure decoder use at every so many updates: it takes a forward pass of the decoder."""
+    decoder_use_every: int = 10
+    """Measure decoder use at every so many updates, and at each while the posterior looks collapsed: it takes two passes of the
+    decoder."""
     var_threshold: float | None = None
     """Rules `source` only: mean posterior variance below this is out of range. None: the preset's (0.1; fast 0.05)."""
     pool_sets: int = 1024
@@ -368,7 +369,9 @@ class SpaceConfig:
                 continue
             low, high = given
             _require(low <= high < inf, f"space.{name}", given, "a lower and an upper bound, in this order")
-            _require(low > floor if above else low >= floor, f"space.{name}", given, "above 0" if above else "0 or more")
+            _require(
+                low > floor if above else low >= floor, f"space.{name}", given, "above 0" if above else "0 or more"
+            )
         _require(
             self.warmup_range is None or self.warmup_range[1] <= 1.0,
             "space.warmup_range",
@@ -428,6 +431,4 @@ class TuneConfig:
         for name in ("n_trials", "n_workers", "heartbeat_seconds"):
             _require(getattr(self, name) >= 1, f"tune.{name}", getattr(self, name), "at least 1")
         _require(self.max_retries >= 0, "tune.max_retries", self.max_retries, "0 or more")
-        _require(
-            not (self.join and self.study is None), "tune.join", self.join, "given together with --tune.study"
-        )
+        _require(not (self.join and self.study is None), "tune.join", self.join, "given together with --tune.study")
