@@ -32,13 +32,14 @@ FLOORS = {
     "cli": 5,
     "__main__": 6,
 }
-# The one step sideways: the decoder's distribution and the ELBO's terms are defined, without any module, in objective.
-SIDEWAYS = {("model", "objective")}
+# Two steps sideways: the decoder's distribution and the ELBO's terms are defined, without any module, in objective; and certification
+# prints the benchmarks' tables.
+SIDEWAYS = {("model", "objective"), ("certify", "benchmarks")}
 
 HOMES = {
     "apprise": ["training/notify.py"],
     "jsonargparse": ["cli.py"],
-    "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/"],
+    "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/", "certify/"],
     "matplotlib": ["analysis/"],
     "mlflow": ["tracking/", "benchmarks/"],  # a benchmark may use the library that it measures against
     "optuna": ["tuning/"],

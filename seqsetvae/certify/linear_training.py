@@ -1,0 +1,125 @@
+"""Trains batches of linear VAEs and looks at them as the monitor of a real run does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from seqsetvae.certify.linear import LinearRun, LinearVAEs, active_by_closed_form, is_critical
+from seqsetvae.certify.trajectory import Observation, Trajectory
+from seqsetvae.collapse.history import slope
+from seqsetvae.collapse.presets import resolve_monitor
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig, OptimizerConfig
+from seqsetvae.posterior import DiagonalGaussian, posterior_statistics
+from seqsetvae.training.module import learning_rate_factor
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs of the same length that are trained as one batch."""
+
+    runs: tuple[LinearRun, ...]
+    total_steps: int
+    samples_z: bool
+    learning_rate: float
+
+
+def checks_of(study: Study) -> int:
+    """Observations that :func:`observe` will make."""
+    return len(study.runs) * (study.total_steps // _settings(study).update_frequency)
+
+
+def observe(study: Study, progress: Callable[[int], object]) -> list[Trajectory]:
+    """Train all runs of a study.
+
+    Args:
+        study: what to train.
+        progress: told the number of observations made since it was last called.
+    """
+    settings = _settings(study)
+    vaes = LinearVAEs(study.runs, study.samples_z)
+    watchers = [_Watcher(run, study, settings) for run in study.runs]
+    schedule = OptimizerConfig(lr=study.learning_rate, lr_warmup_steps=0)
+    optimizer = torch.optim.Adam(vaes.parameters, lr=study.learning_rate, fused=True)
+    for step in range(study.total_steps):
+        vaes.set_step(step)
+        optimizer.param_groups[0]["lr"] = schedule.lr * learning_rate_factor(schedule, step, study.total_steps)
+        vaes.loss(BATCH).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if (step + 1) % settings.update_frequency == 0:
+            _look(vaes, watchers, step + 1, settings)
+            progress(len(watchers))
+    return [one.trajectory for one in watchers]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    config: MonitorConfig
+    update_frequency: int
+    window_size: int
+    var_threshold: float
+
+
+def _settings(study: Study) -> _Settings:
+    config = resolve_monitor(MonitorConfig(), study.total_steps)
+    assert config.update_frequency is not None
+    assert config.window_size is not None
+    assert config.var_threshold is not None
+    return _Settings(config, config.update_frequency, config.window_size, config.var_threshold)
+
+
+class _Watcher:
+    """The monitor's memory of one run."""
+
+    def __init__(self, run: LinearRun, study: Study, settings: _Settings) -> None:
+        beta = run.constant_beta
+        self.trajectory = Trajectory(
+            run.case,
+            run.seed,
+            study.total_steps,
+            run.beta_at,
+            run.collapses,
+            warmup_steps=run.warmup_steps,
+            expected_active=None if beta is None else active_by_closed_form(run.eigenvalues, beta),
+            critical=beta is not None and is_critical(run.eigenvalues, beta),
+            must_be_silent=run.must_be_silent,
+        )
+        self.settings = settings
+        self.recon: list[float] = []
+
+    def see(self, step: int, posterior: DiagonalGaussian, recon: float, rise: float, information: float) -> None:
+        self.recon = [*self.recon, recon][-self.settings.window_size :]
+        statistics = CollapseStatistics.of(
+            posterior_statistics(posterior),
+            step=step,
+            var_threshold=self.settings.var_threshold,
+            decoder_use=rise,
+            recon=recon,
+            recon_slope=slope(self.recon) if len(self.recon) > 1 else None,
+            updates=len(self.recon),
+            beta=self.trajectory.beta_at(step - 1),
+        )
+        self.trajectory.observations.append(Observation(statistics, information))
+
+
+@torch.no_grad()
+def _look(vaes: LinearVAEs, watchers: Sequence[_Watcher], step: int, settings: _Settings) -> None:
+    """One check of all runs. Decoder use: the posteriors are exchanged, each keeps its noise."""
+    rows = settings.config.pool_sets
+    x_RMX = vaes.sample(rows)
+    mu_RMZ, logvar_R1Z = vaes.encode(x_RMX)
+    noise_RMZ, other_RMZ = vaes.noise(rows), vaes.noise(rows)
+    spread_RMZ = (0.5 * logvar_R1Z).exp() * noise_RMZ
+    recon_R = vaes.negative_log_likelihood(x_RMX, mu_RMZ + spread_RMZ, other_RMZ).mean(1)
+    exchanged_RMZ = mu_RMZ.roll(rows // 2, 1) + spread_RMZ
+    rise_R = vaes.negative_log_likelihood(x_RMX, exchanged_RMZ, other_RMZ).mean(1) - recon_R
+    information_R = vaes.information()
+    for place, one in enumerate(watchers):
+        posterior = DiagonalGaussian(mu_RMZ[place], logvar_R1Z[place].expand_as(mu_RMZ[place]))
+        one.see(step, posterior, float(recon_R[place]), float(rise_R[place]), float(information_R[place]))

@@ -1,0 +1,158 @@
+"""SeqSetVAE itself on the demo data, watched by the callback of a real run: healthy, and at beta 50.
+
+There is no closed form here. The truth is measured on the validation split, which the monitor never sees: information is the lesser of
+
+    KL           an upper bound of the mutual information (Hoffman & Johnson 2016): below 0.01 nats the latents carry nothing
+    decoder use  rise in negative log-likelihood when the posteriors are exchanged between patients
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.certify.trajectory import Observation, Trajectory
+from seqsetvae.collapse.detector import Detector
+from seqsetvae.collapse.presets import resolve_monitor
+from seqsetvae.config import (
+    DataConfig,
+    ModelConfig,
+    MonitorConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TrainerConfig,
+)
+from seqsetvae.posterior import kl_to_prior
+from seqsetvae.training.collapse_monitor import CollapseMonitor
+from seqsetvae.training.fit import quiet_lightning
+from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.posterior_pool import decoder_use
+from seqsetvae.training.rescue import beta_outlook
+
+MODEL = ModelConfig(width=32, latent_dim=8, levels=1, heads=2, ff_dim=64, history_layers=1)
+
+
+@dataclass(frozen=True)
+class SeqSetVAERun:
+    """One run."""
+
+    case: str
+    seed: int
+    objective: ObjectiveConfig
+    collapses: bool
+    total_steps: int
+
+
+def seqsetvae_runs(seeds: int, quick: bool = False) -> list[SeqSetVAERun]:
+    """As it comes, and with a KL weight that it cannot bear."""
+    steps = 100 if quick else 200
+    return [
+        SeqSetVAERun(f"SeqSetVAE on the demo data, {name}", seed, objective, collapses, steps)
+        for name, objective, collapses in (
+            ("default objective", ObjectiveConfig(), False),
+            ("beta 50", ObjectiveConfig(beta=50.0), True),
+        )
+        for seed in range(seeds)
+    ]
+
+
+def checks_of(runs: Iterable[SeqSetVAERun]) -> int:
+    """Observations that :func:`observe` will make of these."""
+    return sum(run.total_steps // _update_frequency(run.total_steps) for run in runs)
+
+
+def _update_frequency(total_steps: int) -> int:
+    frequency = resolve_monitor(MonitorConfig(), total_steps).update_frequency
+    assert frequency is not None
+    return frequency
+
+
+def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Trajectory, Detector]:
+    """Train one run.
+
+    Args:
+        run: what to train.
+        progress: told the number of observations made since it was last called.
+
+    Returns:
+        What the monitor saw, and the detector that judged it on the way.
+    """
+    plan = _plan(run)
+    outlook = beta_outlook(plan.config.objective, plan.total_steps)
+    assert outlook.beta_at is not None
+    monitor = CollapseMonitor(plan.config.monitor, outlook=outlook)
+    truth = _Truth(plan, monitor, progress)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # the alerts are what is being examined
+        quiet_lightning()
+        pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=plan.config.trainer.max_epochs,
+            max_steps=plan.total_steps,
+            limit_val_batches=0,
+            logger=False,
+            callbacks=[monitor, truth],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        ).fit(PretrainModule(plan.config, plan.build_model(), plan.total_steps), datamodule=plan.data)
+    observations = [Observation(seen, known) for seen, known in zip(monitor.history, truth.information, strict=True)]
+    trajectory = Trajectory(
+        run.case,
+        run.seed,
+        plan.total_steps,
+        outlook.beta_at,
+        run.collapses,
+        warmup_steps=outlook.warmup_steps,
+        observations=observations,
+    )
+    return trajectory, monitor.primary
+
+
+def _plan(run: SeqSetVAERun) -> Plan:
+    return make_plan(
+        PretrainConfig(
+            data=DataConfig(batch_size=16),
+            model=MODEL,
+            objective=run.objective,
+            optimizer=OptimizerConfig(lr=3e-3),
+            trainer=TrainerConfig(max_epochs=10_000, max_steps=run.total_steps, accelerator="cpu", seed=run.seed),
+            monitor=MonitorConfig(on_collapse="warn", verbose=False),
+        )
+    )
+
+
+class _Truth(pl.Callback):
+    """Looks at the validation split whenever the monitor has looked at the training batches."""
+
+    def __init__(self, plan: Plan, monitor: CollapseMonitor, progress: Callable[[int], object]) -> None:
+        store = plan.data.store
+        self.batch = store.gather("valid", 0, np.arange(store.n_subjects("valid")))
+        self.monitor = monitor
+        self.progress = progress
+        self.information: list[float] = []
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
+    ) -> None:
+        if len(self.monitor.history) == len(self.information):
+            return
+        module: Any = pl_module
+        with torch.no_grad():
+            posterior = module.vae.encode(self.batch)
+            kl = kl_to_prior(posterior).sum(1).mean()
+        use = decoder_use(module, self.batch, posterior, trainer.global_step)
+        self.information.append(min(float(kl), float(use)))
+        self.progress(1)
