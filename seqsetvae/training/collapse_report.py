@@ -81,7 +81,7 @@ def final_report(
     # A run that was ended by somebody, or something, else has not been saved from anything.
     if state.level == Level.RED and 0 < done_steps < planned_steps:
         saved = (planned_steps - done_steps) * seconds / done_steps
-        lines.append(f"Saved by stopping early: {saved / 3600:.1f} hours")
+        lines.append(f"Saved by stopping early: {f'{saved / 3600:.1f} hours' if saved >= 360 else clock(saved)}")
     return "\n".join([*lines, "", *settings(config), "", *statistics(last)])
 
 
