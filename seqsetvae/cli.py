@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import __version__
-from seqsetvae.config import PretrainConfig, TrackingConfig
+from seqsetvae.config import PretrainConfig, SpaceConfig, TrackingConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
@@ -60,6 +60,19 @@ def pretrain(arguments: list[str]) -> int:
     return 3 if outcome is not None and outcome.stopped_at is not None else 0
 
 
+def tune(arguments: list[str]) -> int:
+    """Search beta, free bits and warm-up (Optuna) for the best run that does not collapse; each trial is a run in MLflow."""
+    config, space, search = _tune_config(arguments)
+    from seqsetvae.tuning.lead import Stopped
+    from seqsetvae.tuning.lead import tune as run_study
+
+    try:
+        run_study(config, space, search)
+    except Stopped as stop:
+        return stop.exit_code
+    return 0
+
+
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet."""
     parser = _parser("sync", sync.__doc__ or "")
@@ -89,7 +102,9 @@ def bench(arguments: list[str]) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {verb.__name__: verb for verb in (prepare, check, pretrain, certify, sync, bench)}
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    verb.__name__: verb for verb in (prepare, check, pretrain, tune, certify, sync, bench)
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -141,11 +156,25 @@ def _parser(verb: str, description: str) -> ArgumentParser:
 def _pretrain_config(verb: str, description: str, arguments: list[str]) -> PretrainConfig:
     hint = "Options may be written without their group: --batch_size 4 is --data.batch_size 4."
     parser = _parser(verb, f"{description} {hint}")
+    groups = _add_pretrain_groups(parser)
+    chosen = parser.instantiate(_parse(parser, arguments))
+    return PretrainConfig(**{group: chosen[group] for group in groups})
+
+
+def _tune_config(arguments: list[str]) -> tuple[PretrainConfig, SpaceConfig, TuneConfig]:
+    parser = _parser("tune", f"{_first_line(tune)} Settings that are not searched are those of `pretrain`.")
+    parser.add_class_arguments(SpaceConfig, "space")
+    parser.add_class_arguments(TuneConfig, "tune")
+    groups = _add_pretrain_groups(parser)
+    chosen = parser.instantiate(_parse(parser, arguments))
+    return PretrainConfig(**{group: chosen[group] for group in groups}), chosen.space, chosen.tune
+
+
+def _add_pretrain_groups(parser: ArgumentParser) -> list[str]:
     groups = [field.name for field in fields(PretrainConfig)]
     for group in groups:
         parser.add_class_arguments(type(getattr(PretrainConfig(), group)), group)
-    chosen = parser.instantiate(_parse(parser, arguments))
-    return PretrainConfig(**{group: chosen[group] for group in groups})
+    return groups
 
 
 def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:

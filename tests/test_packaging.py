@@ -107,6 +107,8 @@ def test_entry_points_are_verbs_of_the_command_line():
         "pretrain": "python -m seqsetvae pretrain",
         "prepare": "python -m seqsetvae prepare {source}",
         "check": "python -m seqsetvae check",
+        "tune": "python -m seqsetvae tune",
+        "certify": "python -m seqsetvae certify",
     }
     assert set(entry_points) - {"main"} <= set(VERBS)
 

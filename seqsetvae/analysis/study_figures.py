@@ -1,0 +1,213 @@
+"""The figures of a sweep: history, importance, parallel coordinates, Pareto front. From plain rows; who made them does not matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from seqsetvae.analysis import style
+from seqsetvae.analysis.study_rows import TrialRow, compute_saved
+from seqsetvae.collapse.diagnosis import Level
+
+LEFT, BOTTOM, WIDTH, HEIGHT = 0.09, 0.08, 0.87, 0.78
+KINDS: dict[str, tuple[str, str, float]] = {
+    "complete": ("o", style.LEVEL_COLORS[Level.GREEN], 55.0),
+    "complete, latents not in use": ("s", style.LEVEL_COLORS[Level.ORANGE], 45.0),
+    "pruned: collapse": ("X", style.LEVEL_COLORS[Level.RED], 60.0),
+    "pruned: behind": ("v", style.GRAY, 40.0),
+}
+"""Marker, color and size by what became of a trial; red and green differ in shape too."""
+LOGARITHMIC = {"max_beta", "lr"}
+SECOND = {
+    "mutual_information": ("mutual information", "nats"),
+    "active_units": ("active units", "share of dimensions"),
+}
+
+
+def kind(row: TrialRow) -> str:
+    """One of :data:`KINDS`, or "failed"."""
+    if row.state == "complete":
+        return "complete" if row.feasible else "complete, latents not in use"
+    if row.state == "pruned":
+        return "pruned: collapse" if row.level == Level.RED.word else "pruned: behind"
+    return "failed"
+
+
+def subtitle(rows: Sequence[TrialRow]) -> str:
+    """What all figures of a study say below their title."""
+    states = {state: sum(row.state == state for row in rows) for state in ("complete", "pruned", "failed")}
+    counts = ", ".join(f"{count} {state}" for state, count in states.items() if count)
+    return f"{counts}; pruning saved {100 * compute_saved(rows):.0f} % of the planned steps"
+
+
+def draw_history(rows: Sequence[TrialRow], title: str) -> bytes:
+    """Validation NLL of each trial, and the best so far among those whose latents are in use."""
+    with style.DRAWING:
+        figure = style.new_figure(title, subtitle(rows))
+        axes = one_panel(figure, "Validation NLL of the trials", "nats per set", "trial")
+        scatter(axes, rows, lambda row: (float(row.number), row.val_recon))
+        best, steps = math.inf, []
+        for row in sorted(rows, key=lambda one: one.number):
+            if row.candidate and row.val_recon is not None:
+                best = min(best, row.val_recon)
+            if math.isfinite(best):
+                steps.append((row.number, best))
+        if steps:
+            axes.step(*zip(*steps, strict=True), where="post", color=style.BLUE, linewidth=1.6, label="best so far")
+        finish(axes)
+        return style.png(figure)
+
+
+def draw_pareto(rows: Sequence[TrialRow], front: Sequence[int], title: str, against: str) -> bytes:
+    """Validation NLL against the information in the latents; `front` holds the numbers of the winners."""
+    label, unit = SECOND[against]
+
+    def place(row: TrialRow) -> tuple[float | None, float | None]:
+        return row.val_recon, row.mutual_information if against == "mutual_information" else row.active_units_ratio
+
+    with style.DRAWING:
+        figure = style.new_figure(title, subtitle(rows))
+        axes = one_panel(figure, f"Validation NLL and {label}", f"{label}, {unit}", "validation NLL, nats per set")
+        style.plain_ticks(axes.xaxis, most=6)
+        scatter(axes, rows, place)
+        corners = sorted(place(row) for row in rows if row.number in front)
+        if corners:
+            axes.plot(
+                *zip(*corners, strict=True),
+                color=style.BLUE,
+                linewidth=1.6,
+                label="best" if len(corners) == 1 else "Pareto front",
+                marker="o",
+                markersize=12,
+                markerfacecolor="none",
+            )
+        finish(axes)
+        return style.png(figure)
+
+
+def draw_importance(importance: Mapping[str, float], title: str) -> bytes:
+    """One bar for each setting."""
+    with style.DRAWING:
+        figure = style.new_figure(
+            title, "which settings decide whether a trial is among the best by validation NLL (PED-ANOVA)"
+        )
+        axes = figure.add_axes((0.16, BOTTOM, WIDTH - 0.07, HEIGHT))
+        style.dress(axes, "Importance of the settings", "")
+        shares = sorted(importance.items(), key=lambda item: item[1])
+        axes.barh(range(len(shares)), [share for _, share in shares], color=style.SKY, height=0.6)
+        for place, (_, share) in enumerate(shares):
+            axes.text(share, place, f" {share:.2f}", va="center", **style.font(style.TEXT))
+        axes.set_yticks(range(len(shares)), [style.legible(name) for name, _ in shares], **style.font(style.TEXT))
+        axes.set_xlim(0.0, 1.1 * max(importance.values()))
+        style.plain_ticks(axes.xaxis, most=6)
+        axes.set_xlabel("share of the whole", **style.font(style.SMALL))
+        return style.png(figure)
+
+
+def draw_parallel_coordinates(rows: Sequence[TrialRow], title: str) -> bytes:
+    """One line for each trial over all settings, to its validation NLL; colored by what became of it."""
+    names = sorted({name for row in rows for name in row.params})
+    scales = {name: Scale(name, [row.params[name] for row in rows if name in row.params]) for name in names}
+    measured = [row.val_recon for row in rows if row.val_recon is not None]
+    scales["validation NLL"] = Scale("validation NLL", measured or [0.0])
+    with style.DRAWING:
+        figure = style.new_figure(title, subtitle(rows))
+        axes = figure.add_axes((LEFT, BOTTOM, WIDTH, HEIGHT))
+        axes.set_xlim(-0.1, len(scales) - 0.7)
+        axes.set_ylim(-0.03, 1.03)
+        for name, (marker, color, _) in KINDS.items():
+            lines = [polyline(row, scales) for row in rows if kind(row) == name]
+            axes.add_collection(
+                LineCollection([line for line in lines if len(line) > 1], colors=color, linewidths=1.3, alpha=0.8)
+            )
+            if lines:
+                axes.plot([], [], color=color, marker=marker, label=name)
+        for place, scale in enumerate(scales.values()):
+            axes.axvline(place, color=style.BLACK, linewidth=0.8)
+            for height, text in scale.ticks():
+                axes.text(place + 0.015, height, style.legible(text), va="center", **style.font(style.SMALL))
+        axes.set_xticks(range(len(scales)), [style.legible(name) for name in scales], **style.font(style.TEXT))
+        axes.set_yticks([])
+        for side in axes.spines.values():
+            side.set_visible(False)
+        finish(axes)
+        return style.png(figure)
+
+
+class Scale:
+    """One of several parallel axes: from a value to a height between 0 and 1.
+
+    >>> [round(Scale("max_beta", [0.01, 100.0]).height(value), 2) for value in (0.01, 1.0, 100.0)]
+    [0.0, 0.5, 1.0]
+    >>> Scale("beta_schedule", ["linear", "constant"]).ticks()
+    [(0.0, 'constant'), (1.0, 'linear')]
+    """
+
+    def __init__(self, name: str, values: Sequence[float | int | str]) -> None:
+        self.choices = (
+            sorted({str(value) for value in values}) if any(isinstance(value, str) for value in values) else []
+        )
+        self.logarithmic = name in LOGARITHMIC
+        numbers = [0.0] if self.choices else [self._number(value) for value in values]
+        self.low, self.high = min(numbers), max(numbers)
+
+    def _number(self, value: float | int | str) -> float:
+        return math.log10(float(value)) if self.logarithmic else float(value)
+
+    def height(self, value: float | int | str) -> float:
+        if self.choices:
+            return self.choices.index(str(value)) / max(1, len(self.choices) - 1)
+        return (self._number(value) - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Heights and labels."""
+        if self.choices:
+            return [(self.height(choice), choice) for choice in self.choices]
+        if self.high == self.low:
+            return [(0.5, f"{10**self.low if self.logarithmic else self.low:.3g}")]
+        places = np.linspace(self.low, self.high, 5)
+        return [
+            (float(height), f"{10**place if self.logarithmic else place:.3g}")
+            for height, place in zip(np.linspace(0, 1, 5), places, strict=True)
+        ]
+
+
+def polyline(row: TrialRow, scales: Mapping[str, Scale]) -> list[tuple[float, float]]:
+    """The points of a trial's line; axes for which it has no value are passed over."""
+    values: dict[str, Any] = {**row.params, "validation NLL": row.val_recon}
+    return [
+        (float(place), scale.height(values[name]))
+        for place, (name, scale) in enumerate(scales.items())
+        if values.get(name) is not None
+    ]
+
+
+def one_panel(figure: Figure, title: str, unit: str, below: str) -> Axes:
+    """The figure's only panel."""
+    axes = figure.add_axes((LEFT, BOTTOM, WIDTH, HEIGHT))
+    style.dress(axes, title, unit)
+    axes.set_xlabel(below, **style.font(style.SMALL))
+    return axes
+
+
+def scatter(axes: Axes, rows: Sequence[TrialRow], place: Any) -> None:
+    """One mark for each trial that has both figures; `place` gives x and y of a row."""
+    for name, (marker, color, size) in KINDS.items():
+        points = [place(row) for row in rows if kind(row) == name]
+        known = [point for point in points if None not in point]
+        if known:
+            x_T, y_T = zip(*known, strict=True)
+            axes.scatter(x_T, y_T, marker=marker, color=color, s=size, label=name, zorder=3)
+
+
+def finish(axes: Axes) -> None:
+    """The legend above the panel."""
+    handles, _ = axes.get_legend_handles_labels()
+    if handles:
+        style.legend_above(axes, handles)

@@ -1,0 +1,232 @@
+"""`tune`: the command that makes a study, starts workers, shows how it goes, and records what was found in the study's parent run."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from seqsetvae import names
+from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.runs import start_run
+from seqsetvae.training.plan import make_plan
+from seqsetvae.tuning import slots
+from seqsetvae.tuning.job import Job
+from seqsetvae.tuning.parent_run import StudyRecord, settle_all
+from seqsetvae.tuning.progress import Progress
+from seqsetvae.tuning.results import Results
+from seqsetvae.tuning.space import check_base
+from seqsetvae.tuning.storage import close_storage, exclusive, open_storage, resolve_storage
+from seqsetvae.tuning.study import (
+    check_leader,
+    find_study,
+    new_name,
+    open_study,
+    recorded_parent,
+    sign_of_life,
+)
+from seqsetvae.tuning.workers import Workers
+
+POLL_SECONDS = 1.0
+LIFE_SECONDS = 20.0
+HOPELESS = 3
+"""A sweep whose first so many trials all fail is given up."""
+
+
+class Stopped(Exception):
+    """SIGINT or SIGTERM has ended the sweep; the study can be continued."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal, as shells report it."""
+        return 128 + self.signum
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """A study that came to its end."""
+
+    study: str
+    run_id: str
+    """The parent run."""
+    results: Results
+    best_config: str
+    """YAML for `--config` of `pretrain`."""
+
+
+def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneResult | None:
+    """Search the space with trials of `base`, each a child run of one parent run. None from a command that only helped (`join`).
+
+    Raises:
+        InputError: something the user gave cannot work; nothing was started.
+        RunFailure: no trial keeps the constraints, or trials or workers keep failing.
+        Stopped: on request. The same command with the study's name continues.
+    """
+    check_base(base, space)
+    job = Job(
+        base=base,
+        space=space,
+        tune=config,
+        storage=resolve_storage(config.storage),
+        study=config.study or new_name(),
+        parent_run_id="",
+        total_steps=make_plan(base).total_steps,
+    )
+    storage = open_storage(job.storage, config.heartbeat_seconds)
+    try:
+        study = find_study(job, storage)
+        with signals_as_stop():
+            if config.join:
+                help_out(job, study)
+                return None
+            return lead(job, storage, study)
+    finally:
+        close_storage(storage)
+
+
+def help_out(job: Job, study: Study | None) -> None:
+    """Run trials of a study that another command leads, until none is left."""
+    parent = recorded_parent(study) if study else None
+    if study is None or parent is None:
+        raise InputError(f"--tune.join: there is no study {job.study!r} in {without_password(job.storage)} yet.")
+    job = replace(job, parent_run_id=parent)
+    workers = Workers(job, Path(job.base.tracking.work_dir).absolute() / "tune" / job.study)
+    progress = Progress(study.user_attrs["n_trials"])
+    try:
+        workers.start()
+        while workers.alive():
+            listen(workers, progress, POLL_SECONDS)
+            workers.replace_dead()
+    finally:
+        workers.stop()
+
+
+def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
+    """Open the parent run and the study, have it worked on, record what was found."""
+    if study is not None:
+        check_leader(study)
+    run = start_run(
+        job.base.tracking,
+        kind="tune",
+        run_name=job.base.tracking.run_name or f"tune {job.study}",
+        params=recorded_params(job),
+        config_yaml="",
+        tags={names.TAG_STUDY: job.study},
+        resume_run_id=recorded_parent(study) if study else None,
+    )
+    job = replace(job, parent_run_id=run.run_id)
+    record = StudyRecord(run, job)
+    try:
+        study = open_study(job, storage)
+        print(record.heading(), flush=True)
+        try:
+            supervise(job, storage, study, record)
+        finally:
+            sign_of_life(study, ended=True)
+            settle_all(job, run.experiment_id, study)
+            results = record.final(study)
+        if results.best is None:
+            raise RunFailure(
+                f"None of the {len(results.rows)} trials of study {job.study} came to an end with its latents in use. Lower "
+                "--space.max_beta_range, or give trials more steps (--trainer.max_epochs)."
+            )
+    except Stopped as stop:
+        run.finish("KILLED", str(stop))
+        print(f"Stopped. Continue with --tune.study {job.study}", flush=True)
+        raise
+    except BaseException as error:
+        run.finish("FAILED", type(error).__name__)
+        raise
+    run.finish()
+    return TuneResult(job.study, run.run_id, results, record.best_config(results))
+
+
+def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord) -> None:
+    """Keep workers at work until no trial of the study is open, on whatever machine."""
+    workers = Workers(job, Path(job.base.tracking.work_dir).absolute() / "tune" / job.study)
+    progress = Progress(study.user_attrs["n_trials"])
+    seen, lively = record.seen(study), time.monotonic()
+    try:
+        workers.start()
+        while slots.unfinished(study):
+            listen(workers, progress, POLL_SECONDS)
+            with exclusive(job.storage, job.study):
+                if lost := slots.give_up_vanished(study, storage):
+                    slots.fill_slots(study, study.user_attrs["n_trials"], job.tune.max_retries)
+            for number in lost:
+                progress.forget(number)
+            workers.replace_dead()
+            if ended := record.news(study, seen):
+                for line in ended:
+                    progress.say(line)
+                progress.finished, progress.best = record.standing(study)
+                check_hope(study, seen)
+            if time.monotonic() - lively > LIFE_SECONDS:
+                sign_of_life(study)
+                lively = time.monotonic()
+            progress.draw()
+        for line in record.news(study, seen):
+            progress.say(line)
+        workers.wait()
+    finally:
+        workers.stop()
+
+
+def check_hope(study: Study, seen: set[int]) -> None:
+    """Give up when everything fails.
+
+    Raises:
+        RunFailure: quotes the first reason.
+    """
+    reasons = [study.get_trials(deepcopy=False)[number].user_attrs.get(slots.FAILURE) for number in sorted(seen)]
+    if len(reasons) >= HOPELESS and all(reasons):
+        raise RunFailure(f"The first {len(reasons)} trials have all failed: {reasons[0]}")
+
+
+def listen(workers: Workers, progress: Progress, seconds: float) -> None:
+    """Take the workers' events for a while."""
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            progress.take(workers.events.get(timeout=left))
+        except queue.Empty:
+            return
+
+
+def recorded_params(job: Job) -> dict[str, object]:
+    """Of the parent run: what is searched and how, and what all trials share."""
+    base = asdict(job.base)
+    base["monitor"]["notify"] = None
+    return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | {"storage": without_password(job.storage)}}
+
+
+@contextmanager
+def signals_as_stop() -> Iterator[None]:
+    """SIGINT and SIGTERM become :class:`Stopped`, once; a second one has its usual effect."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        print("\nStopping after the training step in hand; once more stops at once.", flush=True)
+        raise Stopped(signum)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,92 @@
+"""What is searched: from a trial's parameters to the settings of its run. Pure: no Optuna, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from seqsetvae.config import PretrainConfig, SpaceConfig
+from seqsetvae.errors import InputError
+
+Params = Mapping[str, Any]
+"""Of one trial: max_beta, free_bits, warmup (share of the trial's steps), beta_schedule, lr, latent_dim; those that are searched."""
+
+
+class Suggests(Protocol):
+    """What is needed of an Optuna trial."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+def suggest(trial: Suggests, space: SpaceConfig, base: PretrainConfig) -> dict[str, Any]:
+    """Draw the parameters of a trial. A linear warm-up is drawn only for a schedule that has one."""
+    params: dict[str, Any] = {}
+    if space.max_beta_range:
+        params["max_beta"] = trial.suggest_float("max_beta", *space.max_beta_range, log=True)
+    if space.free_bits_range:
+        params["free_bits"] = trial.suggest_float("free_bits", *space.free_bits_range)
+    schedule = base.objective.beta_schedule
+    if space.schedules:
+        schedule = params["beta_schedule"] = trial.suggest_categorical("beta_schedule", space.schedules)
+    warms_up = base.objective.warmup_beta and base.objective.kl_annealing
+    if space.warmup_range and schedule == "linear" and warms_up:
+        params["warmup"] = trial.suggest_float("warmup", *space.warmup_range)
+    if space.lr_range:
+        params["lr"] = trial.suggest_float("lr", *space.lr_range, log=True)
+    if space.latent_dims:
+        params["latent_dim"] = trial.suggest_categorical("latent_dim", space.latent_dims)
+    return params
+
+
+def apply(base: PretrainConfig, params: Params, total_steps: int) -> PretrainConfig:
+    """The settings that a trial's parameters stand for, in a run of `total_steps` optimizer steps.
+
+    >>> config = apply(PretrainConfig(), {"max_beta": 0.5, "warmup": 0.25}, total_steps=400)
+    >>> config.objective.max_beta, config.objective.beta_warmup_steps
+    (0.5, 100)
+    """
+    objective = {key: params[key] for key in ("max_beta", "free_bits", "beta_schedule") if key in params}
+    if "warmup" in params:
+        objective["beta_warmup_steps"] = round(params["warmup"] * total_steps)
+    return replace(
+        base,
+        objective=replace(base.objective, **objective),
+        optimizer=replace(base.optimizer, lr=params["lr"]) if "lr" in params else base.optimizer,
+        model=replace(base.model, latent_dim=params["latent_dim"]) if "latent_dim" in params else base.model,
+    )
+
+
+def trial_config(base: PretrainConfig, params: Params, total_steps: int, *, prune: bool) -> PretrainConfig:
+    """The settings of a trial's run: those of its parameters, ended at the first confirmed collapse if `prune`."""
+    config = apply(base, params, total_steps)
+    ended = replace(config.monitor, on_collapse="stop", early_stop_patience=1)
+    monitor = ended if prune else replace(config.monitor, on_collapse="warn")
+    return replace(config, monitor=monitor, trainer=replace(config.trainer, progress_bar=False))
+
+
+def check_base(base: PretrainConfig, space: SpaceConfig) -> None:
+    """Refuse settings that a sweep cannot work with.
+
+    Raises:
+        InputError: names the flag.
+    """
+    if base.objective.beta is not None and (space.max_beta_range or space.schedules):
+        raise InputError(
+            f"--objective.beta {base.objective.beta:g} fixes what is to be searched. Leave it out, or give --space.max_beta_range null "
+            "and no --space.schedules."
+        )
+    if base.monitor.disable_metrics_monitoring:
+        raise InputError("--monitor.disable_metrics_monitoring: a sweep judges its trials by what the monitor sees.")
+    if base.monitor.on_collapse == "rescue":
+        raise InputError("--monitor.on_collapse rescue: a trial that collapses is ended, not rescued. Leave it out.")
+    if base.trainer.resume_from_checkpoint is not None:
+        raise InputError(
+            "--trainer.resume_from_checkpoint: trials start afresh. To continue a sweep give its --tune.study."
+        )
+    if base.trainer.devices > 1:
+        raise InputError(
+            f"--trainer.devices {base.trainer.devices}: a trial trains on one device. More devices are for --tune.n_workers."
+        )

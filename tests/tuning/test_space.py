@@ -1,0 +1,113 @@
+"""From drawn parameters to the settings of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import optuna
+import pytest
+
+from seqsetvae.config import (
+    MonitorConfig,
+    ObjectiveConfig,
+    PretrainConfig,
+    SpaceConfig,
+    TrainerConfig,
+    TuneConfig,
+)
+from seqsetvae.errors import InputError
+from seqsetvae.objective import resolve_objective
+from seqsetvae.tuning.job import Job
+from seqsetvae.tuning.space import apply, check_base, suggest, trial_config
+
+EVERYTHING = SpaceConfig(
+    warmup_range=(0.0, 1.0), schedules=("linear", "cyclical", "controller"), lr_range=(1e-4, 1e-2), latent_dims=(4, 8)
+)
+
+
+DEFAULT = PretrainConfig()
+
+
+def draws(space: SpaceConfig, base: PretrainConfig = DEFAULT, n: int = 100) -> list[dict]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [suggest(study.ask(), space, base) for _ in range(n)]
+
+
+def test_a_warm_up_is_never_longer_than_the_trial():
+    for total_steps in (1, 7, 40, 1000):
+        for params in draws(EVERYTHING):
+            objective = apply(PretrainConfig(), params, total_steps).objective
+            assert resolve_objective(objective, total_steps).beta_warmup_steps in (None, *range(total_steps + 1))
+
+
+def test_what_is_drawn_lies_in_its_range():
+    drawn = draws(EVERYTHING)
+    assert all(0.01 <= params["max_beta"] <= 50.0 and 1e-4 <= params["lr"] <= 1e-2 for params in drawn)
+    assert {params["latent_dim"] for params in drawn} == {4, 8}
+    assert sum(params["max_beta"] < 0.7 for params in drawn) == pytest.approx(50, abs=15), "evenly on the logarithm"
+
+
+def test_only_a_linear_schedule_warms_up():
+    assert all(("warmup" in params) == (params["beta_schedule"] == "linear") for params in draws(EVERYTHING))
+    cold = PretrainConfig(objective=ObjectiveConfig(warmup_beta=False))
+    assert all("warmup" not in params for params in draws(SpaceConfig(), cold))
+
+
+def test_what_is_not_searched_stays_as_it_is_given():
+    base = PretrainConfig(objective=ObjectiveConfig(free_bits=0.3, beta_warmup_steps=7))
+    space = SpaceConfig(free_bits_range=None, warmup_range=None)
+    (params,) = draws(space, base, 1)
+    objective = apply(base, params, 100).objective
+    assert (objective.free_bits, objective.beta_warmup_steps) == (0.3, 7)
+    assert objective.max_beta == params["max_beta"]
+
+
+def test_a_trial_ends_at_the_first_red_check_unless_pruning_is_off():
+    pruned, whole = (trial_config(PretrainConfig(), {}, 100, prune=prune).monitor for prune in (True, False))
+    assert (pruned.on_collapse, pruned.early_stop_patience, whole.on_collapse) == ("stop", 1, "warn")
+
+
+@pytest.mark.parametrize(
+    ("base", "flag"),
+    [
+        (PretrainConfig(objective=ObjectiveConfig(beta=0.5)), "--objective.beta 0.5"),
+        (PretrainConfig(monitor=MonitorConfig(disable_metrics_monitoring=True)), "disable_metrics_monitoring"),
+        (PretrainConfig(monitor=MonitorConfig(on_collapse="rescue")), "on_collapse rescue"),
+        (PretrainConfig(trainer=TrainerConfig(resume_from_checkpoint="last.ckpt")), "resume_from_checkpoint"),
+        (PretrainConfig(trainer=TrainerConfig(devices=2)), "--trainer.devices 2"),
+    ],
+)
+def test_settings_that_contradict_a_sweep_are_refused(base, flag):
+    with pytest.raises(InputError, match=flag):
+        check_base(base, SpaceConfig())
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        {"max_beta_range": (50.0, 0.01)},
+        {"max_beta_range": (0.0, 1.0)},
+        {"free_bits_range": (-0.1, 1.0)},
+        {"warmup_range": (0.0, 1.5)},
+        {"lr_range": (1e-2, float("inf"))},
+        {"latent_dims": ()},
+        {"latent_dims": (0, 8)},
+        {"max_beta_range": None, "free_bits_range": None, "warmup_range": None},
+    ],
+)
+def test_a_space_that_cannot_be_searched_is_refused(space):
+    with pytest.raises(InputError, match=f"--space.{next(iter(space))}"):
+        SpaceConfig(**space)
+
+
+def test_a_job_travels_as_text():
+    job = Job(
+        replace(PretrainConfig(), trainer=TrainerConfig(val_check_interval=7)),
+        EVERYTHING,
+        TuneConfig(goal="pareto"),
+        "sqlite:///x",
+        "s",
+        "r",
+        40,
+    )
+    assert Job.from_json(job.to_json()) == job
