@@ -150,10 +150,12 @@ def controlled_beta(config: ObjectiveConfig, kl: Tensor, integral: Tensor) -> tu
     >>> config = ObjectiveConfig(beta_schedule="controller", kl_target=10.0, max_beta=1.0)
     >>> beta, integral = controlled_beta(config, torch.tensor(50.0), torch.tensor(0.0))
     >>> round(beta.item(), 4), round(integral.item(), 4)
-    (0.014, 0.004)
+    (0.011, 0.001)
     """
     proportional_gain, integral_gain = 0.01, 1e-4
-    error = config.kl_target - kl.detach()
+    # The KL is never below 0, so this makes both directions alike: a KL that starts high, as with posteriors that start narrow, must
+    # not wind beta up faster than it could ever come down again.
+    error = (config.kl_target - kl.detach()).clamp(min=-config.kl_target)
     advanced = (integral - integral_gain * error).clamp(0.0, config.max_beta)
     beta = (proportional_gain * torch.sigmoid(-error) + advanced).clamp(0.0, config.max_beta)
     return beta, advanced

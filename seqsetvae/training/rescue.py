@@ -27,7 +27,8 @@ def milder(config: ObjectiveConfig, how: str, healthy_beta: float | None) -> Obj
     Args:
         config: the objective that it collapsed under.
         how: `lower_beta`: half of the beta at which it was last healthy, or a tenth of max_beta where it never was; `free_bits`: twice as
-            many, at least 0.05 nats per dimension, at half the beta; `controller`: hold the KL at kl_target (Shao et al. 2020).
+            many, at least 0.05 nats per dimension, at half the beta; `controller`: hold the KL at kl_target (Shao et al. 2020), at
+            twice that where it was held already.
         healthy_beta: weight of the KL term when the posterior was last healthy; None if it never was.
 
     >>> collapsed = ObjectiveConfig(beta_schedule="linear", max_beta=50.0, beta_warmup_steps=80)
@@ -37,7 +38,8 @@ def milder(config: ObjectiveConfig, how: str, healthy_beta: float | None) -> Obj
     'controller'
     """
     if how == "controller":
-        return replace(config, beta_schedule="controller")
+        held = config.beta_schedule == "controller"
+        return replace(config, beta_schedule="controller", kl_target=config.kl_target * (2.0 if held else 1.0))
     if how == "free_bits":
         return replace(config, max_beta=0.5 * config.max_beta, free_bits=max(0.05, 2.0 * config.free_bits))
     bearable = 0.2 * config.max_beta if healthy_beta is None else min(healthy_beta, config.max_beta)
