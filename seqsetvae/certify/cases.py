@@ -51,9 +51,7 @@ def grid(seeds: int, quick: bool = False) -> Study:
 def interventions(seeds: int, quick: bool = False) -> Study:
     """Forced collapse, runs that cannot collapse, runs that only look like it, partial collapse."""
     total = 1000 if quick else 4000
-    runs = [
-        run for seed in range(seeds) for run in (*_forced(seed, total), *_harmless(seed), *_recovering(seed, total))
-    ]
+    runs = [run for seed in range(seeds) for run in (*_forced(seed, total), *_harmless(seed), *_scheduled(seed, total))]
     cases = list(dict.fromkeys(run.case for run in runs))
     in_order = sorted(runs, key=lambda run: cases.index(run.case))
     return Study(tuple(in_order), total_steps=total, samples_z=True, learning_rate=0.015)
@@ -94,12 +92,19 @@ def _harmless(seed: int) -> list[LinearRun]:
     ]
 
 
-def _recovering(seed: int, total: int) -> list[LinearRun]:
-    """Look collapsed for a while."""
+def _scheduled(seed: int, total: int) -> list[LinearRun]:
+    """Scheduled: look collapsed for a while, or for good."""
     warmup = total // 5
     linear = ObjectiveConfig(beta_schedule="linear", max_beta=1.0, beta_warmup_steps=warmup)
+    too_high = replace(linear, max_beta=COLLAPSING_BETA)
     warming_up = _late(_healthy("linear warm-up, decoder deaf for half of it", seed), deaf_until=warmup // 2)
     return [
+        replace(
+            _healthy("linear warm-up to beta 50", seed),
+            beta_at=lambda step: scheduled_beta(too_high, step, total),
+            warmup_steps=warmup,
+            collapses=True,
+        ),
         replace(warming_up, beta_at=lambda step: scheduled_beta(linear, step, total), warmup_steps=warmup),
         _late(_healthy("delayed start, decoder deaf for half of the grace period", seed), deaf_until=total // 20),
         _late(_healthy("delayed start, decoder deaf for 90 % of it", seed), deaf_until=total * 9 // 100),

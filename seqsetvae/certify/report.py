@@ -37,7 +37,7 @@ def requirements(verdicts: Sequence[Verdict]) -> list[Requirement]:
         _all("every collapse is called", [one.first_red is not None for one in collapsed]),
         Requirement(
             f"red within {MAX_DELAY} checks of the true onset",
-            f"at most {max(delays)}, median {statistics.median(delays):g}" if delays else "no collapse",
+            f"at most {max(delays)}, median {statistics.median(delays):g}" if delays else "no such run",
             all(delay <= MAX_DELAY for delay in delays),
         ),
         Requirement(
@@ -63,7 +63,8 @@ def requirements(verdicts: Sequence[Verdict]) -> list[Requirement]:
 
 
 def _all(text: str, outcomes: Sequence[bool]) -> Requirement:
-    return Requirement(text, f"{sum(outcomes)} of {len(outcomes)} runs", all(outcomes))
+    measured = f"{sum(outcomes)} of {len(outcomes)} runs" if outcomes else "no such run"
+    return Requirement(text, measured, all(outcomes))
 
 
 def _as_built(verdict: Verdict) -> bool:

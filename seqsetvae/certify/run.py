@@ -45,6 +45,7 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
     """
     if write_docs is not None and (quick or only is not None):
         raise InputError("--certify.write_docs takes a complete certification: leave out quick and only.")
+    page = None if write_docs is None else _page(Path(write_docs))
     trajectories = observe_all(quick, only)
     certificate = judge_all(trajectories)
     tables = [certificate.cases, requirement_table(certificate.requirements)]
@@ -52,8 +53,9 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
         tables.append(guides_table(trajectories))
     text = "\n\n".join(table.markdown() for table in tables)
     print(f"{text}\n\n{'Passed' if certificate.passed else 'FAILED'}.", flush=True)
-    if write_docs is not None:
-        replace_section(Path(write_docs), text)
+    if write_docs is not None and page is not None:
+        before, after = page
+        Path(write_docs).write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
     return certificate.passed
 
 
@@ -87,8 +89,8 @@ def judge_all(trajectories: Sequence[Trajectory], make_detector: MakeDetector = 
     return Certificate(case_table(principled, source), requirements(principled))
 
 
-def replace_section(path: Path, text: str) -> None:
-    """Put text between the markers of a file.
+def _page(path: Path) -> tuple[str, str]:
+    """What stands before and behind the tables.
 
     Raises:
         InputError: the file is not there, or lacks the markers.
@@ -97,4 +99,4 @@ def replace_section(path: Path, text: str) -> None:
     _, end, after = rest.partition(END)
     if not start or not end:
         raise InputError(f"{path} has no lines {START} and {END}, between which the tables could go.")
-    path.write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    return before, after

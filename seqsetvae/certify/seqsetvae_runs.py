@@ -56,7 +56,7 @@ class SeqSetVAERun:
 
 def seqsetvae_runs(seeds: int, quick: bool = False) -> list[SeqSetVAERun]:
     """As it comes, and with a KL weight that it cannot bear."""
-    steps = 100 if quick else 200
+    steps = 160 if quick else 300
     return [
         SeqSetVAERun(f"SeqSetVAE on the demo data, {name}", seed, objective, collapses, steps)
         for name, objective, collapses in (
@@ -124,7 +124,7 @@ def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Traje
 def _plan(run: SeqSetVAERun) -> Plan:
     return make_plan(
         PretrainConfig(
-            data=DataConfig(batch_size=16),
+            data=DataConfig(batch_size=8),
             model=MODEL,
             objective=run.objective,
             optimizer=OptimizerConfig(lr=3e-3),

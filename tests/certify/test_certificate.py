@@ -1,13 +1,16 @@
 """Certification passes a good detector, and fails a broken one."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from seqsetvae.benchmarks.table import Table
 from seqsetvae.certify.cases import interventions
 from seqsetvae.certify.linear_training import observe
-from seqsetvae.certify.run import END, START, certify, judge_all, observe_all, replace_section
+from seqsetvae.certify.run import END, START, certify, judge_all, observe_all
 from seqsetvae.certify.seqsetvae_runs import SeqSetVAERun
 from seqsetvae.certify.seqsetvae_runs import observe as observe_seqsetvae
 from seqsetvae.certify.verdict import judge
@@ -116,22 +119,34 @@ def test_certify_names_what_it_cannot_do(tmp_path):
     with pytest.raises(InputError, match="complete certification"):
         certify(quick=True, write_docs=str(tmp_path / "collapse.md"))
     with pytest.raises(InputError, match="certify:start"):
-        replace_section(tmp_path / "collapse.md", "tables")
+        certify(write_docs=str(tmp_path / "collapse.md"))
 
 
-def test_a_section_is_replaced_and_nothing_else(tmp_path):
+def test_the_tables_go_between_the_markers_and_nothing_else_changes(tmp_path, monkeypatch, some_runs):
+    # The table of the guides' rules needs runs that are not among these few.
+    monkeypatch.setattr("seqsetvae.certify.run.observe_all", lambda quick, only: some_runs)
+    monkeypatch.setattr("seqsetvae.certify.run.guides_table", lambda trajectories: Table("Rules", ("rule",)))
     page = tmp_path / "collapse.md"
     page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    replace_section(page, "new")
-    assert page.read_text() == f"before\n{START}\n\nnew\n\n{END}\nafter\n"
+    assert certify(write_docs=str(page))
+    before, tables, after = re.split(f"{START}|{END}", page.read_text())
+    assert (before, after) == ("before\n", "\nafter\n")
+    assert tables.startswith("\n\n### The detector against known answers\n\n| case |")
+    assert "old" not in tables
 
 
-def documented() -> list[list[str]]:
-    """Case, truth, runs and verdict of each row of the table in the documentation."""
+def documented() -> list[tuple[str, ...]]:
+    """Case, truth, runs and number of red runs of each row of the table in the documentation."""
     section = DOCS.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
     table = section.partition("### The detector against known answers")[2].partition("###")[0]
-    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in table.splitlines() if line.startswith("| ")]
-    return rows[1:]
+    return [outcome(line.split("|")[1:]) for line in table.splitlines() if line.startswith("| ")][1:]
+
+
+def outcome(row: Sequence[object]) -> tuple[str, ...]:
+    """Whether a healthy run was yellow once may depend on the machine; how many went red may not."""
+    case, truth, runs, verdict = (str(cell).strip() for cell in row[:4])
+    reds = re.search(r"red (\d+)", verdict)
+    return case, truth, runs, reds[1] if reds else "0"
 
 
 def test_the_documentation_has_every_case():
@@ -143,4 +158,4 @@ def test_the_documentation_has_every_case():
 def test_certification_passes_and_the_documentation_says_what_came_out():
     certificate = judge_all(observe_all())
     assert unmet(certificate) == ""
-    assert [[str(cell) for cell in row[:4]] for row in certificate.cases.rows] == documented()
+    assert [outcome(row) for row in certificate.cases.rows] == documented()
