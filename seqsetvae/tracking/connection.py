@@ -87,18 +87,28 @@ def _one_at_a_time(uri: str) -> FileLock | nullcontext[None]:
     return FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{getpass.getuser()}-{name}.lock"))
 
 
+EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
+"""Opens the UI on runs and charts; without it MLflow 3 guesses, and may show an overview of chat traces."""
+
+
+def _say_what_kind(client: MlflowClient, experiment_id: str) -> None:
+    """Also of an experiment that was there before, such as the `Default` of `mlflow run`, unless it has a kind."""
+    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
+        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, TRAINING)
+
+
 def resolve_experiment(client: MlflowClient, config: TrackingConfig) -> str:
     """Id of the experiment: the flag, MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME, or `seqsetvae`; made if it is missing."""
     from mlflow.exceptions import MlflowException
 
     if not config.experiment and (given := os.environ.get("MLFLOW_EXPERIMENT_ID")):
+        _say_what_kind(client, given)
         return given
     name = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            # The kind opens the UI on runs and charts; without it MLflow 3 guesses, and may show an overview of chat traces.
-            return client.create_experiment(name, tags={"mlflow.experimentKind": "custom_model_development"})
+            return client.create_experiment(name, tags={EXPERIMENT_KIND: TRAINING})
         except MlflowException:
             # Another process was faster, or there is a real reason, which this raises.
             found = client.get_experiment_by_name(name)
