@@ -348,7 +348,7 @@ class SpaceConfig:
     """Lowest and highest max_beta, drawn evenly on the logarithm."""
     free_bits_range: tuple[float, float] | None = (0.0, 0.1)
     """Lowest and highest free_bits, nats per latent dimension."""
-    warmup_range: tuple[float, float] | None = (0.0, 0.5)
+    warmup_range: tuple[float, float] | None = (0.0, 0.3)
     """Shortest and longest linear beta warm-up, as a share of the trial's steps: never longer than the trial."""
     schedules: tuple[Literal["constant", "linear", "cyclical", "controller"], ...] | None = None
     """Beta schedules to choose from, e.g. `[linear, cyclical]`."""
