@@ -59,7 +59,7 @@ def alarmed_by_anything(config, outlook):
 
 
 def slow(config, outlook):
-    return Detector(replace(config, confirm_checks=22), outlook)
+    return Detector(replace(config, confirm_checks=30), outlook)
 
 
 def unmet(certificate) -> str:
