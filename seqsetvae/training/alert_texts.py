@@ -18,8 +18,6 @@ COLUMN_OF = {"active_units": "active_units_ratio"}
 """Indicators whose column says more than their name: it is the ratio that has the threshold."""
 COLUMNS = (
     "step",
-    "time",
-    "detector",
     "level",
     "reasons",
     "kl",
@@ -27,7 +25,7 @@ COLUMNS = (
     "mutual_information",
     "decoder_use",
 )
-LAST_COLUMNS = ("thresholds", "beta", "held_back", "advice")
+LAST_COLUMNS = ("thresholds", "beta", "held_back", "advice", "time", "detector")
 """These are always there. What the rules `source` measure instead gets columns between them once it has occurred."""
 
 
@@ -72,8 +70,6 @@ def as_row(alert: Alert) -> dict[str, str | int | float | None]:
     limits = [f"{name} {'<' if one.fires_below else '>'} {one.threshold:g}" for name, one in indicators.items()]
     return {
         "step": diagnosis.step,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(alert.time)),
-        "detector": diagnosis.detector,
         "level": diagnosis.level.word,
         "reasons": "; ".join(diagnosis.reasons),
         **{name: number(one.value) for name, one in indicators.items()},
@@ -81,6 +77,8 @@ def as_row(alert: Alert) -> dict[str, str | int | float | None]:
         "beta": number(diagnosis.beta),
         "held_back": diagnosis.held_back,
         "advice": diagnosis.advice,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(alert.time)),
+        "detector": diagnosis.detector,
     }
 
 

@@ -62,7 +62,8 @@ class CollapseOutcome:
     last: CollapseStatistics | None
     """None where the run was too short for one update."""
     healthy: Healthy | None
-    """The newest checkpoint from before a collapse."""
+    """The newest checkpoint of a healthy check; None if there was none. An earlier state would not do for a new start: the optimizer's
+    averages remember the gradients of the objective that the run collapsed under, and hold the encoder still."""
 
     @property
     def verdict(self) -> str:
@@ -215,13 +216,14 @@ class CollapseMonitor(pl.Callback):
     def outcome(self) -> CollapseOutcome:
         """Of the run so far."""
         state = self.primary.state
+        newest = self.healthy.newest if self.healthy else None
         return CollapseOutcome(
             level=Level(state.level),
             worst=Level(state.worst),
             first_red_step=state.first_red_step,
             stopped_at=self.stopped_at,
             last=self.history[-1] if len(self.history) else None,
-            healthy=self.healthy.newest if self.healthy else None,
+            healthy=newest if newest is not None and newest.healthy else None,
         )
 
     # One update

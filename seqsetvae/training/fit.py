@@ -84,8 +84,7 @@ def pretrain(
         while result.collapse and result.collapse.wants_rescue(plan.config.monitor):
             attempt += 1
             healthy = result.collapse.healthy
-            beta = healthy.beta if healthy and healthy.healthy else None
-            milder = make_plan(rescue_config(plan.config, attempt, beta))
+            milder = make_plan(rescue_config(plan.config, attempt, healthy.beta if healthy else None))
             checkpoint = healthy.path if healthy else None
             say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
             child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}

@@ -54,11 +54,8 @@ class HealthyCheckpoints:
             return
         step = trainer.global_step
         path = self.folder / f"{'healthy' if healthy else 'early'}_{step:07d}.ckpt"
-        before, self._ring = (
-            self._ring,
-            [*(one for one in self._ring if one.healthy), Healthy(path, step, beta, healthy)],
-        )
-        self._ring = self._ring[-self.size :]
+        before = self._ring
+        self._ring = [*(one for one in before if one.healthy), Healthy(path, step, beta, healthy)][-self.size :]
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             for old in before:

@@ -129,26 +129,14 @@ def test_the_columns_stay_the_same_and_hold_plain_json(tmp_path):
     record = silent(tmp_path)
     record.alert(diagnosis(Level.YELLOW, 1, kl=float("nan")))
     table = json.loads((tmp_path / "alerts.json").read_text(), parse_constant=pytest.fail)
-    columns = [
-        *[
-            "step",
-            "time",
-            "detector",
-            "level",
-            "reasons",
-            "kl",
-            "active_units_ratio",
-            "mutual_information",
-            "decoder_use",
-        ]
-    ]
-    assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice"]
-    assert table["data"][0][5:9] == [None, 0.5, 0.02, None]
+    columns = ["step", "level", "reasons", "kl", "active_units_ratio", "mutual_information", "decoder_use"]
+    assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice", "time", "detector"]
+    assert table["data"][0][3:7] == [None, 0.5, 0.02, None]
     variance = Indicator("mean_variance", "latent variance", 0.05, 0.1)
     record.alert(Diagnosis(2, Level.YELLOW, (variance,), (str(variance),), ""))
     table = json.loads((tmp_path / "alerts.json").read_text())
-    assert table["columns"][:10] == [*columns, "mean_variance"]
-    assert [row[9] for row in table["data"]] == [None, 0.05]
+    assert table["columns"][:8] == [*columns, "mean_variance"]
+    assert [row[7] for row in table["data"]] == [None, 0.05]
 
 
 def test_the_log_has_the_format_of_the_guides(tmp_path):
