@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from seqsetvae.analysis import style
 from seqsetvae.analysis.study_rows import TrialRow, compute_saved
 from seqsetvae.collapse.diagnosis import Level
 
+Place = Callable[[TrialRow], tuple[float | None, float | None]]
+"""x and y of a trial."""
 LEFT, BOTTOM, WIDTH, HEIGHT = 0.09, 0.08, 0.87, 0.78
 KINDS: dict[str, tuple[str, str, float]] = {
     "complete": ("o", style.LEVEL_COLORS[Level.GREEN], 55.0),
@@ -51,7 +53,8 @@ def draw_history(rows: Sequence[TrialRow], title: str) -> bytes:
     with style.DRAWING:
         figure = style.new_figure(title, subtitle(rows))
         axes = one_panel(figure, "Validation NLL of the trials", "nats per set", "trial")
-        scatter(axes, rows, lambda row: (float(row.number), row.val_recon))
+        scatter(axes, rows, by_number)
+        fit_limits(axes, map(by_number, rows))
         best, steps = math.inf, []
         for row in sorted(rows, key=lambda one: one.number):
             if row.candidate and row.val_recon is not None:
@@ -76,6 +79,7 @@ def draw_pareto(rows: Sequence[TrialRow], front: Sequence[int], title: str, agai
         axes = one_panel(figure, f"Validation NLL and {label}", f"{label}, {unit}", "validation NLL, nats per set")
         style.plain_ticks(axes.xaxis, most=6)
         scatter(axes, rows, place)
+        fit_limits(axes, map(place, rows))
         corners = sorted(place(row) for row in rows if row.number in front)
         if corners:
             axes.plot(
@@ -105,6 +109,7 @@ def draw_importance(importance: Mapping[str, float], title: str) -> bytes:
             axes.text(share, place, f" {share:.2f}", va="center", **style.font(style.TEXT))
         axes.set_yticks(range(len(shares)), [style.legible(name) for name, _ in shares], **style.font(style.TEXT))
         axes.set_xlim(0.0, 1.1 * max(importance.values()))
+        axes.set_ylim(-0.6, len(shares) - 0.4)
         style.plain_ticks(axes.xaxis, most=6)
         axes.set_xlabel("share of the whole", **style.font(style.SMALL))
         return style.png(figure)
@@ -188,6 +193,11 @@ def polyline(row: TrialRow, scales: Mapping[str, Scale]) -> list[tuple[float, fl
     ]
 
 
+def by_number(row: TrialRow) -> tuple[float, float | None]:
+    """A trial's place in the history."""
+    return float(row.number), row.val_recon
+
+
 def one_panel(figure: Figure, title: str, unit: str, below: str) -> Axes:
     """The figure's only panel."""
     axes = figure.add_axes((LEFT, BOTTOM, WIDTH, HEIGHT))
@@ -196,7 +206,7 @@ def one_panel(figure: Figure, title: str, unit: str, below: str) -> Axes:
     return axes
 
 
-def scatter(axes: Axes, rows: Sequence[TrialRow], place: Any) -> None:
+def scatter(axes: Axes, rows: Sequence[TrialRow], place: Place) -> None:
     """One mark for each trial that has both figures; `place` gives x and y of a row."""
     for name, (marker, color, size) in KINDS.items():
         points = [place(row) for row in rows if kind(row) == name]
@@ -204,6 +214,16 @@ def scatter(axes: Axes, rows: Sequence[TrialRow], place: Any) -> None:
         if known:
             x_T, y_T = zip(*known, strict=True)
             axes.scatter(x_T, y_T, marker=marker, color=color, s=size, label=name, zorder=3)
+
+
+def fit_limits(axes: Axes, points: Iterable[tuple[float | None, float | None]]) -> None:
+    """Limits around all points that have both figures, with a margin."""
+    known = [(x, y) for x, y in points if x is not None and y is not None]
+    if known:
+        low_2, high_2 = np.min(known, axis=0), np.max(known, axis=0)
+        margin_2 = np.maximum(0.04 * (high_2 - low_2), 1e-3 * np.maximum(1.0, np.abs(high_2)))
+        axes.set_xlim(low_2[0] - margin_2[0], high_2[0] + margin_2[0])
+        axes.set_ylim(low_2[1] - margin_2[1], high_2[1] + margin_2[1])
 
 
 def finish(axes: Axes) -> None:

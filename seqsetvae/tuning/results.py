@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 import yaml
 from optuna.exceptions import ExperimentalWarning
+from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,6 +21,8 @@ from seqsetvae.tuning.space import apply
 
 IMPORTANCE_TRIALS = 8
 """Complete trials below which importance says nothing."""
+BEST_SHARE = 0.25
+"""A trial counts as one of the best if it is among this share of the complete ones."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,13 @@ def importance(study: Study) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # by which Optuna says that the trials do not suffice
+        warnings.filterwarnings("ignore", ".*computes the importances of params to achieve low `target` values")
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
-            found = optuna.importance.get_param_importances(study, target=lambda trial: trial.values[0])
+            evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+            found = optuna.importance.get_param_importances(
+                study, evaluator=evaluator, target=lambda trial: trial.values[0]
+            )
         except (ValueError, RuntimeError, UserWarning):  # all results alike
             return {}
     return {key: float(share) for key, share in found.items()}

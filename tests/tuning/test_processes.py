@@ -1,0 +1,112 @@
+"""Sweeps as whole programs: killed, stopped, taken up again, and led by one command while another helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import FrozenTrial, TrialState
+
+from seqsetvae import names
+from seqsetvae.training.fit import as_yaml
+from seqsetvae.tuning import slots
+
+pytestmark = pytest.mark.slow
+STUDY = "mine"
+
+
+def command(config, *more: str) -> list[str]:
+    Path("settings.yaml").write_text(as_yaml(config))
+    searched = ["--max_beta_range", "[0.01,0.1]", "--free_bits_range", "null", "--study", STUDY, "--pruner", "none"]
+    return [sys.executable, "-m", "seqsetvae", "tune", "--config", "settings.yaml", *searched, *more]
+
+
+def trials() -> list[FrozenTrial]:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.load_study(study_name=STUDY, storage="sqlite:///tune.db").trials
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 180.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the sweep ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def is_made() -> bool:
+    return Path("tune.db").is_file() and STUDY in optuna.get_all_study_names("sqlite:///tune.db") and len(trials()) > 0
+
+
+def is_training() -> bool:
+    return is_made() and any(one.state == TrialState.RUNNING and "run_id" in one.user_attrs for one in trials())
+
+
+def statuses() -> tuple[str, Counter[tuple[str, str]]]:
+    """Of the parent, and of all trials: status with state."""
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    runs = client.search_runs([client.get_experiment_by_name("seqsetvae").experiment_id])
+    (parent,) = [run for run in runs if run.data.tags[names.TAG_KIND] == "tune"]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    return parent.info.status, Counter((run.info.status, run.data.tags[names.TAG_TRIAL_STATE]) for run in children)
+
+
+def test_a_killed_sweep_is_taken_up_again(tiny):
+    with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
+        wait_for(is_training, leader)
+        workers = psutil.Process(leader.pid).children(recursive=True)
+        for process in (*workers, psutil.Process(leader.pid)):
+            process.kill()
+    assert subprocess.run(command(tiny, "--n_trials", "3"), timeout=300).returncode == 0
+    assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 3, TrialState.FAIL: 1}
+    assert statuses() == ("FINISHED", {("FINISHED", "complete"): 3, ("KILLED", "failed"): 1})
+
+
+def test_workers_outlive_their_leader_for_one_trial_at_most(tiny):
+    with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
+        wait_for(is_training, leader)
+        workers = psutil.Process(leader.pid).children(recursive=True)
+        leader.kill()
+    assert subprocess.run(command(tiny, "--n_trials", "3"), timeout=300).returncode == 0
+    psutil.wait_procs(workers, timeout=30)
+    assert not any(process.is_running() for process in workers)
+    assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 3}
+    assert statuses() == ("FINISHED", {("FINISHED", "complete"): 3})
+
+
+def test_a_sweep_stops_on_request_and_goes_on(tiny):
+    with subprocess.Popen(command(tiny, "--n_trials", "2", "--n_workers", "2")) as leader:
+        wait_for(is_training, leader)
+        leader.send_signal(signal.SIGTERM)
+        assert leader.wait(150) == 143
+    parent, _ = statuses()
+    assert parent == "KILLED"
+    assert not [one for one in trials() if one.state == TrialState.RUNNING]
+    assert subprocess.run(command(tiny, "--n_trials", "2"), timeout=300).returncode == 0
+    assert sum(one.state == TrialState.COMPLETE for one in trials()) == 2
+    parent, children = statuses()
+    assert parent == "FINISHED"
+    assert children["FINISHED", "complete"] == 2
+    assert not [status for status, _ in children if status == "RUNNING"]
+
+
+def test_another_command_can_help(tiny):
+    with subprocess.Popen(command(tiny, "--n_trials", "6")) as leader:
+        wait_for(is_made, leader)
+        helper = subprocess.run(command(tiny, "--n_trials", "6", "--join", "true"), timeout=300)
+        assert helper.returncode == 0
+        assert leader.wait(300) == 0
+    assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 6}
+    assert len({json.loads(one.user_attrs[slots.OWNER])[names.TAG_PID] for one in trials()}) == 2
+    assert statuses() == ("FINISHED", {("FINISHED", "complete"): 6})
