@@ -98,6 +98,8 @@ class CollapseStatistics:
             names.COLLAPSE_DEAD_RATIO: self.collapsed_dimensions_ratio,
             names.COLLAPSE_VARIANCE: self.mean_variance,
             names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,
+            names.COLLAPSE_VARIANCE_RATIO_BY_MEAN: self.active_ratio_by_mean_variance,
+            names.COLLAPSE_BETA: self.beta,
             names.COLLAPSE_RECON: self.recon,
             names.COLLAPSE_RECON_SLOPE: self.recon_slope,
         }

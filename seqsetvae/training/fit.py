@@ -116,7 +116,11 @@ def open_run(
         run_name=name,
         params=asdict(recorded),
         config_yaml=as_yaml(recorded),
-        tags={names.TAG_DATA_HASH: plan.data.store.content_hash, **tags},
+        tags={
+            names.TAG_DATA_HASH: plan.data.store.content_hash,
+            names.TAG_TOTAL_STEPS: str(plan.total_steps),
+            **tags,
+        },
         resume_run_id=resume_run_id,
         parent_run_id=parent_run_id,
     )
