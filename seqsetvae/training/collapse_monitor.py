@@ -250,7 +250,8 @@ class CollapseMonitor(pl.Callback):
         if self._pending is None:
             return
         measured, self._pending = self._pending.wait(), None
-        statistics = self._numbers(measured)
+        # Every process judges the figures of the first: a last digit must not make them disagree on whether to stop.
+        statistics: CollapseStatistics = trainer.strategy.broadcast(self._numbers(measured))
         self.history.append(statistics)
         step = statistics.step
         for detector in self.detectors:
