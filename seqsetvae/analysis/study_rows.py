@@ -28,6 +28,7 @@ class TrialRow:
     steps: int = 0
     """Optimizer steps taken, of `planned_steps`."""
     planned_steps: int = 0
+    training_seconds: float = 0.0
     run_id: str = ""
 
     @property

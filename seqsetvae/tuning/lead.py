@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+import psycopg
+import yaml
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
@@ -124,7 +127,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
         kind="tune",
         run_name=job.base.tracking.run_name or f"tune {job.study}",
         params=recorded_params(job),
-        config_yaml="",
+        config_yaml=str(yaml.safe_dump(recorded_params(job), sort_keys=False)),
         tags={names.TAG_STUDY: job.study},
         resume_run_id=recorded_parent(study) if study else None,
     )
@@ -144,6 +147,12 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
                 f"None of the {len(results.rows)} trials of study {job.study} came to an end with its latents in use. Lower "
                 "--space.max_beta_range, or give trials more steps (--trainer.max_epochs)."
             )
+    except (StorageInternalError, psycopg.Error) as error:
+        run.finish("FAILED", "the study's storage was lost")
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RunFailure(
+            f"The storage {without_password(job.storage)} was lost: {first_line} Once it is back, continue with --tune.study {job.study}"
+        ) from error
     except Stopped as stop:
         run.finish("KILLED", str(stop))
         print(f"Stopped. Continue with --tune.study {job.study}", flush=True)
@@ -211,7 +220,8 @@ def recorded_params(job: Job) -> dict[str, object]:
     """Of the parent run: what is searched and how, and what all trials share."""
     base = asdict(job.base)
     base["monitor"]["notify"] = None
-    return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | {"storage": without_password(job.storage)}}
+    settled = {"storage": without_password(job.storage), "study": job.study}
+    return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | settled}
 
 
 @contextmanager

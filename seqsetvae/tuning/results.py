@@ -70,6 +70,7 @@ def row_of(trial: FrozenTrial) -> TrialRow:
         decoder_use=known.get("decoder_use"),
         steps=known.get("steps", 0),
         planned_steps=known.get("planned_steps", 0),
+        training_seconds=known.get("training_seconds", 0.0),
         run_id=known.get("run_id", ""),
     )
 

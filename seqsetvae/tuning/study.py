@@ -104,9 +104,13 @@ def open_study(job: Job, storage: BaseStorage) -> Study:
     study = optuna.create_study(
         study_name=job.study, storage=storage, directions=directions(job.tune), load_if_exists=True
     )
-    study.set_user_attr(SETTINGS, settings_of(job))
-    study.set_user_attr(PARENT_RUN, job.parent_run_id)
     with exclusive(job.storage, job.study):
+        if recorded_parent(study) not in (None, job.parent_run_id):
+            raise InputError(
+                f"Study {job.study!r} was made by another command in the same moment. Start this one again."
+            )
+        study.set_user_attr(SETTINGS, settings_of(job))
+        study.set_user_attr(PARENT_RUN, job.parent_run_id)
         study.set_user_attr(N_TRIALS, max(job.tune.n_trials, study.user_attrs.get(N_TRIALS, 0)))
         slots.give_up_vanished(study, storage)
         slots.fill_slots(study, study.user_attrs[N_TRIALS], job.tune.max_retries)

@@ -91,7 +91,10 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
     """
     params = suggest(trial, job.space, job.base)
     config = trial_config(job.base, params, job.total_steps, prune=job.tune.prune_collapsed)
-    named = replace(config.tracking, run_name=run_name(trial.number, params))
+    config = replace(config, tracking=replace(config.tracking, run_name=run_name(trial.number, params)))
+    if config.monitor.log_dir is not None:
+        own_folder = f"{config.monitor.log_dir}/trial_{trial.number}"
+        config = replace(config, monitor=replace(config.monitor, log_dir=own_folder))
     outlook = beta_outlook(resolve_objective(config.objective, job.total_steps), job.total_steps)
     may_prune = job.tune.goal == "constrained" and job.tune.pruner != "none"
     watcher = TrialWatcher(trial, outlook.warmup_steps, may_prune, job.total_steps, emit)
@@ -103,9 +106,7 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
         names.TAG_THREADS: str(torch.get_num_threads()),
     }
     try:
-        result = pretrain(
-            replace(config, tracking=named), parent_run_id=job.parent_run_id, tags=tags, callbacks=[watched]
-        )
+        result = pretrain(config, parent_run_id=job.parent_run_id, tags=tags, callbacks=[watched])
     except (Interrupted, KeyboardInterrupt):
         trial.set_user_attr(slots.INTERRUPTED, True)
         tell(study, trial, TrialState.FAIL)
