@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 
 from seqsetvae.analysis.collapse_figures import draw_collapse
 from seqsetvae.benchmarks.table import Table
+from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
 from seqsetvae.training.collapse_monitor import CollapseMonitor
 from seqsetvae.training.fit import quiet_lightning
@@ -25,22 +26,23 @@ STANDARD = MonitorConfig(update_frequency=50, on_collapse="warn", verbose=False)
 
 
 class TimedMonitor(CollapseMonitor):
-    """Keeps the seconds that each step spends in it, and the processor seconds of each figure."""
+    """Keeps the seconds that each step spends in it, and the processor seconds of the figures of each step."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, config: MonitorConfig, outlook: BetaOutlook) -> None:
         self.seconds: list[float] = []
         self.draw_seconds: list[float] = []
+        super().__init__(config, outlook=outlook, draw=self._timed_draw)
 
     def on_train_batch_end(self, *args: Any) -> None:
         started = time.perf_counter()
         super().on_train_batch_end(*args)
         self.seconds.append(time.perf_counter() - started)
 
-    def _draw(self, *args: Any) -> None:
+    def _timed_draw(self, *args: Any) -> dict[str, bytes]:
         started = time.thread_time()
-        super()._draw(*args)
+        figures = draw_collapse(*args)
         self.draw_seconds.append(time.thread_time() - started)
+        return figures
 
 
 class Clock(pl.Callback):
@@ -84,7 +86,7 @@ def train(config: MonitorConfig, steps: int) -> tuple[TimedMonitor, Clock]:
     """Train SeqSetVAE at the source widths on the demo stays, watched."""
     plan = make_plan(PretrainConfig(trainer=TrainerConfig(max_steps=steps, accelerator="cpu"), monitor=config))
     outlook = beta_outlook(plan.config.objective, plan.total_steps)
-    monitor = TimedMonitor(plan.config.monitor, outlook=outlook, draw=draw_collapse)
+    monitor = TimedMonitor(plan.config.monitor, outlook)
     clock = Clock()
     watched: list[pl.Callback] = [] if config.disable_metrics_monitoring else [monitor]
     with warnings.catch_warnings():

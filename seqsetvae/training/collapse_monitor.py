@@ -24,9 +24,6 @@ Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.col
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,59 +36,13 @@ from seqsetvae.collapse.history import History, slope
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
-from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.errors import InputError
+from seqsetvae.training.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.collapse_record import CollapseRecord
 from seqsetvae.training.collapse_report import final_report
-from seqsetvae.training.healthy_checkpoints import Healthy, HealthyCheckpoints
+from seqsetvae.training.figure_thread import Draw, FigureThread
+from seqsetvae.training.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.posterior_pool import Measurement, PosteriorPool, decoder_use
-
-Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], MonitorConfig, str], dict[str, bytes]]
-"""Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""
-
-
-@dataclass(frozen=True)
-class CollapseOutcome:
-    """What a monitored run came to."""
-
-    level: Level
-    """At the end."""
-    worst: Level
-    first_red_step: int | None
-    stopped_at: int | None
-    """Optimizer step at which the monitor ended the run; None if it did not."""
-    last: CollapseStatistics | None
-    """None where the run was too short for one update."""
-    healthy: Healthy | None
-    """The newest checkpoint of a healthy check; None if there was none. An earlier state would not do for a new start: the optimizer's
-    averages remember the gradients of the objective that the run collapsed under, and hold the encoder still."""
-
-    @property
-    def verdict(self) -> str:
-        """One line for people."""
-        if self.last is None:
-            return "Collapse: not measured, the run was too short."
-        used = "" if self.last.decoder_use is None else f", decoder use {self.last.decoder_use:.3g} nats per set"
-        return (
-            f"Collapse: {self.level.word}"
-            + (f" (first red at step {self.first_red_step})" if self.first_red_step is not None else "")
-            + f"; KL {self.last.kl:.3g} nats per set, mutual information {self.last.mutual_information:.2f} of at most "
-            f"{self.last.mutual_information_ceiling:.2f} nats, active units {self.last.active_units} of "
-            f"{self.last.latent_dim}{used}"
-        )
-
-    def wants_rescue(self, config: MonitorConfig) -> bool:
-        """Whether the run was ended in order to be continued."""
-        return self.stopped_at is not None and config.on_collapse == "rescue" and config.max_rescues > 0
-
-
-class PosteriorNotFinite(RunFailure):
-    """The encoder gives NaN or inf. `error_*.ckpt` has the state as it is; `healthy_*.ckpt` that of the last healthy check."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(
-            f"A posterior holds NaN or inf at step {step}: the run was stopped. Continue from a healthy_*.ckpt of the run with a lower "
-            "--optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
-        )
 
 
 class CollapseMonitor(pl.Callback):
@@ -133,7 +84,6 @@ class CollapseMonitor(pl.Callback):
         self._updates = 0
         self._last_step = 0
         self._restored: dict[str, Any] = {}
-        self._drawing: Future[None] | None = None
         self._backup: Path | None = None
 
     # Lightning's hooks
@@ -153,7 +103,7 @@ class CollapseMonitor(pl.Callback):
             if state := self._restored.get("detectors", {}).get(detector.name):
                 detector.load_state_dict(state)
         self._pool = PosteriorPool(self.config.pool_sets, trainer.world_size)
-        self._drawer = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
+        self._figures = FigureThread(self.draw, self.record, self.config, self.title) if self.draw else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = (time.perf_counter(), trainer.global_step)
@@ -180,8 +130,8 @@ class CollapseMonitor(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._judge_pending(trainer)
-        if self.draw is not None and len(self.history):
-            self._start_drawing(trainer.global_step)
+        if self._figures is not None:
+            self._figures.draw(self.history, trainer.global_step)
         self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -189,9 +139,8 @@ class CollapseMonitor(pl.Callback):
             self._report(trainer, f"stopped: {type(exception).__name__}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._drawer.shutdown()
-        if self._drawing is not None and (error := self._drawing.exception()):
-            self.record.note(Level.YELLOW, f"A figure could not be drawn: {error}")
+        if self._figures is not None:
+            self._figures.close()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -267,8 +216,8 @@ class CollapseMonitor(pl.Callback):
             logger.log_metrics(metrics, step=step)
         if not statistics.finite:
             raise PosteriorNotFinite(step)
-        if self.draw is not None and self._plot_is_due(step):
-            self._start_drawing(step)
+        if self._figures is not None and self._plot_is_due(step):
+            self._figures.draw(self.history, step)
 
     def _numbers(self, measured: Measurement) -> CollapseStatistics:
         if measured.decoder_use is not None:
@@ -294,17 +243,7 @@ class CollapseMonitor(pl.Callback):
             self.healthy.offer(trainer, diagnosis.beta, healthy)
             if became_red and self.config.auto_save_on_collapse:
                 self._backup = self.healthy.back_up(diagnosis.step)
-                self.record.note(
-                    Level.GREEN,
-                    "There is no model from before the collapse: this was the first check."
-                    if self._backup is None
-                    else f"Model from before the collapse saved to: {self._backup}"
-                    + (
-                        ""
-                        if self.healthy.newest and self.healthy.newest.healthy
-                        else " (its first check: it never was healthy)"
-                    ),
-                )
+                self.record.note(Level.GREEN, self.healthy.backup_message(self._backup))
         assert self.config.early_stop_patience is not None
         patient = self.primary.state.red_streak < self.config.early_stop_patience
         if self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
@@ -328,18 +267,6 @@ class CollapseMonitor(pl.Callback):
             )
         )
 
-    # Figures
-
     def _plot_is_due(self, step: int) -> bool:
         assert self.config.plot_frequency is not None
         return step // self.config.plot_frequency > (step - self._update_frequency) // self.config.plot_frequency
-
-    def _start_drawing(self, step: int) -> None:
-        """On the drawing thread; a figure that is still being drawn is waited for there, not here."""
-        history, alerts = list(self.history), list(self.record.alerts)
-        self._drawing = self._drawer.submit(self._draw, step, history, alerts)
-
-    def _draw(self, step: int, history: list[CollapseStatistics], alerts: list[Diagnosis]) -> None:
-        assert self.draw is not None
-        for key, png in self.draw(history, alerts, self.config, self.title).items():
-            self.record.figure(key, png, step)

@@ -23,8 +23,10 @@ from seqsetvae.training.checkpoints import (
     RecipeWriter,
     checkpoint_callbacks,
 )
-from seqsetvae.training.collapse_monitor import CollapseMonitor, CollapseOutcome, Draw
+from seqsetvae.training.collapse_monitor import CollapseMonitor
+from seqsetvae.training.collapse_outcome import CollapseOutcome
 from seqsetvae.training.collapse_record import CollapseRecord
+from seqsetvae.training.figure_thread import Draw
 from seqsetvae.training.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.interrupt import Interrupted, StopSafely
 from seqsetvae.training.module import PretrainModule

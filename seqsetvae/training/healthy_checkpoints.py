@@ -71,6 +71,13 @@ class HealthyCheckpoints:
             link_or_copy(self.newest.path, target)
         return target
 
+    def backup_message(self, backup: Path | None) -> str:
+        """What :meth:`back_up` came to, in words."""
+        if backup is None:
+            return "There is no model from before the collapse: this was the first check."
+        never = "" if self.newest and self.newest.healthy else " (of its first check: it never was healthy)"
+        return f"Model from before the collapse saved to: {backup}{never}"
+
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold."""
         return {

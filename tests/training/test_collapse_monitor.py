@@ -21,7 +21,8 @@ from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
-from seqsetvae.training.collapse_monitor import CollapseMonitor, PosteriorNotFinite
+from seqsetvae.training.collapse_monitor import CollapseMonitor
+from seqsetvae.training.collapse_outcome import PosteriorNotFinite
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.posterior_pool import PosteriorPool, decoder_use

@@ -1,0 +1,37 @@
+"""Figures are drawn beside the training, on a thread of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.training.collapse_record import CollapseRecord
+
+Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], MonitorConfig, str], dict[str, bytes]]
+"""Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""
+
+
+class FigureThread:
+    """Draws one after the other; what cannot be drawn is noted in the record, and training goes on."""
+
+    def __init__(self, draw: Draw, record: CollapseRecord, config: MonitorConfig, title: str) -> None:
+        self._draw_all, self.record, self.config, self.title = draw, record, config, title
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
+
+    def draw(self, history: Iterable[CollapseStatistics], step: int) -> None:
+        """Queue the figures of this step. They show what is known now."""
+        self._thread.submit(self._draw, list(history), list(self.record.alerts), step)
+
+    def close(self) -> None:
+        """Wait for what is queued."""
+        self._thread.shutdown()
+
+    def _draw(self, history: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
+        try:
+            for key, png in self._draw_all(history, alerts, self.config, self.title).items():
+                self.record.figure(key, png, step)
+        except Exception as error:
+            self.record.note(Level.YELLOW, f"The figures of step {step} could not be drawn: {error}")
