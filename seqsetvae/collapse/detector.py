@@ -112,19 +112,8 @@ class Detector:
         looks_collapsed = len(fired) >= 2 or "decoder_use" in state.out_of_range
         self._remember(statistics, fired, looks_collapsed)
 
-        held_back = ""
-        if not statistics.finite:
-            level = Level.RED
-        elif not fired:
-            level = Level.GREEN
-        elif not looks_collapsed:
-            level = Level.YELLOW
-        else:
-            held_back = self._objection(statistics) if config.rules == "principled" else ""
-            confirmed = state.streak >= config.confirm_checks and not held_back
-            level = Level.RED if confirmed else Level.ORANGE
-            if self._in_grace(statistics.step) and config.rules == "principled":
-                level = Level.YELLOW
+        held_back = self._objection(statistics) if looks_collapsed else ""
+        level = self._level(statistics, bool(fired), looks_collapsed, bool(held_back))
         level = self._settle(min(level, self.ceiling))
         state.warnings += level > Level.GREEN
         state.worst = max(state.worst, int(level))
@@ -143,6 +132,18 @@ class Detector:
             beta=statistics.beta,
             detector=self.name,
         )
+
+    def _level(self, statistics: CollapseStatistics, any_fired: bool, looks_collapsed: bool, held_back: bool) -> Level:
+        if not statistics.finite:
+            return Level.RED
+        grace = self._in_grace(statistics.step)
+        if not looks_collapsed:
+            # An untrained posterior is never quite in range.
+            return Level.YELLOW if any_fired and not grace else Level.GREEN
+        if grace:
+            return Level.YELLOW
+        confirmed = self.state.streak >= self.config.confirm_checks
+        return Level.RED if confirmed and not held_back else Level.ORANGE
 
     def _remember(self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool) -> None:
         state = self.state
@@ -166,8 +167,9 @@ class Detector:
         return statistics.beta is not None and statistics.beta < 0.5 * self.state.streak_high_beta
 
     def _in_grace(self, step: int) -> bool:
+        """The source guides know no grace period, nor any other reason to wait."""
         assert self.config.grace_steps is not None
-        return not self.state.alive and step < self.config.grace_steps
+        return self.config.rules == "principled" and not self.state.alive and step < self.config.grace_steps
 
     def _objection(self, statistics: CollapseStatistics) -> str:
         """Why what looks like a collapse may yet pass; empty if nothing speaks for that.
@@ -178,6 +180,8 @@ class Detector:
           fallen: one is dead that stays dead while beta is low, all that time or as long as a grace period.
         """
         state = self.state
+        if self.config.rules == "source":
+            return ""
         if self._in_grace(statistics.step):
             return f"grace period until step {self.config.grace_steps}: it has not been alive yet"
         information = state.information

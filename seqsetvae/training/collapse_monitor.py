@@ -262,7 +262,7 @@ class CollapseMonitor(pl.Callback):
                 done_steps=trainer.global_step - first_step,
                 seconds=seconds,
                 backup=self._backup,
-                log_file=names.ARTIFACT_COLLAPSE_LOG,
+                log_file=self.record.log_file,
                 outcome=outcome,
             )
         )

@@ -76,6 +76,13 @@ class CollapseRecord:
         """All so far (the newest `KEPT`), oldest first."""
         return [alert.diagnosis for alert in self._alerts]
 
+    @property
+    def log_file(self) -> str:
+        """Where the log is: in the folder, else among the run's artifacts."""
+        if self._folder is None:
+            return names.ARTIFACT_COLLAPSE_LOG
+        return str(self._folder.path / file_name(names.ARTIFACT_COLLAPSE_LOG))
+
     def alert(self, diagnosis: Diagnosis) -> None:
         """A detector's level has changed."""
         alert = Alert(diagnosis, time.time())
