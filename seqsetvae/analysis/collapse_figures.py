@@ -104,7 +104,7 @@ def draw_alert_list(figure: Figure, cell: Bbox, alerts: Sequence[Diagnosis], let
     blocks = []
     for alert in listed:
         who = "" if alert.detector == "primary" else f" ({alert.detector})"
-        said = f"step {alert.step:,} {alert.level.word}{who}: {'; '.join(alert.reasons)}"
+        said = f"step {alert.step:,} {alert.level.word}{who}: {'; '.join(alert.reasons) or 'back in range'}"
         wrap.initial_indent, wrap.max_lines = "", 2
         blocks.append(wrap.fill(said))
         if alert is listed[0] and alert.level > Level.GREEN:

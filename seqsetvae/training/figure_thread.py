@@ -19,10 +19,14 @@ class FigureThread:
 
     def __init__(self, draw: Draw, record: CollapseRecord, config: MonitorConfig, title: str) -> None:
         self._draw_all, self.record, self.config, self.title = draw, record, config, title
+        self._last_step = -1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
 
     def draw(self, history: Iterable[CollapseStatistics], step: int) -> None:
-        """Queue the figures of this step. They show what is known now."""
+        """Queue the figures of this step, once. They show what is known now."""
+        if step == self._last_step:
+            return
+        self._last_step = step
         self._thread.submit(self._draw, list(history), list(self.record.alerts), step)
 
     def close(self) -> None:
