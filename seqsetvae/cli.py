@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import __version__
-from seqsetvae.config import PretrainConfig, SpaceConfig, TrackingConfig, TuneConfig
+from seqsetvae.config import PretrainConfig, RegisterConfig, SpaceConfig, TrackingConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
@@ -73,6 +73,19 @@ def tune(arguments: list[str]) -> int:
     return 0
 
 
+def register(arguments: list[str]) -> int:
+    """Make a pretraining run the next version of the model `seqsetvae` in MLflow's registry."""
+    parser = _parser("register", register.__doc__ or "")
+    parser.add_class_arguments(RegisterConfig, "register")
+    parser.add_class_arguments(TrackingConfig, "tracking")
+    chosen = parser.instantiate(_parse(parser, arguments))
+    from seqsetvae.training.registration import register_run
+
+    made = register_run(chosen.register, chosen.tracking)
+    print(f"Registered {made.version.uri}\nChampion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
+    return 0
+
+
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet."""
     parser = _parser("sync", sync.__doc__ or "")
@@ -103,7 +116,7 @@ def bench(arguments: list[str]) -> int:
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (prepare, check, pretrain, tune, certify, sync, bench)
+    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, certify, sync, bench)
 }
 
 

@@ -225,6 +225,8 @@ class TrackingConfig:
     """Local folder for what the store has not received yet (`spool/`) and for checkpoints when the store is remote."""
     log_system_metrics: bool = True
     """Record CPU, memory, disk, network and GPU use."""
+    register_model: bool = True
+    """Register the model of a run that ends healthy, as a version of `seqsetvae`. Trials of a study are never registered."""
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,22 @@ class PretrainConfig:
     trainer: TrainerConfig = TrainerConfig()
     monitor: MonitorConfig = MonitorConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Which run becomes a version of the model `seqsetvae`."""
+
+    run: str
+    """Id of the pretraining run. Its checkpoint with the lowest val_loss is taken."""
+    force: bool = False
+    """Register a run that collapsed, was never measured, or did not come to its end. It never becomes the champion by that."""
+    min_active_ratio: float = 0.1
+    """The alias `champion` moves only to a version with at least this share of active units."""
+
+    def __post_init__(self) -> None:
+        share = self.min_active_ratio
+        _require(0.0 <= share <= 1.0, "register.min_active_ratio", share, "between 0 and 1")
 
 
 @dataclass(frozen=True)

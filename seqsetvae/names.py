@@ -119,3 +119,8 @@ ARTIFACT_TRIALS = "study/trials.json"
 ARTIFACT_PARETO = "study/pareto.json"
 IMAGE_COLLAPSE = "collapse/metrics"
 IMAGE_KL_MAP = "collapse/kl_per_dimension"
+
+# The model registry.
+MODEL_PRETRAINED = "seqsetvae"
+MODEL_MORTALITY = "seqsetvae-mortality"
+ALIAS_CHAMPION = "champion"

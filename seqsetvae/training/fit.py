@@ -32,6 +32,7 @@ from seqsetvae.training.interrupt import Interrupted, StopSafely
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.notify import Notifier, notify_url
 from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.registration import register_at_end
 from seqsetvae.training.rescue import beta_outlook, rescue_config
 from seqsetvae.training.resume import check_resume, find_resume
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
@@ -96,6 +97,8 @@ def pretrain(
             plan, run = milder, child
             result = train(plan, run, checkpoint, draw, notifier, callbacks)
         close_run(run, plan, result)
+        if plan.config.tracking.register_model and parent_run_id is None:
+            register_at_end(run.run_id, plan.config.tracking)
         return result
     finally:
         if notifier is not None:

@@ -1,0 +1,116 @@
+"""A plain table of events (subject, minute, variable, value) -> packed subjects, with what is wrong said per row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.data.arrange import arrange
+from seqsetvae.data.packed import Packed, gather
+from seqsetvae.data.sources.base import Chunk
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+
+COLUMNS = ("subject", "minute", "variable", "value")
+
+
+@dataclass(frozen=True)
+class EventsTable:
+    """Subjects of a table, in order of their first row."""
+
+    subjects: list[str]
+    problems: dict[str, str]
+    """By subject that cannot be used: the first rows that are wrong, and why. Rows count from 1."""
+    packed: Packed | None
+    """The other subjects; None where there are none."""
+
+    def batch(self, vocabulary: Vocabulary) -> EventBatch:
+        """All usable subjects as one batch, values scaled by the vocabulary they were read with."""
+        assert self.packed is not None, "no subject is usable"
+        return gather(self.packed, np.arange(self.packed.n_subjects), vocabulary)
+
+    def require_all(self) -> EventsTable:
+        """The table itself. Raises :class:`InputError` naming the rows if any subject cannot be used."""
+        if self.problems:
+            raise InputError("\n".join(f"subject {name!r}: {text}" for name, text in self.problems.items()))
+        if self.packed is None:
+            raise InputError("The table of events is empty.")
+        return self
+
+
+def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
+    """Check and pack a table. Rules as for `prepare`: events of one minute are a set, the last of repeated measurements counts.
+
+    Raises:
+        InputError: a column is missing.
+
+    >>> from seqsetvae.data.statistics import Statistics
+    >>> vocabulary = Vocabulary(("HR",), Statistics.empty(1), np.array([80.0]), np.array([10.0]))
+    >>> table = pd.DataFrame({"subject": ["a", "b"], "minute": [0, 5], "variable": ["HR", "hr"], "value": [90, 90]})
+    >>> read_events(table, vocabulary).problems
+    {'b': "row 2: variable 'hr' is unknown to the model"}
+    """
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"The table of events lacks the column {missing[0]!r}. It needs {', '.join(COLUMNS)}.")
+    subject_N, subjects = pd.factorize(table["subject"].astype(str).to_numpy(dtype=object))
+    names = table["variable"].astype(str).to_numpy(dtype=object)
+    minute_N, value_N = _numbers(table["minute"]), _numbers(table["value"])
+    row_of = {name: row for row, name in enumerate(vocabulary.names)}
+    variable_N = np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
+    faults = (
+        (~(minute_N >= 0), "minute", table["minute"], "is not a time: minutes are 0 or more"),
+        (~np.isfinite(value_N), "value", table["value"], "is not a finite number"),
+        (variable_N < 0, "variable", table["variable"], "is unknown to the model"),
+    )
+    wrong: dict[int, list[str]] = {}
+    for bad_N, column, given, reason in faults:
+        for row in np.flatnonzero(bad_N).tolist():
+            wrong.setdefault(int(subject_N[row]), []).append(f"row {row + 1}: {column} {given.iloc[row]!r} {reason}")
+    problems = {str(subjects[number]): _shorten(texts) for number, texts in sorted(wrong.items())}
+    good = [number for number in range(len(subjects)) if number not in wrong]
+    packed = _pack(subjects, good, subject_N, minute_N, variable_N, value_N, vocabulary) if good else None
+    return EventsTable([str(name) for name in subjects], problems, packed)
+
+
+def _pack(
+    subjects: NDArray[np.object_],
+    good: list[int],
+    subject_N: NDArray[np.int64],
+    minute_N: NDArray[np.float64],
+    variable_N: NDArray[np.int64],
+    value_N: NDArray[np.float64],
+    vocabulary: Vocabulary,
+) -> Packed:
+    new_number = np.full(len(subjects), -1)
+    new_number[good] = np.arange(len(good))
+    order_N = np.argsort(new_number[subject_N], kind="stable")
+    order_N = order_N[new_number[subject_N[order_N]] >= 0]
+    chunk = Chunk(
+        subject_ids=[str(subjects[number]) for number in good],
+        files=["table"] * len(good),
+        label_B=np.full(len(good), np.nan, dtype=np.float32),
+        variables=vocabulary.names,
+        subject_N=new_number[subject_N[order_N]],
+        minute_N=minute_N[order_N],
+        variable_N=variable_N[order_N],
+        value_N=value_N[order_N],
+        row_N=order_N + 1,
+    )
+    return arrange(chunk, np.arange(len(vocabulary), dtype=np.int32))[0]
+
+
+def _numbers(column: pd.Series) -> NDArray[np.float64]:
+    """Numbers, NaN for what is none or does not fit float32."""
+    with np.errstate(over="ignore"):
+        number_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.where(np.isfinite(number_N.astype(np.float32)), number_N, np.nan)
+
+
+def _shorten(texts: list[str], shown: int = 3) -> str:
+    more = f"; and {len(texts) - shown} more" if len(texts) > shown else ""
+    return "; ".join(texts[:shown]) + more

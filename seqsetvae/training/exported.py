@@ -1,0 +1,138 @@
+"""A model as a folder that cannot carry code: `weights.safetensors`; `model.json` with settings, vocabulary and the weights' hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from seqsetvae.config import ModelConfig
+from seqsetvae.data.events_table import read_events
+from seqsetvae.data.statistics import Statistics
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.checkpoints import Recipe
+
+FORMAT_VERSION = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+FROZEN_EMBEDDING = "set_encoder.embed.frozen_VE"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a model says about a table of events: one row per set, in order of subject and minute."""
+
+    subject: list[str]
+    minute: list[float]
+    mu_SZ: Tensor
+    logvar_SZ: Tensor
+    history_SD: Tensor
+    """h_t computed from the posterior means."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A pretrained model and what is needed to feed it, whatever it was loaded from."""
+
+    vae: SeqSetVAE
+    """In evaluation mode, on the CPU."""
+    vocabulary: Vocabulary
+    """Names and scaling that the model was trained with."""
+    config: ModelConfig
+    recipe: Recipe
+
+    @torch.inference_mode()
+    def encode(self, events: pd.DataFrame) -> Encoded:
+        """Posteriors and history of a table with the columns subject, minute, variable, value (raw, in the unit of the training data).
+
+        Raises:
+            InputError: a column is missing, or a row cannot be used; the message names the rows.
+        """
+        table = read_events(events, self.vocabulary).require_all()
+        assert table.packed is not None
+        batch = table.batch(self.vocabulary)
+        posterior = self.vae.encode(batch)
+        history_SD = self.vae.history(posterior.mu_SZ, batch)
+        subject = [str(table.packed.subject_id[row]) for row in batch.subject_S.tolist()]
+        return Encoded(subject, batch.minute_S.tolist(), posterior.mu_SZ, posterior.logvar_SZ, history_SD)
+
+
+def vocabulary_of(recipe: Recipe) -> Vocabulary:
+    """The vocabulary a model was trained with; its statistics of the raw values are not kept, only what scales them."""
+    size = len(recipe.variables)
+    return Vocabulary(
+        tuple(recipe.variables), Statistics.empty(size), np.array(recipe.center), np.array(recipe.spread), None
+    )
+
+
+def rebuild(weights: Mapping[str, Tensor], recipe: Recipe) -> Pretrained:
+    """The model of some weights. Raises :class:`InputError` if they are not those of its settings."""
+    config = ModelConfig(**recipe.config["model"])
+    vae = SeqSetVAE(config, len(recipe.variables), weights.get(FROZEN_EMBEDDING))
+    try:
+        vae.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise InputError(
+            f"The weights do not fit the model's settings: {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return Pretrained(vae.eval(), vocabulary_of(recipe), config, recipe)
+
+
+def export(model: Pretrained, folder: Path) -> None:
+    """Write a pretrained model; :func:`read_pretrained` takes it back."""
+    write_folder(folder, "pretrained", model.vae.state_dict(), {"recipe": asdict(model.recipe)})
+
+
+def read_pretrained(folder: Path) -> Pretrained:
+    """Load what :func:`export` wrote.
+
+    Raises:
+        InputError: the folder is none of those, or a file was changed, or holds anything but tensors.
+    """
+    weights, description = read_folder(folder, "pretrained")
+    return rebuild(weights, Recipe(**description["recipe"]))
+
+
+def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write weights and description of a model of some kind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()})
+    (folder / WEIGHTS).write_bytes(content)
+    head = {"format_version": FORMAT_VERSION, "kind": kind, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    (folder / DESCRIPTION).write_text(json.dumps(head | dict(description), indent=1), encoding="utf-8")
+
+
+def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and description of a model of some kind, checked. Raises :class:`InputError`."""
+    file = folder / DESCRIPTION
+    try:
+        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content = (folder / WEIGHTS).read_bytes()
+        version, found, expected = (description[key] for key in ("format_version", "kind", "weights_sha256"))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} is not an exported model of seqsetvae: {error}") from error
+    if version != FORMAT_VERSION:
+        raise InputError(f"{file}: model format {version!r}, but this version reads {FORMAT_VERSION}.")
+    if found != kind:
+        raise InputError(f"{folder} holds a {found} model, but a {kind} one is needed here.")
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise InputError(
+            f"{folder / WEIGHTS} is not the file that was registered: its hash differs. It was damaged or changed and is not loaded."
+        )
+    try:
+        return load(content), description
+    except SafetensorError as error:
+        raise InputError(
+            f"{folder / WEIGHTS} is not a safetensors file ({error}). Pickled weights are never loaded."
+        ) from error

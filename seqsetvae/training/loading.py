@@ -1,0 +1,68 @@
+"""`load`: the same model object from a registered version, a run, or a checkpoint."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from seqsetvae.config import ModelConfig, TrackingConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.registry import Registered, find_version, model_folder
+from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.training.checkpoints import load_model
+from seqsetvae.training.exported import DESCRIPTION, Pretrained, read_pretrained, vocabulary_of
+
+
+def load(model: str | Path, tracking_uri: str | None = None) -> Pretrained:
+    """A pretrained model, ready to encode.
+
+    Args:
+        model: `models:/seqsetvae@champion`, `models:/seqsetvae/3`, the id of a run (its best checkpoint is taken), a checkpoint file, or a
+            folder with an exported model.
+        tracking_uri: MLflow store; None: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working directory.
+
+    Raises:
+        InputError: there is no such model, or its file was changed or holds anything but tensors and plain values.
+    """
+    return find_model(str(model), TrackingConfig(tracking_uri=tracking_uri))[0]
+
+
+def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Registered | None]:
+    """As :func:`load`; also the registered version, where the model was given as one."""
+    if model.startswith("models:"):
+        uri = resolve_uri(config)
+        version = find_version(uri, model)
+        return read_pretrained(model_folder(uri, version)), version
+    path = Path(model)
+    if path.is_dir() and (path / DESCRIPTION).is_file():
+        return read_pretrained(path), None
+    if re.fullmatch(r"(runs:/)?[0-9a-f]{32}", model):
+        record = read_run(config, model.removeprefix("runs:/"))
+        return from_checkpoint(fetch_checkpoint(config, record, best_checkpoint(record))), None
+    if path.is_file():
+        return from_checkpoint(path), None
+    raise InputError(
+        f"{model}: no such model. Give models:/seqsetvae@champion, models:/seqsetvae/VERSION, a run id, or the path of a checkpoint."
+    )
+
+
+def from_checkpoint(path: Path) -> Pretrained:
+    """The model of a checkpoint file."""
+    vae, recipe = load_model(path)
+    return Pretrained(vae, vocabulary_of(recipe), ModelConfig(**recipe.config["model"]), recipe)
+
+
+def best_checkpoint(record: RunRecord) -> str:
+    """Of a run: its lowest validation loss, else its end, else its last state.
+
+    Raises:
+        InputError: the run has none of these.
+    """
+    best = [name for name in record.checkpoints if name.startswith("best_")]
+    if best:
+        return min(best, key=lambda name: float(name.removesuffix(".ckpt").rpartition("_")[2]))
+    for prefix in ("final_", "last"):
+        if found := [name for name in record.checkpoints if name.startswith(prefix)]:
+            return found[-1]
+    raise InputError(f"Run {record.run_id} has no checkpoint of a model.")

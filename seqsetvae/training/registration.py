@@ -1,0 +1,211 @@
+"""Registering a pretrained model: which runs may, which version becomes the champion, and what is recorded with it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.utilities import rank_zero_only
+
+from seqsetvae import names
+from seqsetvae.config import RegisterConfig, TrackingConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.registry import (
+    PACKAGE,
+    Candidate,
+    Registered,
+    champion,
+    float_array,
+    make_champion,
+    register,
+    versions_of,
+)
+from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.training.checkpoints import read_checkpoint
+from seqsetvae.training.exported import Pretrained, export
+from seqsetvae.training.loading import best_checkpoint, from_checkpoint
+
+METRICS = (
+    names.VAL_LOSS,
+    names.VAL_RECON,
+    names.VAL_KL,
+    names.COLLAPSE_KL,
+    names.COLLAPSE_ACTIVE_UNITS,
+    names.COLLAPSE_ACTIVE_RATIO,
+    names.COLLAPSE_MUTUAL_INFORMATION,
+    names.COLLAPSE_DECODER_USE,
+)
+"""Recorded as tags of the version, as they were when its checkpoint was written."""
+ACCEPTED_LEVELS = ("green", "yellow")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What came of it."""
+
+    version: Registered
+    is_champion: bool
+    reason: str
+    """Why the alias has moved, or has not."""
+
+
+def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registration:
+    """Register the best checkpoint of a pretraining run.
+
+    Raises:
+        InputError: there is no such run, it has not ended well, its posterior collapsed or was never measured (unless forced), or it
+            is registered already.
+    """
+    uri = resolve_uri(tracking)
+    record = read_run(tracking, config.run, METRICS)
+    if record.tags.get(names.TAG_KIND) != "pretrain":
+        raise InputError(
+            f"Run {config.run} is not a pretraining run, but {record.tags.get(names.TAG_KIND, 'of unknown kind')}."
+        )
+    refused = why_not_healthy(record)
+    if refused and not config.force:
+        raise InputError(
+            f"{record.name} ({config.run}) is not registered: {refused}. --force registers it all the same."
+        )
+    if known := versions_of(uri, names.MODEL_PRETRAINED, config.run):
+        raise InputError(f"Run {config.run} is registered already: {known[0].uri}.")
+    path = fetch_checkpoint(tracking, record, best_checkpoint(record))
+    step = int(read_checkpoint(path)["global_step"])
+    tags = version_tags(record, path.name, step) | ({"forced": refused} if refused else {})
+    with tempfile.TemporaryDirectory() as folder:
+        version = register(uri, candidate(from_checkpoint(path), Path(folder) / "model", record, tags))
+    before = champion(uri, names.MODEL_PRETRAINED)
+    better, reason = deserves_champion(tags, None if before is None else before.tags, config)
+    if better:
+        make_champion(uri, version)
+    return Registration(version, better, reason)
+
+
+@rank_zero_only
+def register_at_end(run_id: str, tracking: TrackingConfig) -> None:
+    """Register the run that has just ended, if it may be, and say what came of it. Never raises: the run itself has gone well."""
+    try:
+        made = register_run(RegisterConfig(run=run_id), tracking)
+    except InputError as refused:
+        print(f"Not registered: {refused}", flush=True)
+    except Exception as error:  # whatever a store or a disk may come up with
+        first = (str(error).splitlines() or [""])[0]
+        print(
+            f"Not registered: {type(error).__name__}: {first} Try `seqsetvae register --run {run_id}` later.",
+            flush=True,
+        )
+    else:
+        print(
+            f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.",
+            flush=True,
+        )
+
+
+def why_not_healthy(record: RunRecord) -> str:
+    """Why a run's model should not be built upon; empty if it may."""
+    if record.status != "FINISHED":
+        return f"the run did not come to its end, its status is {record.status}"
+    level = record.tags.get(names.TAG_COLLAPSE)
+    if level is None or names.COLLAPSE_ACTIVE_UNITS not in record.metrics:
+        return "whether its posterior collapsed was never measured (a very short run, or --monitor.disable_metrics_monitoring)"
+    return "its posterior collapsed (level red)" if level == "red" else ""
+
+
+def version_tags(record: RunRecord, checkpoint: str, step: int) -> dict[str, str]:
+    """What a version is known by in the registry."""
+    values = {key: record.value_at(key, step) for key in METRICS}
+    tags = {
+        key.rpartition("/")[2] if key != names.COLLAPSE_KL else "kl": f"{value:.6g}"
+        for key, value in values.items()
+        if value is not None
+    }
+    return tags | {
+        "collapse": record.tags.get(names.TAG_COLLAPSE, "not measured"),
+        "data_hash": record.tags.get(names.TAG_DATA_HASH, ""),
+        "checkpoint": checkpoint,
+        "step": str(step),
+    }
+
+
+def deserves_champion(
+    tags: Mapping[str, str], holder: Mapping[str, str] | None, config: RegisterConfig
+) -> tuple[bool, str]:
+    """Whether a version becomes the champion, and why.
+
+    Args:
+        tags: of the new version.
+        holder: of the version that carries the alias now; None if none does.
+        config: the smallest share of active units that is accepted.
+
+    >>> new = {"collapse": "green", "active_units_ratio": "0.8", "val_recon": "14.2", "data_hash": "a"}
+    >>> deserves_champion(new, new | {"val_recon": "14.7"}, RegisterConfig(run="r"))
+    (True, 'its validation NLL 14.2 is below the 14.7 of the champion')
+    >>> deserves_champion(new | {"active_units_ratio": "0.02"}, None, RegisterConfig(run="r"))
+    (False, 'its active units are 2% of the latent dimensions, less than the 10% of --register.min_active_ratio')
+    """
+    if unfit := why_not_accepted(tags, config):
+        return False, unfit
+    nll = float(tags["val_recon"])
+    if holder is None:
+        return True, "there was none"
+    if holder.get("data_hash") != tags.get("data_hash"):
+        return False, (
+            "the champion was trained on other data, so that their validation NLL cannot be compared; move the alias in the MLflow UI "
+            "if you want to"
+        )
+    held = float(holder["val_recon"])
+    return (
+        nll < held,
+        f"its validation NLL {nll:g} is {'below' if nll < held else 'not below'} the {held:g} of the champion",
+    )
+
+
+def why_not_accepted(tags: Mapping[str, str], config: RegisterConfig) -> str:
+    """Why a version can be no champion, whatever the others are; empty if it can."""
+    level, share = tags.get("collapse", ""), float(tags.get("active_units_ratio", 0.0))
+    if "forced" in tags:
+        return f"it was registered by force: {tags['forced']}"
+    if level not in ACCEPTED_LEVELS:
+        return f"its collapse level is {level}; only {' or '.join(ACCEPTED_LEVELS)} is accepted"
+    if share < config.min_active_ratio:
+        return (
+            f"its active units are {share:.0%} of the latent dimensions, less than the {config.min_active_ratio:.0%} of "
+            "--register.min_active_ratio"
+        )
+    return "" if "val_recon" in tags else "the run was never validated, so that it cannot be compared"
+
+
+def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[str, str]) -> Candidate:
+    """The model as the registry takes it, with a worked example."""
+    export(model, folder)
+    example = example_events(model)
+    return Candidate(
+        name=names.MODEL_PRETRAINED,
+        folder=folder,
+        code=PACKAGE / "serving" / "latents.py",
+        run_id=record.run_id,
+        tags=tags,
+        example=example,
+        output=latents_columns(),
+        description=f"From run {record.name}, {tags['checkpoint']}. " + ", ".join(f"{key} {tags[key]}" for key in tags),
+    )
+
+
+def latents_columns() -> dict[str, Any]:
+    """What :mod:`seqsetvae.serving.latents` answers with."""
+    return {"subject": "string", "sets": "long", "state": float_array()}
+
+
+def example_events(model: Pretrained) -> pd.DataFrame:
+    """Two sets of one subject at the middle of the first variables' ranges."""
+    rows = [
+        ("example", float(minute), name, float(model.vocabulary.center_V[row]))
+        for minute in (0, 60)
+        for row, name in enumerate(model.vocabulary.names[:3])
+    ]
+    return pd.DataFrame(rows, columns=["subject", "minute", "variable", "value"])
