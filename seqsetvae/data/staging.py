@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 from seqsetvae.data.store import MANIFEST
 from seqsetvae.errors import InputError
@@ -15,15 +18,17 @@ from seqsetvae.errors import InputError
 
 @contextmanager
 def staged_store(output: Path) -> Iterator[Path]:
-    """Yield an empty folder `<output>.partial-<pid>` that becomes `output` when the `with` ends well.
+    """Yield an empty folder `<output>.partial-<host>-<pid>` that becomes `output` when the `with` ends well.
 
-    On any error, Ctrl-C included, it is removed and an earlier store at `output` is left as it was. Raises InputError if `output` is
-    something other than a store, cannot be written, or the disk is full.
+    On any error, Ctrl-C included, it is removed and an earlier store at `output` is left as it was; what a killed process has left is
+    removed by the next one. Raises InputError if `output` is something other than a store, cannot be written, or the disk is full.
     """
     if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists and is not a prepared store. Choose another --output; nothing was changed.")
-    partial = output.with_name(f"{output.name}.partial-{os.getpid()}")
+    prefix = f"{output.name}.partial-{socket.gethostname()}-"
+    partial = output.with_name(f"{prefix}{os.getpid()}")
     try:
+        _sweep(output.parent, prefix)
         partial.mkdir(parents=True)
         yield partial
         _take_place(partial, output)
@@ -31,6 +36,14 @@ def staged_store(output: Path) -> Iterator[Path]:
         raise _explained(error, output) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Remove what processes of this machine have left that are no more."""
+    for left in folder.glob(f"{prefix}*"):
+        pid = left.name.removeprefix(prefix)
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left)
 
 
 def _take_place(partial: Path, output: Path) -> None:

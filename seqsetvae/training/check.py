@@ -32,6 +32,8 @@ class Trial:
     load_seconds: float
     step_seconds: float
     peak_bytes: int
+    parameters: int
+    """Of the model."""
 
     def row(self) -> str:
         b = self.batch
@@ -95,7 +97,8 @@ def try_step(plan: Plan, patients: int) -> Trial:
             raise InputError(
                 f"A training step on {patients} patients of {plan.config.data.store} gives a loss of {float(loss)}."
             )
-    return Trial(batch, load_seconds, time.perf_counter() - started, peak_memory(device))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    return Trial(batch, load_seconds, time.perf_counter() - started, peak_memory(device), parameters)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -123,7 +126,7 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> None:
     largest = config.data.max_events_per_batch or events_of_longest(plan, config.data.batch_size)
     first, last = trials[0], trials[-1]
     per_event = max(0.0, (last.peak_bytes - first.peak_bytes) / max(1, last.batch.n_events - first.batch.n_events))
-    moments = 2 * 4 * sum(p.numel() for p in plan.build_model().parameters())
+    moments = 2 * 4 * last.parameters
     needed = int(last.peak_bytes + per_event * max(0, largest - last.batch.n_events) + moments)
     free = free_memory(config.trainer.accelerator == "gpu")
     print(

@@ -21,6 +21,7 @@ from seqsetvae.data.demo_store import demo_store, open_store
 from seqsetvae.data.packed import Packed, write_packed
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import PatientEhr, Synthetic, patient_ehr
+from seqsetvae.data.staging import staged_store
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 
@@ -161,6 +162,29 @@ def test_a_failure_leaves_an_earlier_store_untouched(
         prepare(Synthetic(subjects=60), tmp_path / "store", progress=False)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["store"]
     assert Store.open(tmp_path / "store").content_hash == before
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time; from pathlib import Path; from seqsetvae.data.staging import staged_store\n"
+            "with staged_store(Path(sys.argv[1])) as folder:\n"
+            "    (folder / 'events').write_text('half'); print('written', flush=True); time.sleep(60)",
+            str(tmp_path / "store"),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.wait()
+    killed.stdout.close()
+    assert len(list(tmp_path.glob("store.partial-*"))) == 1
+    with staged_store(tmp_path / "store"):
+        assert len(list(tmp_path.glob("store.partial-*"))) == 1  # its own
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_a_store_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:
