@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from seqsetvae import cli
-from seqsetvae.config import SpaceConfig, TuneConfig
+from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.lead import tune
@@ -92,6 +93,21 @@ def test_more_trials_can_be_added_to_a_study(job):
     assert len(study.trials) == 5
     assert len(open_study(job, opened).trials) == 5
     close_storage(opened)
+
+
+def test_every_setting_is_explained_and_can_be_written_without_its_group(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["tune", "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for group in (SpaceConfig(), TuneConfig()):
+        for field in fields(group):
+            name = f"--{'space' if isinstance(group, SpaceConfig) else 'tune'}.{field.name} "
+            after = text.rsplit(name, 1)[1].split("--", 1)[0]
+            assert len(after.split()) > 6, f"{name} has no docstring"
+    groups = [*(getattr(PretrainConfig(), one.name) for one in fields(PretrainConfig)), SpaceConfig(), TuneConfig()]
+    count = Counter(field.name for group in groups for field in fields(group))
+    assert [name for name, times in count.items() if times > 1] == []
 
 
 def test_an_address_is_found(monkeypatch, tmp_path):
