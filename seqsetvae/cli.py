@@ -96,6 +96,19 @@ def sync(arguments: list[str]) -> int:
     return 0 if deliver_spools(config.work_dir).complete else 1
 
 
+def analyze(arguments: list[str]) -> int:
+    """Read runs back from MLflow: figures, a diagnosis in words, the collapse rules replayed, one report.html."""
+    from seqsetvae.analysis.analyze import analyze as analyze_runs
+
+    parser = _parser("analyze", f"{analyze.__doc__} Writes to the runs only with --log.")
+    parser.add_argument("--analyze.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
+    parser.add_function_arguments(analyze_runs, "analyze", skip={"tracking", "run"})
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
+    chosen = parser.instantiate(_parse(parser, arguments))
+    analyze_runs(chosen.tracking, **vars(chosen.analyze))
+    return 0
+
+
 def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
@@ -115,8 +128,14 @@ def bench(arguments: list[str]) -> int:
     return 0
 
 
+RUN_HELP = (
+    "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest of all, or of "
+    "--tracking.experiment). A rescued run brings its rescues along, a study its trials."
+)
+WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
+"""Settings of a store that only those need who write to it."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, certify, sync, bench)
+    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, certify, analyze, sync, bench)
 }
 
 

@@ -1,0 +1,125 @@
+"""Several runs on the same axes: by optimizer step on the left, by wall time on the right, the runs' names beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+
+from seqsetvae import names
+from seqsetvae.analysis import style
+from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves
+from seqsetvae.analysis.findings import finite
+from seqsetvae.tracking.history import RunHistory, Series
+
+COLORS = (style.BLUE, "#D55E00", "#009E73", style.PURPLE, style.SKY, "#E69F00", style.BLACK)
+"""Of Okabe & Ito's palette, those that are seen on white."""
+DASHES = ("-", "--", ":")
+MOST = 14
+"""Runs on one figure: more cannot be told apart."""
+ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Validation −ELBO", "nats per set", (names.VAL_LOSS,)),
+    ("Reconstruction", "nats per set", (names.VAL_RECON, names.TRAIN_RECON)),
+    ("KL divergence", "nats per set", (names.COLLAPSE_KL, names.TRAIN_KL)),
+    ("Mutual information", "nats", (names.COLLAPSE_MUTUAL_INFORMATION,)),
+)
+"""Title, unit, and the metrics that may stand for it, of which all runs have the first that any has."""
+RIGHT, BOTTOM, TOP, GAP = 0.775, 0.06, 0.885, 0.06
+LONGEST_NAME = 34
+
+
+def comparison(histories: Sequence[RunHistory]) -> Figure | None:
+    """The figure; None where the runs have nothing to compare."""
+    shown = pick(histories)
+    rows = [(title, unit, key) for title, unit, keys in ROWS for key in _common(shown, keys)]
+    if not rows:
+        return None
+    left_out = len(histories) - len(shown)
+    figure = style.new_figure(
+        f"{len(histories)} runs compared",
+        "left: by optimizer step; right: by wall time since the start of each run"
+        + (f"; without the {left_out} with the highest {names.VAL_LOSS}" if left_out else ""),
+    )
+    height = (TOP - BOTTOM + GAP) / len(rows) - GAP
+    grid = figure.add_gridspec(
+        len(rows), 2, left=style.LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, hspace=GAP / height, wspace=0.2
+    )
+    seconds = max(float(series.time_T[-1]) - run.start_time for run in shown for series in run.metrics.values())
+    unit_seconds, unit_name = (3600.0, "hours") if seconds > 7200 else (60.0, "minutes")
+    for row, (title, unit, key) in enumerate(rows):
+        for column in (0, 1):
+            curves = tuple(
+                _curve(index, one.metrics[key], one.start_time, unit_seconds if column else 0.0)
+                for index, one in enumerate(shown)
+                if key in one.metrics
+            )
+            axes = figure.add_subplot(grid[row, column])
+            logarithmic = key in (names.COLLAPSE_KL, names.TRAIN_KL)
+            draw_curves(axes, CurvePanel(f"{title} ({key})", unit, curves, logarithmic=logarithmic), legend=False)
+            x_T = np.concatenate([one.x_T for one in curves])
+            low = 0.0 if column else float(x_T.min())
+            axes.set_xlim(low, max(float(x_T.max()), low + 1e-6))
+            style.plain_ticks(axes.xaxis, most=5, number_format="g" if column else ",.0f")
+            if row == len(rows) - 1:
+                style.label_steps(axes)
+                if column:
+                    axes.set_xlabel(f"{unit_name} since the start", **style.font(style.SMALL))
+    _legend(figure, shown)
+    return figure
+
+
+def pick(histories: Sequence[RunHistory]) -> list[RunHistory]:
+    """At most :data:`MOST`: those with the lowest validation loss, in the order given."""
+    if len(histories) <= MOST:
+        return list(histories)
+
+    def lowest(run: RunHistory) -> float:
+        series = finite(run.metrics.get(names.VAL_LOSS))
+        return np.inf if series is None else float(series.value_T.min())
+
+    best = sorted(histories, key=lowest)[:MOST]
+    return [run for run in histories if run in best]
+
+
+def _common(histories: Sequence[RunHistory], keys: Sequence[str]) -> list[str]:
+    """The one of these metrics that most of the runs have; none where no run has any."""
+    counts = {key: sum(finite(run.metrics.get(key)) is not None for run in histories) for key in keys}
+    best = max(keys, key=lambda key: counts[key])
+    return [best] if counts[best] else []
+
+
+def _curve(index: int, series: Series, start: float, unit_seconds: float) -> Curve:
+    x_T = (series.time_T - start) / unit_seconds if unit_seconds else series.step_T.astype(np.float64)
+    color, dashes = _look(index)
+    order_T = np.argsort(x_T, kind="stable")
+    return Curve("", x_T[order_T], series.value_T[order_T], color, dashes=dashes)
+
+
+def _look(index: int) -> tuple[str, str]:
+    return COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)]
+
+
+def _legend(figure: Figure, shown: Sequence[RunHistory]) -> None:
+    """To the right of all panels, one line for each run, with how it ended."""
+    handles = []
+    for index, run in enumerate(shown):
+        color, dashes = _look(index)
+        # The end of a name is what tells the trials of a study, and a run from its rescues, apart.
+        name = run.name if len(run.name) <= LONGEST_NAME else "…" + run.name[1 - LONGEST_NAME :]
+        level = run.tags.get(names.TAG_COLLAPSE)
+        label = f"{name}\n{run.run_id[:8]}, {run.status.lower()}{f', {level}' if level else ''}"
+        handles.append(Line2D([], [], color=color, ls=dashes, linewidth=2.0, label=style.legible(label)))
+    legend = figure.legend(
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(RIGHT + 0.012, TOP + 0.01),
+        prop=FontProperties(family=style.font_families(), size=style.SMALL),
+        frameon=False,
+        handlelength=1.8,
+        labelspacing=0.9,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

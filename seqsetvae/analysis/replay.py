@@ -1,0 +1,196 @@
+"""The run's own rules on its recorded history: what the monitor must have said, said again without training.
+
+Under the rules of the run a replay gives the alerts that the run raised; under others it says what those would have said.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from dataclasses import replace as changed
+from typing import Any, TypeVar
+
+import numpy as np
+
+from seqsetvae import names
+from seqsetvae.collapse.detector import BetaOutlook, detectors_of
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig, ObjectiveConfig
+from seqsetvae.objective import scheduled_beta
+from seqsetvae.tracking.history import RunHistory, Series
+
+Config = TypeVar("Config", MonitorConfig, ObjectiveConfig)
+INFINITE = 1e300
+"""MLflow stores inf as the largest float there is."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came out."""
+
+    statistics: tuple[CollapseStatistics, ...]
+    """The updates, oldest first; of a rescue also those of the run that it continues, up to where it branched off."""
+    alerts: tuple[Diagnosis, ...]
+    """Changes of level, as a run raises them."""
+    config: MonitorConfig
+    """The rules that were applied, resolved."""
+    guessed: tuple[str, ...] = ()
+    """What the rules needed and an older run has not recorded."""
+
+    def differences(self, recorded: Sequence[Mapping[str, Any]]) -> list[str]:
+        """In which alerts the replay and the run's own table differ: none, if all is well."""
+        mine = [(alert.step, alert.level.word, alert.detector) for alert in self.alerts]
+        theirs = [(int(row["step"]), str(row["level"]), str(row["detector"])) for row in recorded]
+        return [
+            *(
+                f"step {step}: {level} ({who}) only in the replay"
+                for step, level, who in mine
+                if (step, level, who) not in theirs
+            ),
+            *(
+                f"step {step}: {level} ({who}) only in the run"
+                for step, level, who in theirs
+                if (step, level, who) not in mine
+            ),
+        ]
+
+
+def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Replay | None:
+    """Apply the rules of a run to what it recorded; None where it was not watched, or its settings are not ours.
+
+    Args:
+        history: the run.
+        before: of a rescue, the updates of the run that it continues: those from before its own first one count.
+    """
+    config = settings(MonitorConfig, history.params, "monitor/")
+    if config is None or None in (config.grace_steps, config.kl_threshold) or names.COLLAPSE_KL not in history.metrics:
+        return None
+    outlook, guessed = outlook_of(history)
+    own = statistics_of(history, outlook, config)
+    first = own[0].step
+    updates = count_windows([*(one for one in before if one.step < first), *own], config)
+    alerts = []
+    detectors = detectors_of(config, outlook)
+    for update in updates:
+        for detector in detectors:
+            if detector.due(update.step) or not update.finite:
+                level = Level(detector.state.level)
+                diagnosis = detector.check(update)
+                if diagnosis.level != level:
+                    alerts.append(diagnosis)
+    if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in history.metrics:
+        guessed = (*guessed, names.COLLAPSE_VARIANCE_RATIO_BY_MEAN)
+    return Replay(tuple(updates), tuple(alerts), config, guessed)
+
+
+def settings(kind: type[Config], params: Mapping[str, str], prefix: str) -> Config | None:
+    """A group of settings from the params of a run; None where it has none of them, or one that is no longer valid.
+
+    >>> settings(ObjectiveConfig, {"objective/max_beta": "0.5", "objective/beta": "None"}, "objective/").max_beta
+    0.5
+    """
+    given = {one.name: _value(params[prefix + one.name]) for one in fields(kind) if prefix + one.name in params}
+    try:
+        return kind(**given) if given else None
+    except (TypeError, ValueError):
+        return None
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def outlook_of(history: RunHistory) -> tuple[BetaOutlook, tuple[str, ...]]:
+    """What the detector knew beforehand, and which of it an older run has not recorded."""
+    objective = settings(ObjectiveConfig, history.params, "objective/")
+    planned = history.tags.get(names.TAG_TOTAL_STEPS)
+    last_step = int(max(series.step_T[-1] for key, series in history.metrics.items() if not key.startswith("system/")))
+    total_steps = int(planned) if planned else last_step
+    if objective is None or objective.beta_schedule == "controller":
+        recorded = objective is None or names.COLLAPSE_BETA in history.metrics
+        return BetaOutlook(total_steps), () if recorded else (names.COLLAPSE_BETA,)
+    depends = objective.beta_schedule == "cyclical" and not planned and history.status != "FINISHED"
+    outlook = BetaOutlook(total_steps, beta_at=lambda step: scheduled_beta(objective, step, total_steps))
+    return outlook, (names.TAG_TOTAL_STEPS,) if depends else ()
+
+
+def statistics_of(history: RunHistory, outlook: BetaOutlook, config: MonitorConfig) -> list[CollapseStatistics]:
+    """The updates of a run as the monitor had them, oldest first, without the KL of each dimension, which is no metric."""
+    columns = {key: _by_step(series) for key, series in history.metrics.items() if key.startswith("collapse/")}
+    betas = history.metrics.get(names.BETA)
+    latent_dim = _latent_dim(history)
+
+    def value(key: str, step: int, missing: float = math.nan) -> float:
+        return columns.get(key, {}).get(step, missing)
+
+    def optional(key: str, step: int) -> float | None:
+        return columns.get(key, {}).get(step)
+
+    found = []
+    for step in history.metrics[names.COLLAPSE_KL].step_T.tolist():
+        by_variance = value(names.COLLAPSE_VARIANCE_RATIO, step)
+        figures = [value(key, step) for key in (names.COLLAPSE_KL, names.COLLAPSE_MUTUAL_INFORMATION)]
+        ceiling = value(names.COLLAPSE_MUTUAL_INFORMATION_CEILING, step, math.log(config.pool_sets))
+        beta = optional(names.COLLAPSE_BETA, step)
+        if beta is None:
+            # Of a run from before it was recorded with each update.
+            beta = outlook.beta_at(step - 1) if outlook.beta_at else _latest(betas, step)
+        found.append(
+            CollapseStatistics(
+                step=step,
+                sets=round(math.exp(ceiling)) if math.isfinite(ceiling) else config.pool_sets,
+                kl=figures[0],
+                active_units=round(value(names.COLLAPSE_ACTIVE_UNITS, step, 0.0)),
+                latent_dim=latent_dim,
+                mutual_information=figures[1],
+                mutual_information_ceiling=ceiling,
+                collapsed_dimensions_ratio=value(names.COLLAPSE_DEAD_RATIO, step),
+                mean_variance=value(names.COLLAPSE_VARIANCE, step),
+                active_ratio_by_variance=by_variance,
+                active_ratio_by_mean_variance=value(names.COLLAPSE_VARIANCE_RATIO_BY_MEAN, step, by_variance),
+                finite=all(math.isfinite(one) and abs(one) < INFINITE for one in figures),
+                decoder_use=optional(names.COLLAPSE_DECODER_USE, step),
+                recon=optional(names.COLLAPSE_RECON, step),
+                recon_slope=optional(names.COLLAPSE_RECON_SLOPE, step),
+                beta=beta,
+            )
+        )
+    return found
+
+
+def count_windows(updates: Sequence[CollapseStatistics], config: MonitorConfig) -> list[CollapseStatistics]:
+    """The same updates, each knowing how many the slope of its reconstruction loss looks back on."""
+    assert config.window_size is not None
+    counted, measured = [], 0
+    for update in updates:
+        measured += update.recon is not None
+        counted.append(changed(update, updates=min(measured, config.window_size)))
+    return counted
+
+
+def _latent_dim(history: RunHistory) -> int:
+    if known := history.params.get("model/latent_dim"):
+        return int(known)
+    units, ratio = (history.metrics.get(key) for key in (names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO))
+    if units is None or ratio is None or not ratio.value_T.max() > 0:
+        return 1
+    best = int(np.nanargmax(ratio.value_T))
+    return max(1, round(float(units.value_T[best] / ratio.value_T[best])))
+
+
+def _by_step(series: Series) -> dict[int, float]:
+    return dict(zip(series.step_T.tolist(), series.value_T.tolist(), strict=True))
+
+
+def _latest(series: Series | None, step: int) -> float | None:
+    """The value at a step, or the last one before it."""
+    if series is None:
+        return None
+    place = int(np.searchsorted(series.step_T, step, side="right")) - 1
+    return float(series.value_T[place]) if place >= 0 else None

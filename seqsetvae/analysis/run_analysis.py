@@ -1,0 +1,121 @@
+"""`RunAnalysis`: everything that `analyze` makes of one run, before it is written anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seqsetvae import names
+from seqsetvae.analysis import style
+from seqsetvae.analysis.collapse_figures import collapse_figure
+from seqsetvae.analysis.diagnosis import Evidence, diagnose, unjudged
+from seqsetvae.analysis.findings import Finding
+from seqsetvae.analysis.replay import Replay, replay
+from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, training_dynamics
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.tracking.history import RunHistory
+
+LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
+COLLAPSE_METRICS = "collapse_metrics.png"
+
+
+@dataclass(frozen=True)
+class RunAnalysis:
+    """What is known of one run."""
+
+    history: RunHistory
+    replay: Replay | None
+    """None where the run was not watched."""
+    alerts: tuple[Diagnosis, ...]
+    """Changes of level: the run's own table, or the replay's where that cannot be read."""
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    """What could not be judged or drawn, and why."""
+    figures: Mapping[str, bytes]
+    """PNG by file name."""
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        if not self.findings:
+            return "Nothing found: no sign of collapse, over-fitting, instability or too strong regularization."
+        return "Found: " + ", ".join(f"{one.name} ({one.level.word})" for one in self.findings) + "."
+
+    @property
+    def agreement(self) -> str:
+        """Whether the rules say the same of the recorded history as they said while the run trained."""
+        if self.replay is None:
+            return "Rules replayed: not possible, the run has no collapse metrics or not our settings."
+        differences = self.replay.differences(self.history.alerts)
+        guessed = (
+            f" Not recorded by this run, and so inferred: {', '.join(self.replay.guessed)}."
+            if self.replay.guessed
+            else ""
+        )
+        checks = len(self.replay.statistics)
+        if not differences:
+            return f"Rules replayed on {checks} updates: the same {len(self.replay.alerts)} alerts as while it trained.{guessed}"
+        commit = self.history.tags.get("mlflow.source.git.commit", "")[:10]
+        return (
+            f"Rules replayed on {checks} updates: not the same alerts. {'; '.join(differences)}.{guessed} The rules may have changed since "
+            f"the run was trained{f' (at commit {commit})' if commit else ''}."
+        )
+
+
+def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> RunAnalysis:
+    """Judge and draw one run.
+
+    Args:
+        history: the run.
+        before: of a rescue, the updates of the run that it continues.
+    """
+    again = replay(history, before)
+    alerts = tuple(map(recorded_alert, history.alerts)) or (again.alerts if again else ())
+    evidence = Evidence(history.metrics, alerts, history.params)
+    findings = tuple(diagnose(evidence))
+    notes = unjudged(evidence)
+    subtitle = f"{history.status.lower()}; " + (", ".join(one.name for one in findings) or "nothing found")
+    figures = {}
+    with style.DRAWING:
+        for name, draw in (
+            (LOSS_CURVES, loss_curves),
+            (PERFORMANCE, performance_metrics),
+            (DYNAMICS, training_dynamics),
+        ):
+            if (figure := draw(history, alerts, subtitle)) is not None:
+                figures[name] = style.png(figure)
+        if again is not None:
+            figure = collapse_figure(again.statistics, alerts, again.config, history.title)
+            figures[COLLAPSE_METRICS] = style.png(figure)
+    if PERFORMANCE not in figures:
+        notes.append(
+            f"No {PERFORMANCE}: the run has no AUC, AUPRC or accuracy (val_auc, val_auprc, val_accuracy), as pretraining has none."
+        )
+    return RunAnalysis(history, again, alerts, findings, tuple(notes), figures)
+
+
+def recorded_alert(row: Mapping[str, Any]) -> Diagnosis:
+    """An alert from the run's table; its indicators are in the words of its reasons."""
+    return Diagnosis(
+        step=int(row["step"]),
+        level=Level[str(row["level"]).upper()],
+        indicators=(),
+        reasons=tuple(str(row["reasons"] or "").split("; ")),
+        advice=str(row["advice"] or ""),
+        held_back=str(row.get("held_back") or ""),
+        beta=row.get("beta"),
+        detector=str(row.get("detector") or "primary"),
+    )
+
+
+INDICATORS = (
+    (names.COLLAPSE_KL, "KL divergence", "nats per set", "kl_threshold"),
+    (names.COLLAPSE_MUTUAL_INFORMATION, "Mutual information", "nats", "mutual_information_threshold"),
+    (names.COLLAPSE_ACTIVE_RATIO, "Active units", "share of dimensions", "active_units_threshold"),
+    (names.COLLAPSE_DECODER_USE, "Decoder use", "nats per set", "decoder_use_threshold"),
+    (names.COLLAPSE_VARIANCE, "Mean posterior variance", "1 at the prior", ""),
+    (names.COLLAPSE_RECON, "Reconstruction", "nats per set", ""),
+)
+"""Metric, words, unit, and the setting with its threshold."""

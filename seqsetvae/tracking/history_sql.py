@@ -1,0 +1,147 @@
+"""Histories from a database: sqlite, PostgreSQL and whatever else MLflow keeps its tables in, by the same read-only SQL.
+
+All points of a run are one query. The tracking client reads them metric by metric and makes an object of each: see `bench --only analyze`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.pool import NullPool
+
+from seqsetvae import names
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection import sqlite_path, without_password
+from seqsetvae.tracking.history import ListedRun, RunHistory, Series, alerts_file, no_metrics
+
+BUSY_SECONDS = 30
+"""How long a database file that is being written to is waited for."""
+ROWS_AT_ONCE = 100_000
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(name, *map(sa.column, columns))
+
+
+RUNS = _table(
+    "runs",
+    *("run_uuid", "name", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri", "experiment_id"),
+)
+EXPERIMENTS = _table("experiments", "experiment_id", "name")
+TAGS = _table("tags", "key", "value", "run_uuid")
+PARAMS = _table("params", "key", "value", "run_uuid")
+METRICS = _table("metrics", "key", "step", "timestamp", "value", "is_nan", "run_uuid")
+
+
+class SqlHistories:
+    """Made by :func:`seqsetvae.tracking.history.open_histories`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._engine = _engine(uri)
+
+    def listing(self, experiment: str | None = None) -> list[ListedRun]:
+        """The runs that are not deleted, newest first; of one experiment if it is named."""
+        parent = TAGS.c.key == "mlflow.parentRunId"
+        found = (
+            sa.select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.start_time, EXPERIMENTS.c.name, TAGS.c.value)
+            .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
+            .outerjoin(TAGS, sa.and_(TAGS.c.run_uuid == RUNS.c.run_uuid, parent))
+            .where(RUNS.c.lifecycle_stage == "active")
+            .order_by(RUNS.c.start_time.desc())
+        )
+        if experiment:
+            found = found.where(EXPERIMENTS.c.name == experiment)
+        with self._engine.connect() as connection:
+            rows = connection.execute(found).fetchall()
+        return [ListedRun(row[0], row[1] or "", (row[2] or 0) / 1000, row[3], row[4] or "") for row in rows]
+
+    def read(self, run_id: str) -> RunHistory:
+        """Everything about one run. Raises :class:`InputError` where it has no metric."""
+        facts = (
+            sa.select(RUNS, EXPERIMENTS.c.name.label("experiment"))
+            .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
+            .where(RUNS.c.run_uuid == run_id)
+        )
+        with self._engine.connect() as connection:
+            found = connection.execute(facts).one_or_none()
+            if found is None:
+                raise InputError(f"There is no run {run_id} in {without_password(self.uri)}.")
+            run = found._mapping
+            tags, params = (
+                {str(key): str(value) for key, value in connection.execute(_pairs(table, run_id))}
+                for table in (TAGS, PARAMS)
+            )
+            metrics = read_points(connection, run_id)
+        where = without_password(self.uri)
+        if not metrics:
+            raise no_metrics(run["name"], run_id, run["status"], where)
+        return RunHistory(
+            run_id=run_id,
+            name=run["name"] or "",
+            status=run["status"],
+            experiment=run["experiment"],
+            start_time=run["start_time"] / 1000,
+            end_time=None if run["end_time"] is None else run["end_time"] / 1000,
+            params=params,
+            tags=tags,
+            metrics=metrics,
+            alerts=self._alerts(run_id, run["artifact_uri"]),
+            store=where,
+            artifact_uri=run["artifact_uri"],
+        )
+
+    def _alerts(self, run_id: str, artifact_uri: str) -> tuple[dict[str, Any], ...]:
+        from seqsetvae.tracking.history_server import download_alerts
+        from seqsetvae.tracking.run import local_folder
+
+        folder: Path | None = local_folder(artifact_uri)
+        if folder is not None:
+            return alerts_file(folder, names.ARTIFACT_ALERTS)
+        return download_alerts(self.uri, run_id)
+
+
+def _pairs(table: sa.TableClause, run_id: str) -> sa.Select[Any]:
+    return sa.select(table.c.key, table.c.value).where(table.c.run_uuid == run_id)
+
+
+def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
+    """Every point of a run, by metric."""
+    columns = METRICS.c
+    query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
+    cursor = connection.execute(query.where(columns.run_uuid == run_id))
+    numbers: dict[str, int] = {}
+    pieces: list[tuple[NDArray[Any], ...]] = []
+    # The driver's own tuples: a row object for each of a million points would double the time.
+    driver: Any = cursor.cursor
+    while rows := driver.fetchmany(ROWS_AT_ONCE):
+        keys, steps, times, values, nans = zip(*rows, strict=True)
+        for key in dict.fromkeys(keys):
+            numbers.setdefault(key, len(numbers))
+        value_N = np.array(values, np.float64)
+        value_N[np.array(nans, np.bool_)] = np.nan
+        number_N = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))
+        pieces.append((number_N, np.array(steps, np.int64), np.array(times, np.int64), value_N))
+    if not pieces:
+        return {}
+    number_N, step_N, time_N, value_N = (np.concatenate(piece) for piece in zip(*pieces, strict=True))
+    order_N = np.argsort(number_N, kind="stable")
+    bounds = np.searchsorted(number_N[order_N], np.arange(len(numbers) + 1))
+    parts = {key: order_N[bounds[number] : bounds[number + 1]] for key, number in numbers.items()}
+    return {key: Series.of(step_N[part], time_N[part], value_N[part]) for key, part in sorted(parts.items())}
+
+
+def _engine(uri: str) -> sa.Engine:
+    path = sqlite_path(uri)
+    if path is None:
+        return sa.create_engine(uri, poolclass=NullPool)
+    address = f"file:{quote(str(path))}?mode=ro"
+    return sa.create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS), poolclass=NullPool
+    )
