@@ -108,6 +108,7 @@ def test_entry_points_are_verbs_of_the_command_line():
         "prepare": "python -m seqsetvae prepare {source}",
         "check": "python -m seqsetvae check",
         "tune": "python -m seqsetvae tune",
+        "analyze": "python -m seqsetvae analyze",
         "certify": "python -m seqsetvae certify",
     }
     assert set(entry_points) - {"main"} <= set(VERBS)
