@@ -38,23 +38,24 @@ def settle(tracking: TrackingConfig, study: Study, number: int) -> None:
     uri = resolve_uri(tracking)
     client = open_store(uri)
     with readable_errors(uri):
-        settle_run(client, study.get_trials(deepcopy=False)[number])
+        trial = study.get_trials(deepcopy=False)[number]
+        if "run_id" in trial.user_attrs:
+            settle_run(client, trial, trial.user_attrs["run_id"])
 
 
-def settle_run(client: Any, trial: FrozenTrial) -> None:
+def settle_run(client: Any, trial: FrozenTrial, run_id: str) -> None:
     """The same through an open `MlflowClient`.
 
     Pruned is KILLED: ended on purpose before its end. So is a run whose process has vanished; one with an error is FAILED.
     """
-    run_id = trial.user_attrs.get("run_id")
-    if run_id is None or not trial.state.is_finished():
+    if not trial.state.is_finished():
         return
-    client.set_tag(run_id, names.TAG_TRIAL_STATE, WORDS[trial.state])
-    client.set_tag(run_id, names.TAG_TRIAL_FEASIBLE, str(feasible(trial)).lower())
-    if reason := reason_of(trial):
-        client.set_tag(run_id, names.TAG_TRIAL_REASON, reason)
     status = client.get_run(run_id).info.status
     ended_early = trial.state == TrialState.PRUNED and status != "KILLED"
     left_open = trial.state == TrialState.FAIL and status == "RUNNING"
     if ended_early or left_open:
         client.set_terminated(run_id, "KILLED")
+    if reason := reason_of(trial):
+        client.set_tag(run_id, names.TAG_TRIAL_REASON, reason)
+    client.set_tag(run_id, names.TAG_TRIAL_FEASIBLE, str(feasible(trial)).lower())
+    client.set_tag(run_id, names.TAG_TRIAL_STATE, WORDS[trial.state])  # last: by this tag unsettled runs are found

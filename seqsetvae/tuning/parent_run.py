@@ -170,10 +170,13 @@ class StudyRecord:
 
 
 def settle_all(job: Job, experiment_id: str, study: Study) -> None:
-    """At the end: runs of workers that have vanished are delivered and ended, every trial's run says what came of the trial."""
+    """At the end: runs of workers that have vanished are delivered and ended, and every trial's run says what came of the trial."""
     uri = resolve_uri(job.base.tracking)
     client = open_store(uri)
+    trials = study.get_trials(deepcopy=False)
+    # By their tags, not by what the study knows of runs: a worker may vanish before it has told the study which run it has opened.
+    unsettled = f"tags.`mlflow.parentRunId` = '{job.parent_run_id}' AND tags.`{names.TAG_TRIAL_STATE}` = 'running'"
     with readable_errors(uri):
         mend_stale_runs(client, experiment_id, job.base.tracking.work_dir)
-        for trial in study.get_trials(deepcopy=False):
-            settle_run(client, trial)
+        for run in client.search_runs([experiment_id], unsettled, max_results=1000):
+            settle_run(client, trials[int(run.data.tags[names.TAG_TRIAL])], run.info.run_id)
