@@ -155,6 +155,17 @@ def test_a_sweep_without_a_healthy_trial_says_so(tiny, tmp_path):
     assert parent.info.status == "FAILED"
 
 
+def test_a_sweep_in_which_everything_fails_is_given_up(tiny, tmp_path):
+    base = replace(tiny, optimizer=replace(tiny.optimizer, lr=1e30, lr_warmup_steps=0))
+    with pytest.raises(RunFailure, match="The first 3 trials have all failed: A posterior holds NaN or inf"):
+        tune(base, NARROW, TuneConfig(study="broken", n_trials=9))
+    runs = MlflowClient().search_runs(["1"], "tags.`seqsetvae.trial_state` = 'failed'")
+    assert len(runs) >= 3
+    assert {run.info.status for run in runs} <= {"FAILED", "KILLED"}
+    assert any("NaN or inf" in run.data.tags[names.TAG_TRIAL_REASON] for run in runs)
+    assert not MlflowClient().search_runs(["1"], "attributes.status = 'RUNNING'")
+
+
 def test_the_ordinary_pruner_is_not_asked_before_the_warm_up_has_ended():
     study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.0))  # prunes whatever it is told
     watcher = TrialWatcher(study.ask(), warmup_steps=30, may_prune=True, total_steps=60, emit=lambda event: None)
