@@ -37,7 +37,7 @@ TRIALS = PretrainConfig(
     optimizer=OptimizerConfig(lr=3e-3),
     trainer=TrainerConfig(max_epochs=20, accelerator="cpu", progress_bar=False, save_top_k=0, val_check_interval=1.0),
     monitor=MonitorConfig(verbose=False),
-    tracking=TrackingConfig(log_system_metrics=False),
+    tracking=TrackingConfig(log_system_metrics=False, register_model=False),
 )
 LONGER, OTHER_SEED = 2, 1
 

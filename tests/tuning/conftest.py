@@ -32,7 +32,7 @@ TINY = PretrainConfig(
     optimizer=OptimizerConfig(lr=0.01),
     trainer=TrainerConfig(max_epochs=3, accelerator="cpu", progress_bar=False),
     monitor=MonitorConfig(verbose=False),
-    tracking=TrackingConfig(log_system_metrics=False),
+    tracking=TrackingConfig(log_system_metrics=False, register_model=False),
 )
 NARROW = SpaceConfig(max_beta_range=(0.01, 0.1), free_bits_range=None, warmup_range=(0.0, 0.3))
 """Nothing in here collapses."""
