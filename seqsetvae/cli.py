@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import __version__
-from seqsetvae.config import PretrainConfig, RegisterConfig, SpaceConfig, TrackingConfig, TuneConfig
+from seqsetvae.config import FinetuneConfig, PretrainConfig, RegisterConfig, SpaceConfig, TrackingConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
@@ -86,6 +86,18 @@ def register(arguments: list[str]) -> int:
     return 0
 
 
+def finetune(arguments: list[str]) -> int:
+    """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
+    parser = _parser("finetune", finetune.__doc__ or "")
+    parser.add_class_arguments(FinetuneConfig, "finetune")
+    parser.add_class_arguments(TrackingConfig, "tracking")
+    chosen = parser.instantiate(_parse(parser, arguments))
+    from seqsetvae.training.finetune import finetune as run_finetuning
+
+    run_finetuning(chosen.finetune, chosen.tracking)
+    return 0
+
+
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet."""
     parser = _parser("sync", sync.__doc__ or "")
@@ -135,7 +147,7 @@ RUN_HELP = (
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, certify, analyze, sync, bench)
+    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, finetune, certify, analyze, sync, bench)
 }
 
 

@@ -359,6 +359,52 @@ class RegisterConfig:
 
 
 @dataclass(frozen=True)
+class FinetuneConfig:
+    """A classifier of the store's outcomes (label 0 or 1) on a pretrained model whose weights stay as they are."""
+
+    model: str | None = None
+    """The pretrained model, required: models:/seqsetvae@champion, models:/seqsetvae/3, a run id, or the path of a checkpoint."""
+    store: str = "demo"
+    """Folder that `seqsetvae prepare` wrote, or `demo`. Variables are matched to the model's by name; patients without an outcome
+    are left out."""
+    head_input: Literal["auto", "posterior", "history", "both"] = "auto"
+    """What the head sees, each as last, mean and greatest value over time: `posterior` mean and variance, the state of the `history`, or
+    `both`. `auto`: one head is trained on each, and the validation patients choose."""
+    hidden: int = 128
+    """Width between the two layers of the head."""
+    dropout: float = 0.3
+    """Dropout before each layer."""
+    head_lr: float = 3e-4
+    """Learning rate of the head; halved when the monitored score stops to rise."""
+    weight_decay: float = 1e-2
+    """Of AdamW."""
+    loss: Literal["weighted", "focal", "plain"] = "weighted"
+    """For the rare outcome: both outcomes get the same total weight; `focal` also plays down patients that are already right."""
+    focal_gamma: float = 2.0
+    """How much `focal` does so."""
+    monitor: Literal["val_auc", "val_auprc"] = "val_auc"
+    """Score that scheduler, early stopping, best epoch and champion go by."""
+    max_epochs: int = 200
+    """Passes over the cached features."""
+    patience: int = 30
+    """Epochs without a better score before the end."""
+    batch_size: int = 64
+    """Patients per batch."""
+    seed: int = 0
+    """Of the head's weights and the order of patients."""
+    allow_collapsed: bool = False
+    """Also take a model that was registered by force."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "max_epochs", "patience", "batch_size"):
+            _require(getattr(self, name) >= 1, f"finetune.{name}", getattr(self, name), "at least 1")
+        _require(0.0 <= self.dropout < 1.0, "finetune.dropout", self.dropout, "at least 0 and below 1")
+        _require(self.head_lr > 0.0, "finetune.head_lr", self.head_lr, "above 0")
+        for name in ("weight_decay", "focal_gamma"):
+            _require(getattr(self, name) >= 0.0, f"finetune.{name}", getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True)
 class SpaceConfig:
     """What `tune` searches. A range that is null is not searched: its setting stays as it is given."""
 

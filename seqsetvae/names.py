@@ -120,6 +120,23 @@ ARTIFACT_PARETO = "study/pareto.json"
 IMAGE_COLLAPSE = "collapse/metrics"
 IMAGE_KL_MAP = "collapse/kl_per_dimension"
 
+# Finetuning: metrics of the validation stays, one point per epoch; with several head inputs under `<input>/`.
+VAL_AUC = "val_auc"
+"""AUROC."""
+VAL_AUPRC = "val_auprc"
+"""Average precision (step-wise area under the precision-recall curve)."""
+VAL_ACCURACY = "val_accuracy"
+"""At a risk of 0.5."""
+VAL_PRED = "val_pred"
+"""Mean predicted risk; during training that of the weighted loss, at the end recalibrated."""
+FEATURE_SECONDS = "feature_seconds"
+"""What it took to run the frozen backbone over all labelled stays, once."""
+TAG_HEAD_INPUT = "seqsetvae.head_input"
+TAG_PRETRAINED_RUN = "seqsetvae.pretrained_run"
+"""Of a finetuned run: the run that its backbone comes from."""
+ARTIFACT_VAL_SCORES = "validation/scores.json"
+ARTIFACT_CALIBRATION = "validation/calibration.json"
+
 # The model registry.
 MODEL_PRETRAINED = "seqsetvae"
 MODEL_MORTALITY = "seqsetvae-mortality"

@@ -18,6 +18,7 @@ FLOORS = {
     "batch": 1,
     "config": 1,
     "posterior": 1,
+    "scores": 1,
     "collapse": 2,
     "data": 2,
     "model": 2,

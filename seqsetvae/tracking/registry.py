@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,8 @@ PACKAGE = Path(__file__).parents[1]
 REQUIRED = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "mlflow", "filelock", "jsonargparse", "lightning")
 """What a served model imports, pinned to what is installed. The package itself travels with the model."""
 
-EVENT_COLUMNS = {"subject": "string", "minute": "double", "variable": "string", "value": "double"}
-"""What a served model takes, and the type of each column as MLflow calls it."""
+EVENT_COLUMNS = ("subject", "minute", "variable", "value")
+"""What a served model takes."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def register(tracking_uri: str, candidate: Candidate) -> Registered:
         )
         try:
             _save(candidate, Path(scratch) / "model", logged.model_id, logged.artifact_location)
+            for cache in list((Path(scratch) / "model").rglob("__pycache__")):
+                shutil.rmtree(cache)
             client.log_model_artifacts(logged.model_id, str(Path(scratch) / "model"))
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
@@ -109,14 +112,16 @@ def register(tracking_uri: str, candidate: Candidate) -> Registered:
 def _save(candidate: Candidate, folder: Path, model_id: str, location: str) -> None:
     import mlflow.pyfunc
     from mlflow.models import Model, ModelSignature
-    from mlflow.types.schema import ColSpec, Schema
+    from mlflow.types.schema import AnyType, ColSpec, Schema
 
-    events = Schema([ColSpec(kind, name) for name, kind in EVENT_COLUMNS.items()])
+    # Of any type: MLflow would refuse a whole table for one cell, and numbers for names of subjects. The model checks row by row.
+    events = Schema([ColSpec(AnyType(), name) for name in EVENT_COLUMNS])
 
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(artifact_path=location, run_id=candidate.run_id, model_uuid=model_id, model_id=model_id),
         python_model=str(candidate.code),
+        model_config={"model": f"{candidate.name}, model id {model_id}"},
         artifacts={"model": str(candidate.folder)},
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(events, Schema([ColSpec(kind, name) for name, kind in candidate.output.items()])),

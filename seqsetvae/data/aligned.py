@@ -1,0 +1,77 @@
+"""Data prepared with one vocabulary, read by a model that was trained with another: variables are matched by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsetvae.data.packed import Packed, concatenate
+from seqsetvae.data.store import Store
+from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """A split as a model sees it. Values are raw still: the model's vocabulary scales them."""
+
+    packed: Packed
+    unknown: dict[str, int]
+    """Events left out, by variable that the model does not know."""
+    without_events: int
+    """Subjects left out because none of their variables is known."""
+
+
+def align(store: Store, split: str, vocabulary: Vocabulary) -> Aligned:
+    """Renumber the variables of a split to those of a model; what the model does not know is left out, and counted.
+
+    Raises:
+        InputError: no variable is known.
+    """
+    parts = [store.shard(split, number) for number in range(len(store.shards(split)))]
+    names = store.vocabulary.names
+    if names == vocabulary.names:
+        return Aligned(concatenate(parts), {}, 0)
+    row_of = {name: row for row, name in enumerate(vocabulary.names)}
+    number_V = np.array([row_of.get(name, -1) for name in names], dtype=np.int32)
+    if (number_V < 0).all():
+        raise InputError(
+            f"The model knows none of the {len(names)} variables of {store.path}: they are matched by name, and it was trained with "
+            f"{', '.join(vocabulary.names[:5])}, ..."
+        )
+    unknown_V = np.zeros(len(names), dtype=np.int64)
+    for part in parts:
+        unknown_V += np.bincount(part.variable_N[number_V[part.variable_N] < 0], minlength=len(names))
+    kept = [_keep_known(part, number_V) for part in parts]
+    before, after = sum(part.n_subjects for part in parts), sum(part.n_subjects for part in kept)
+    return Aligned(concatenate(kept), _by_name(names, unknown_V), before - after)
+
+
+def _keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
+    """Events of known variables, sets that keep an event, subjects that keep a set."""
+    number_N = number_V[packed.variable_N]
+    keep_N = number_N >= 0
+    events_before = np.concatenate(([0], np.cumsum(keep_N)))
+    n_events_S = np.diff(events_before[packed.first_event])
+    sets_before = np.concatenate(([0], np.cumsum(n_events_S > 0)))
+    n_sets_B = np.diff(sets_before[packed.first_set])
+    return Packed(
+        subject_id=np.array(packed.subject_id, dtype=object)[n_sets_B > 0],
+        label_B=packed.label_B[n_sets_B > 0],
+        first_set=_offsets(n_sets_B[n_sets_B > 0]),
+        first_event=_offsets(n_events_S[n_events_S > 0]),
+        minute_S=packed.minute_S[n_events_S > 0],
+        variable_N=number_N[keep_N],
+        value_N=packed.value_N[keep_N],
+    )
+
+
+def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    return np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+
+
+def _by_name(names: Sequence[str], count_V: NDArray[np.int64]) -> dict[str, int]:
+    return {name: int(count) for name, count in zip(names, count_V, strict=True) if count}

@@ -1,0 +1,125 @@
+"""How good predicted risks are: pure functions of labels (0 or 1) and scores, with bootstrap intervals. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Score = Callable[[Floats, Floats], float]
+
+
+def auroc(label_B: Floats, score_B: Floats) -> float:
+    """Area under the ROC curve: the share of pairs in the right order, ties half.
+
+    >>> auroc(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.75
+    """
+    _, place_B, count = np.unique(score_B, return_inverse=True, return_counts=True)
+    rank = np.cumsum(count) - 0.5 * (count - 1)  # mean rank of each distinct score, from 1
+    positives = label_B.sum()
+    negatives = len(label_B) - positives
+    return float((rank[place_B][label_B > 0].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def precision_recall(label_B: Floats, score_B: Floats) -> tuple[Floats, Floats]:
+    """Precision and recall at each distinct score as threshold, highest first."""
+    order_B = np.argsort(-score_B, kind="stable")
+    true_B = np.cumsum(label_B[order_B])
+    ends = np.flatnonzero(np.append(np.diff(score_B[order_B]) != 0, True))
+    return true_B[ends] / (ends + 1), true_B[ends] / true_B[-1]
+
+
+def average_precision(label_B: Floats, score_B: Floats) -> float:
+    """Step-wise area under the precision-recall curve, as sklearn's `average_precision_score`.
+
+    >>> round(average_precision(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
+    0.8333
+    """
+    precision, recall = precision_recall(label_B, score_B)
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def auprc_trapezoid(label_B: Floats, score_B: Floats) -> float:
+    """Area under the linearly interpolated precision-recall curve, which starts at (0, 1); mostly above the step-wise one.
+
+    >>> round(auprc_trapezoid(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
+    0.7917
+    """
+    precision, recall = precision_recall(label_B, score_B)
+    return float(np.trapezoid(np.append(1.0, precision), np.append(0.0, recall)))
+
+
+def min_precision_recall(label_B: Floats, score_B: Floats) -> float:
+    """The greatest min(precision, recall) of any threshold (score 1 of the PhysioNet 2012 challenge)."""
+    return float(np.minimum(*precision_recall(label_B, score_B)).max())
+
+
+def brier(label_B: Floats, score_B: Floats) -> float:
+    """Mean squared difference between risk and outcome."""
+    return float(((score_B - label_B) ** 2).mean())
+
+
+def calibration_error(label_B: Floats, score_B: Floats) -> float:
+    """Expected calibration error over ten groups of equal size: mean |predicted risk - observed share|."""
+    return float(
+        sum(size * abs(predicted - observed) for predicted, observed, size in calibration(label_B, score_B))
+        / len(label_B)
+    )
+
+
+def calibration(label_B: Floats, score_B: Floats, groups: int = 10) -> list[tuple[float, float, int]]:
+    """The calibration curve: (mean predicted risk, observed share, subjects) of groups of equal size, lowest risk first.
+
+    >>> calibration(np.array([0.0, 1.0, 1.0, 1.0]), np.array([0.1, 0.3, 0.8, 0.9]), groups=2)
+    [(0.2, 0.5, 2), (0.85, 1.0, 2)]
+    """
+    parts = np.array_split(np.argsort(score_B, kind="stable"), min(groups, len(label_B)))
+    return [(round(float(score_B[part].mean()), 6), float(label_B[part].mean()), len(part)) for part in parts]
+
+
+SCORES: Mapping[str, Score] = {
+    "auroc": auroc,
+    "auprc_average_precision": average_precision,
+    "auprc_trapezoid": auprc_trapezoid,
+    "min_precision_recall": min_precision_recall,
+    "brier": brier,
+    "calibration_error": calibration_error,
+}
+"""All scores of an evaluation, by the name that they are recorded under."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+
+
+def with_intervals(label_B: Floats, score_B: Floats, repeats: int = 500, seed: int = 0) -> dict[str, Interval]:
+    """Every score with the percentile interval over resampled subjects (the same ones for every score, and for every model).
+
+    Raises:
+        ValueError: only one of the two outcomes occurs.
+    """
+    if not 0 < label_B.sum() < len(label_B):
+        raise ValueError("both outcomes must occur")
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, list[float]] = {name: [] for name in SCORES}
+    for _ in range(repeats):
+        rows = rng.integers(0, len(label_B), len(label_B))
+        if 0 < label_B[rows].sum() < len(rows):
+            for name, score in SCORES.items():
+                drawn[name].append(score(label_B[rows], score_B[rows]))
+    return {
+        name: Interval(score(label_B, score_B), *np.quantile(drawn[name], (0.025, 0.975)).tolist())
+        for name, score in SCORES.items()
+    }
