@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,8 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """Title, unit, and the metrics that may stand for it, of which all runs have the first that any has."""
 RIGHT, BOTTOM, TOP, GAP = 0.775, 0.06, 0.885, 0.06
-LONGEST_NAME = 34
+LINE = 34
+"""Letters of a name on one line beside the figure."""
 
 
 def comparison(histories: Sequence[RunHistory]) -> Figure | None:
@@ -107,8 +109,7 @@ def _legend(figure: Figure, shown: Sequence[RunHistory]) -> None:
     handles = []
     for index, run in enumerate(shown):
         color, dashes = _look(index)
-        # The end of a name is what tells the trials of a study, and a run from its rescues, apart.
-        name = run.name if len(run.name) <= LONGEST_NAME else "…" + run.name[1 - LONGEST_NAME :]
+        name = textwrap.fill(run.name, LINE, max_lines=3, placeholder=" …")
         level = run.tags.get(names.TAG_COLLAPSE)
         label = f"{name}\n{run.run_id[:8]}, {run.status.lower()}{f', {level}' if level else ''}"
         handles.append(Line2D([], [], color=color, ls=dashes, linewidth=2.0, label=style.legible(label)))

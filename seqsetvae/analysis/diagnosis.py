@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.analysis.findings import Finding, finite, head, running_median, tail
+from seqsetvae.analysis.findings import Finding, finite, head, running_mean, tail
 from seqsetvae.analysis.instability import instability
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.tracking.history import Series
@@ -104,6 +104,9 @@ def collapse(evidence: Evidence) -> Finding | None:
     elif not watched and kl is not None and tail(kl) < KL_DEAD:
         level = Level.RED
         said = [f"KL is {tail(kl):.3g} nats per set at the end, below {KL_DEAD} (it began at {head(kl):.3g})"]
+    elif now == Level.YELLOW and own[-1].held_back:
+        level = Level.YELLOW
+        said = [f"it looks collapsed since step {own[-1].step:,}: {'; '.join(own[-1].reasons)}", own[-1].held_back]
     else:
         return None
     for key, words in (
@@ -227,7 +230,7 @@ def _given_up(recon: Series | None, kl: Series, beta: Series | None) -> str:
     """In words that the reconstruction has worsened as beta rose and KL fell; empty if not so."""
     if recon is None or beta is None or len(recon) < LEAST_POINTS:
         return ""
-    smooth_T = running_median(recon.value_T, 2 * max(1, len(recon) // 20) + 1)
+    smooth_T = running_mean(recon.value_T, max(3, len(recon) // 10))
     best = int(np.argmin(smooth_T))
     lowest, end = float(smooth_T[best]), tail(recon)
     beta_then, beta_now = float(np.interp(recon.step_T[best], beta.step_T, beta.value_T)), tail(beta)

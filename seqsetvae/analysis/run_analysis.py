@@ -56,7 +56,9 @@ class RunAnalysis:
         )
         checks = len(self.replay.statistics)
         if not differences:
-            return f"Rules replayed on {checks} updates: the same {len(self.replay.alerts)} alerts as while it trained.{guessed}"
+            count = len(self.replay.alerts)
+            said = f"the same {count} alert{'s' * (count > 1)}" if count else "no alert, just"
+            return f"Rules replayed on {checks} updates: {said} as while it trained.{guessed}"
         commit = self.history.tags.get("mlflow.source.git.commit", "")[:10]
         return (
             f"Rules replayed on {checks} updates: not the same alerts. {'; '.join(differences)}.{guessed} The rules may have changed since "

@@ -6,13 +6,14 @@ All points of a run are one query. The tracking client reads them metric by metr
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.pool import NullPool
 
 from seqsetvae import names
@@ -22,7 +23,7 @@ from seqsetvae.tracking.history import ListedRun, RunHistory, Series, alerts_fil
 
 BUSY_SECONDS = 30
 """How long a database file that is being written to is waited for."""
-ROWS_AT_ONCE = 100_000
+ROW = np.dtype([("key", "i4"), ("step", "i8"), ("time", "i8"), ("value", "f8"), ("nan", "?")])
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:
@@ -101,7 +102,8 @@ class SqlHistories:
         from seqsetvae.tracking.history_server import download_alerts
         from seqsetvae.tracking.run import local_folder
 
-        folder: Path | None = local_folder(artifact_uri)
+        # A plain path, as a local store has it, is told without loading MLflow, which takes seconds.
+        folder = local_folder(artifact_uri) if ":" in artifact_uri else Path(artifact_uri).absolute()
         if folder is not None:
             return alerts_file(folder, names.ARTIFACT_ALERTS)
         return download_alerts(self.uri, run_id)
@@ -116,25 +118,19 @@ def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
     columns = METRICS.c
     query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
     cursor = connection.execute(query.where(columns.run_uuid == run_id))
-    numbers: dict[str, int] = {}
-    pieces: list[tuple[NDArray[Any], ...]] = []
-    # The driver's own tuples: a row object for each of a million points would double the time.
+    # Straight from the driver into an array: a million points as Python objects, kept for a moment, would take twice the time.
     driver: Any = cursor.cursor
-    while rows := driver.fetchmany(ROWS_AT_ONCE):
-        keys, steps, times, values, nans = zip(*rows, strict=True)
-        for key in dict.fromkeys(keys):
-            numbers.setdefault(key, len(numbers))
-        value_N = np.array(values, np.float64)
-        value_N[np.array(nans, np.bool_)] = np.nan
-        number_N = np.fromiter(map(numbers.__getitem__, keys), np.int32, len(keys))
-        pieces.append((number_N, np.array(steps, np.int64), np.array(times, np.int64), value_N))
-    if not pieces:
-        return {}
-    number_N, step_N, time_N, value_N = (np.concatenate(piece) for piece in zip(*pieces, strict=True))
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
+    rows = ((numbers[key], step, timestamp, value, nan) for key, step, timestamp, value, nan in driver)
+    row_N = np.fromiter(rows, ROW)
+    value_N = np.where(row_N["nan"], np.nan, row_N["value"])
+    number_N = row_N["key"]
     order_N = np.argsort(number_N, kind="stable")
     bounds = np.searchsorted(number_N[order_N], np.arange(len(numbers) + 1))
     parts = {key: order_N[bounds[number] : bounds[number + 1]] for key, number in numbers.items()}
-    return {key: Series.of(step_N[part], time_N[part], value_N[part]) for key, part in sorted(parts.items())}
+    return {
+        key: Series.of(row_N["step"][part], row_N["time"][part], value_N[part]) for key, part in sorted(parts.items())
+    }
 
 
 def _engine(uri: str) -> sa.Engine:

@@ -1,0 +1,20 @@
+"""The same SQL reads MLflow's tables in PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from seqsetvae.tracking.history import open_histories
+from seqsetvae.tracking.history_sql import SqlHistories
+from tests.tracking.test_history import check
+from tests.tuning.conftest import database, postgres  # noqa: F401
+
+
+@pytest.mark.slow
+def test_postgresql(database):  # noqa: F811
+    uri = database("histories")
+    check(uri, "exp")
+    with open_histories(uri) as store:
+        assert isinstance(store, SqlHistories)
+        password = uri.split(":")[2].split("@")[0]
+        assert password not in store.read(store.listing()[0].run_id).store
