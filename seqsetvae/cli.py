@@ -11,7 +11,15 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import __version__
-from seqsetvae.config import FinetuneConfig, PretrainConfig, RegisterConfig, SpaceConfig, TrackingConfig, TuneConfig
+from seqsetvae.config import (
+    EvaluateConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    RegisterConfig,
+    SpaceConfig,
+    TrackingConfig,
+    TuneConfig,
+)
 from seqsetvae.errors import InputError, RunFailure
 
 if TYPE_CHECKING:
@@ -98,6 +106,18 @@ def finetune(arguments: list[str]) -> int:
     return 0
 
 
+def evaluate(arguments: list[str]) -> int:
+    """Compare finetuned models with each other and with baselines on the same patients, with 95 % intervals."""
+    parser = _parser("evaluate", evaluate.__doc__ or "")
+    parser.add_class_arguments(EvaluateConfig, "evaluate")
+    parser.add_class_arguments(TrackingConfig, "tracking")
+    chosen = parser.instantiate(_parse(parser, arguments))
+    from seqsetvae.evaluation.evaluate import evaluate as run_evaluation
+
+    run_evaluation(chosen.evaluate, chosen.tracking)
+    return 0
+
+
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet."""
     parser = _parser("sync", sync.__doc__ or "")
@@ -147,7 +167,8 @@ RUN_HELP = (
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb for verb in (prepare, check, pretrain, tune, register, finetune, certify, analyze, sync, bench)
+    verb.__name__: verb
+    for verb in (prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, sync, bench)
 }
 
 

@@ -405,6 +405,31 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    """Which finetuned models are compared, and on what."""
+
+    model: str = "models:/seqsetvae-mortality@champion"
+    """A finetuned model, or several with commas between them, e.g. models:/seqsetvae-mortality/1,models:/seqsetvae-mortality/2."""
+    store: str = "demo"
+    """Folder that `seqsetvae prepare` wrote, or `demo`."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Split whose labelled patients are scored."""
+    baselines: bool = True
+    """Also fit logistic regression and gradient boosting on hand-made features of the train split."""
+    bootstrap: int = 500
+    """Resamples for the 95 % intervals."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.models) > 0, "evaluate.model", self.model, "at least one model")
+        _require(self.bootstrap >= 10, "evaluate.bootstrap", self.bootstrap, "at least 10")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Each of them."""
+        return tuple(name.strip() for name in self.model.split(",") if name.strip())
+
+
+@dataclass(frozen=True)
 class SpaceConfig:
     """What `tune` searches. A range that is null is not searched: its setting stays as it is given."""
 

@@ -137,6 +137,10 @@ TAG_PRETRAINED_RUN = "seqsetvae.pretrained_run"
 ARTIFACT_VAL_SCORES = "validation/scores.json"
 ARTIFACT_CALIBRATION = "validation/calibration.json"
 
+# Evaluation: artifacts of its run. Metrics are `<model>/<score>`, by the names in seqsetvae.scores.SCORES.
+ARTIFACT_EVALUATION = "evaluation/scores.json"
+ARTIFACT_EVALUATION_CALIBRATION = "evaluation/calibration.json"
+
 # The model registry.
 MODEL_PRETRAINED = "seqsetvae"
 MODEL_MORTALITY = "seqsetvae-mortality"

@@ -63,12 +63,12 @@ def brier(label_B: Floats, score_B: Floats) -> float:
     return float(((score_B - label_B) ** 2).mean())
 
 
-def calibration_error(label_B: Floats, score_B: Floats) -> float:
-    """Expected calibration error over ten groups of equal size: mean |predicted risk - observed share|."""
-    return float(
-        sum(size * abs(predicted - observed) for predicted, observed, size in calibration(label_B, score_B))
-        / len(label_B)
-    )
+def calibration_gap(label_B: Floats, score_B: Floats) -> float:
+    """Calibration in the large: mean predicted risk - observed share. Above 0: risks are too high.
+
+    The absolute gaps of a calibration curve make no such score: resampling alone makes them larger.
+    """
+    return float(score_B.mean() - label_B.mean())
 
 
 def calibration(label_B: Floats, score_B: Floats, groups: int = 10) -> list[tuple[float, float, int]]:
@@ -87,7 +87,7 @@ SCORES: Mapping[str, Score] = {
     "auprc_trapezoid": auprc_trapezoid,
     "min_precision_recall": min_precision_recall,
     "brier": brier,
-    "calibration_error": calibration_error,
+    "calibration_gap": calibration_gap,
 }
 """All scores of an evaluation, by the name that they are recorded under."""
 

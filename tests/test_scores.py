@@ -26,8 +26,9 @@ def test_true_risks_are_calibrated_and_scaled_ones_are_not():
     rng = np.random.default_rng(1)
     risk = rng.random(20_000)
     label = (rng.random(20_000) < risk).astype(float)
-    assert scores.calibration_error(label, risk) < 0.02
-    assert scores.calibration_error(label, risk / 2) > 0.2
+    assert scores.calibration_gap(label, risk) == pytest.approx(0.0, abs=0.01)
+    assert scores.calibration_gap(label, risk / 2) == pytest.approx(-0.25, abs=0.01)
+    assert all(abs(predicted - observed) < 0.05 for predicted, observed, _ in scores.calibration(label, risk))
 
 
 def test_the_interval_covers_the_true_auroc_about_as_often_as_it_says():

@@ -210,6 +210,14 @@ def model_folder(tracking_uri: str, version: Registered) -> Path:
     return folder / "artifacts" / "model" if (folder / "artifacts" / "model").is_dir() else folder / "artifacts"
 
 
+def tag_version(tracking_uri: str, version: Registered, tags: Mapping[str, str]) -> None:
+    """Add to what a version is known by."""
+    client = open_store(tracking_uri)
+    with readable_errors(tracking_uri):
+        for key, value in tags.items():
+            client.set_model_version_tag(version.name, version.version, key, value)
+
+
 def record_input(tracking_uri: str, run_id: str, version: Registered) -> None:
     """Lineage: the run has used this model version."""
     from mlflow.entities import LoggedModelInput

@@ -1,0 +1,145 @@
+"""`evaluate`: finetuned models and baselines on the same stays, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from seqsetvae import names
+from seqsetvae.config import EvaluateConfig, TrackingConfig
+from seqsetvae.data.aligned import align
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
+from seqsetvae.evaluation.baselines import Stays, baseline_risks
+from seqsetvae.evaluation.hand_features import hand_features
+from seqsetvae.scores import SCORES, Interval, calibration, with_intervals
+from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.registry import Registered, find_version, model_folder, record_input, tag_version
+from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.runs import start_run
+from seqsetvae.training.features import labelled_stays
+from seqsetvae.training.mortality import RiskModel, read_risk_model
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came out."""
+
+    run_id: str
+    stays: int
+    positives: int
+    scores: dict[str, dict[str, Interval]]
+    """By model, then by score."""
+
+
+def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
+    """Score models and baselines on the labelled stays of a split, print the table, record it with the run and the versions.
+
+    Raises:
+        InputError: a model does not exist or is none that predicts risks, or the split lacks one of the outcomes.
+    """
+    store = open_store(config.store)
+    models = {name: find_risk_model(name, tracking) for name in config.models}
+    settings = {"evaluate": asdict(config), "tracking": asdict(tracking)}
+    with start_run(
+        tracking,
+        kind="evaluate",
+        run_name=tracking.run_name or f"evaluate {Path(config.store).name} {config.split}",
+        params=settings,
+        config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
+        tags={names.TAG_DATA_HASH: store.content_hash},
+    ) as run:
+        label_B, risks = predict_all(models, store, config)
+        scores = {name: with_intervals(label_B, risk_B, config.bootstrap) for name, risk_B in risks.items()}
+        table = as_markdown(scores)
+        print(
+            f"{config.split} of {config.store}: {len(label_B)} stays, {int(label_B.sum())} positive\n\n{table}\n",
+            flush=True,
+        )
+        record(run, scores, {name: calibration(label_B, risk_B) for name, risk_B in risks.items()})
+        run.describe(table)
+        uri, run_id = run.tracking_uri, run.run_id
+    for name, (_, version) in models.items():
+        if version is not None:
+            record_input(uri, run_id, version)
+            tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in scores[name].items()})
+    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores)
+
+
+def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[RiskModel, Registered | None]:
+    """A finetuned model from the registry, or from a folder it was exported to."""
+    if name.startswith("models:"):
+        uri = resolve_uri(tracking)
+        version = find_version(uri, name)
+        return read_risk_model(model_folder(uri, version)), version
+    if Path(name).is_dir():
+        return read_risk_model(Path(name)), None
+    raise InputError(
+        f"{name}: no such model. Give models:/{names.MODEL_MORTALITY}@{names.ALIAS_CHAMPION}, as `finetune` registers it."
+    )
+
+
+def predict_all(
+    models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
+) -> tuple[Array, dict[str, Array]]:
+    """Outcomes, and the risk by each model, of the stays that every model can say something about."""
+    stays = hand_made(store, config.split)
+    found: dict[str, dict[str, float]] = {}
+    for name, (model, _) in models.items():
+        read = labelled_stays(model.pretrained, store, config.split)
+        found[name] = dict(zip(read.subject_id, model.from_features(read.features).tolist(), strict=True))
+    subject_id = labelled_ids(store, config.split)
+    common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
+    label_B = stays.label_B[common_B]
+    if not 0 < label_B.sum() < len(label_B):
+        raise InputError(
+            f"Split {config.split!r} of {store.path} lacks one of the two outcomes: nothing can be scored."
+        )
+    risks = {
+        name: np.array([risk[one] for one, keep in zip(subject_id, common_B, strict=True) if keep])
+        for name, risk in found.items()
+    }
+    if config.baselines:
+        evaluated = Stays(stays.x_BF[common_B], label_B)
+        risks |= baseline_risks(hand_made(store, "train"), hand_made(store, "valid"), evaluated)
+    return label_B, risks
+
+
+def hand_made(store: Store, split: str) -> Stays:
+    """Hand-made features of the labelled stays of a split."""
+    packed = align(store, split, store.vocabulary).packed
+    known_B = ~np.isnan(packed.label_B)
+    return Stays(hand_features(packed, len(store.vocabulary))[known_B], packed.label_B[known_B].astype(np.float64))
+
+
+def labelled_ids(store: Store, split: str) -> list[str]:
+    """Names of the labelled stays, in the order of :func:`hand_made`."""
+    return store.subject_ids(split, np.flatnonzero(~np.isnan(store.labels(split))))
+
+
+def as_markdown(scores: dict[str, dict[str, Interval]]) -> str:
+    """One row per model, each score with its 95 % interval."""
+    lines = [f"| model | {' | '.join(SCORES)} |", "|---|" + "---|" * len(SCORES)]
+    lines += [f"| {name} | {' | '.join(str(one) for one in found.values())} |" for name, found in scores.items()]
+    return "\n".join(lines)
+
+
+def record(run: Run, scores: dict[str, dict[str, Interval]], curves: dict[str, list[tuple[float, float, int]]]) -> None:
+    """The comparison and the calibration curves as tables of the run; scores of the first model as its metrics."""
+    rows = [[name, key, one.value, one.low, one.high] for name, found in scores.items() for key, one in found.items()]
+    run.log_table(
+        {"columns": ["model", "score", "value", "low_95", "high_95"], "data": rows}, names.ARTIFACT_EVALUATION
+    )
+    points = [[name, *point] for name, curve in curves.items() for point in curve]
+    columns = ["model", "mean_risk", "observed_share", "stays"]
+    run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
+    for name, found in scores.items():
+        place = name.removeprefix("models:/").replace("@", "_").replace(" ", "_").replace("/", "_")
+        run.log_metrics({f"{place}/{key}": one.value for key, one in found.items()}, step=0)

@@ -1,0 +1,36 @@
+"""Hand-made features of a stay: last, mean, least and greatest value and number of measurements of each variable."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsetvae.data.packed import Packed
+
+KINDS = ("last", "mean", "min", "max", "count")
+
+
+def hand_features(packed: Packed, variables: int) -> NDArray[np.float64]:
+    """(B, 5V): the kinds above, each for all variables, of raw values. NaN where a variable was not measured; counts are 0 there.
+
+    >>> packed = Packed(
+    ...     np.array(["a"], object), np.array([1.0], np.float32), np.array([0, 2], np.int32), np.array([0, 2, 3], np.int32),
+    ...     np.array([0.0, 60.0], np.float32), np.array([0, 1, 0], np.int32), np.array([80.0, 37.0, 90.0], np.float32),
+    ... )
+    >>> hand_features(packed, variables=2).reshape(5, 2).tolist()
+    [[90.0, 37.0], [85.0, 37.0], [80.0, 37.0], [90.0, 37.0], [2.0, 1.0]]
+    """
+    n_subjects = packed.n_subjects
+    subject_N = np.repeat(np.arange(n_subjects), np.diff(packed.events_before_B))
+    cell_N = subject_N * variables + packed.variable_N
+    value_N = packed.value_N.astype(np.float64)
+    cells = n_subjects * variables
+    count = np.bincount(cell_N, minlength=cells).astype(np.float64)
+    measured = count > 0
+    last, least, greatest = np.full(cells, np.nan), np.full(cells, np.inf), np.full(cells, -np.inf)
+    last[cell_N] = value_N  # events ascend in time, and of several assignments numpy keeps the last
+    np.minimum.at(least, cell_N, value_N)
+    np.maximum.at(greatest, cell_N, value_N)
+    mean = np.bincount(cell_N, value_N, minlength=cells) / np.where(measured, count, 1.0)
+    columns = [last, *(np.where(measured, x, np.nan) for x in (mean, least, greatest)), count]
+    return np.concatenate([x.reshape(n_subjects, variables) for x in columns], axis=1)

@@ -1,0 +1,118 @@
+"""Evaluation against a planted truth, in a real store: models and baselines on the same subjects."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from seqsetvae import names
+from seqsetvae.config import EvaluateConfig, FinetuneConfig, ModelConfig, TrackingConfig
+from seqsetvae.data.aligned import align
+from seqsetvae.data.prepare import prepare
+from seqsetvae.data.sources import Synthetic
+from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
+from seqsetvae.evaluation.baselines import baseline_risks
+from seqsetvae.evaluation.evaluate import evaluate, hand_made
+from seqsetvae.evaluation.hand_features import KINDS, hand_features
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.scores import auroc
+from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.exported import Pretrained, export
+from seqsetvae.training.finetune import finetune
+
+QUIET = TrackingConfig(log_system_metrics=False)
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """400 subjects whose severity is easily read off their values."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "planted"
+    prepare(Synthetic(subjects=400, variables=6, sets=5, events_per_set=4, prevalence=0.3), path, progress=False)
+    return Store.open(path)
+
+
+@pytest.fixture
+def backbone(planted: Store, tmp_path: Path) -> Path:
+    """A folder with an untrained model: a random backbone already carries the severity to a head."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=16, latent_dim=8, levels=1, heads=2, ff_dim=16, history_layers=1)
+    vocabulary = planted.vocabulary
+    recipe = Recipe(
+        {"model": asdict(config)},
+        list(vocabulary.names),
+        vocabulary.center_V.tolist(),
+        vocabulary.spread_V.tolist(),
+        1,
+        "0" * 32,
+    )
+    vae = SeqSetVAE(config, len(vocabulary)).eval()
+    export(Pretrained(vae, vocabulary, config, recipe), tmp_path / "backbone")
+    return tmp_path / "backbone"
+
+
+def test_hand_features_are_those_of_pandas(planted):
+    packed = align(planted, "train", planted.vocabulary).packed
+    found = hand_features(packed, 6).reshape(packed.n_subjects, len(KINDS), 6)
+    frame = pd.DataFrame(
+        {
+            "subject": np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B)),
+            "variable": packed.variable_N,
+            "value": packed.value_N.astype(float),
+        }
+    )
+    expected = frame.groupby(["subject", "variable"])["value"].agg(["last", "mean", "min", "max", "count"]).unstack()
+    for number, kind in enumerate(KINDS):
+        wanted = expected[kind].fillna(0.0) if kind == "count" else expected[kind]
+        np.testing.assert_allclose(found[:, number], wanted.to_numpy(), rtol=1e-12)
+
+
+def test_baselines_find_the_planted_severity(planted):
+    train, valid, test = (hand_made(planted, split) for split in ("train", "valid", "test"))
+    for risk_B in baseline_risks(train, valid, test).values():
+        assert auroc(test.label_B, risk_B) > 0.85
+        assert risk_B.mean() == pytest.approx(test.label_B.mean(), abs=0.1)
+
+
+@pytest.mark.slow
+def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, capsys):
+    config = FinetuneConfig(
+        str(backbone), str(planted.path), head_input="both", head_lr=3e-3, max_epochs=30, patience=10
+    )
+    version = finetune(config, QUIET).version
+    assert version is not None
+    capsys.readouterr()
+    result = evaluate(EvaluateConfig(version.uri, str(planted.path), bootstrap=50), QUIET)
+    assert list(result.scores) == [version.uri, "logistic regression", "gradient boosting"]
+    assert result.scores[version.uri]["auroc"].value > 0.75
+    assert result.stays == planted.n_subjects("test")
+    said = capsys.readouterr().out
+    assert f"| {version.uri} |" in said
+    assert "| gradient boosting |" in said
+
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    run = client.get_run(result.run_id)
+    assert (run.info.status, run.data.tags[names.TAG_KIND]) == ("FINISHED", "evaluate")
+    assert [one.model_id for one in run.inputs.model_inputs] == [version.model_id]
+    tagged = client.get_model_version(version.name, version.version).tags["test_auroc"]
+    assert tagged == str(result.scores[version.uri]["auroc"])
+    table = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION)).read_text())
+    assert len(table["data"]) == 3 * len(result.scores[version.uri])
+
+
+def test_what_cannot_be_evaluated_is_said(planted, backbone):
+    with pytest.raises(InputError, match="holds a pretrained model, but a risk one is needed"):
+        evaluate(EvaluateConfig(str(backbone), str(planted.path)), QUIET)
+    with pytest.raises(InputError, match="no such model"):
+        evaluate(EvaluateConfig(f"models:/nothing@champion, {backbone}", str(planted.path)), QUIET)
+    with pytest.raises(InputError, match="no such model"):
+        evaluate(EvaluateConfig("missing", str(planted.path)), QUIET)
