@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,10 @@ def analyze(
     folder = writable(Path(save_dir))
     started = time.perf_counter()
     with open_histories(uri) as store:
-        histories = read_runs(store, choose(store.listing(tracking.experiment), run, uri))
+        # Under `mlflow run` the newest run is the one that this very command was given.
+        own = os.environ.get("MLFLOW_RUN_ID")
+        listing = [one for one in store.listing(tracking.experiment) if one.run_id != own]
+        histories = read_runs(store, choose(listing, run, uri))
         known = {one.run_id: one for one in histories}
         before = [updates_before(store, one, known) for one in histories]
     points = sum(len(series) for one in histories for series in one.metrics.values())

@@ -5,8 +5,6 @@ from __future__ import annotations
 from seqsetvae.analysis.findings import finite
 from seqsetvae.analysis.run_analysis import INDICATORS, RunAnalysis
 
-NOTHING = "Nothing found"
-
 
 def collapse_text(analysis: RunAnalysis) -> str:
     """The whole file."""
@@ -20,7 +18,7 @@ def collapse_text(analysis: RunAnalysis) -> str:
         "",
         "Diagnosis",
         "---------",
-        *(map(str, analysis.findings) if analysis.findings else [f"{NOTHING} that speaks against this run."]),
+        *(map(str, analysis.findings) if analysis.findings else ["No findings."]),
         *(f"Note: {note}" for note in analysis.notes),
         "",
         "Indicators",

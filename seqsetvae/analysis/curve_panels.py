@@ -74,7 +74,9 @@ def draw_curves(axes: Axes, panel: CurvePanel, legend: bool = True) -> None:
             handles[-1].set_label(reference.label)
     axes.set_ylim(low, high)
     if legend:
-        style.legend_above(axes, [one for one in handles if not str(one.get_label()).startswith("_")])
+        # References that stand for one thing, such as the two ends of a range, share a label.
+        named = {str(one.get_label()): one for one in handles if not str(one.get_label()).startswith("_")}
+        style.legend_above(axes, list(named.values()))
 
 
 def _draw(axes: Axes, curve: Curve) -> list[Line2D]:

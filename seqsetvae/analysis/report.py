@@ -68,7 +68,7 @@ def _run(analysis: RunAnalysis) -> str:
         _pairs(facts(history)),
         "<h3>Diagnosis</h3>",
         *(_finding(one) for one in analysis.findings),
-        "" if analysis.findings else "<p>Nothing found that speaks against this run.</p>",
+        "" if analysis.findings else "<p>No findings.</p>",
         *(f'<p class="quiet">{escape(note)}</p>' for note in analysis.notes),
     ]
     for name, heading in HEADINGS.items():
@@ -124,7 +124,7 @@ def _overview(analyses: Sequence[RunAnalysis]) -> str:
         rows.append(
             f'<tr><td><a href="#{escape(one.history.run_id)}">{escape(one.history.title)}</a></td>'
             f"<td>{escape(one.history.status.lower())}</td><td>{_level(level) if watched else 'not watched'}</td>"
-            f"{lowest}<td>{escape(', '.join(f.name for f in one.findings) or 'nothing found')}</td></tr>"
+            f"{lowest}<td>{escape(one.summary)}</td></tr>"
         )
     head = _header(("run", "status", "collapse", "lowest −ELBO", "lowest NLL", "diagnosis"))
     note = (

@@ -12,13 +12,15 @@ from seqsetvae.analysis.collapse_figures import collapse_figure
 from seqsetvae.analysis.diagnosis import Evidence, diagnose, unjudged
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.replay import Replay, replay
-from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, training_dynamics
+from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, scores, training_dynamics
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.tracking.history import RunHistory
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
 COLLAPSE_METRICS = "collapse_metrics.png"
+OF_A_VAE = frozenset({names.TRAIN_KL, names.VAL_KL, names.COLLAPSE_KL})
+"""Metrics of which a run has one that can be judged."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,20 @@ class RunAnalysis:
     """PNG by file name."""
 
     @property
+    def judged(self) -> bool:
+        """Whether there was anything to judge."""
+        return bool(self.findings) or not OF_A_VAE.isdisjoint(self.history.metrics)
+
+    @property
+    def summary(self) -> str:
+        """A few words."""
+        return ", ".join(one.name for one in self.findings) or ("nothing found" if self.judged else "not judged")
+
+    @property
     def verdict(self) -> str:
         """One line."""
+        if not self.judged:
+            return "Not judged: this run has no KL and no reconstruction, so it is no training of a VAE."
         if not self.findings:
             return "Nothing found: no sign of collapse, over-fitting, instability or too strong regularization."
         return "Found: " + ", ".join(f"{one.name} ({one.level.word})" for one in self.findings) + "."
@@ -77,8 +91,8 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
     alerts = tuple(map(recorded_alert, history.alerts)) or (again.alerts if again else ())
     evidence = Evidence(history.metrics, alerts, history.params)
     findings = tuple(diagnose(evidence))
-    notes = unjudged(evidence)
-    subtitle = f"{history.status.lower()}; " + (", ".join(one.name for one in findings) or "nothing found")
+    notes = [] if OF_A_VAE.isdisjoint(history.metrics) else unjudged(evidence)
+    subtitle = "; ".join([history.status.lower(), ", ".join(one.name for one in findings)]).removesuffix("; ")
     figures = {}
     with style.DRAWING:
         for name, draw in (
@@ -91,7 +105,10 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
         if again is not None:
             figure = collapse_figure(again.statistics, alerts, again.config, history.title)
             figures[COLLAPSE_METRICS] = style.png(figure)
-    if PERFORMANCE not in figures:
+    once = ", ".join(f"{key} {series.value_T[-1]:.4g}" for key, series in scores(history).items())
+    if PERFORMANCE not in figures and once:
+        notes.append(f"No {PERFORMANCE}: each score was recorded once: {once}.")
+    elif PERFORMANCE not in figures:
         notes.append(
             f"No {PERFORMANCE}: the run has no AUC, AUPRC or accuracy (val_auc, val_auprc, val_accuracy), as pretraining has none."
         )

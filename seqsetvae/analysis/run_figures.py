@@ -24,8 +24,8 @@ SCORES = {"auc": "AUC", "auroc": "AUC", "auprc": "AUPRC", "accuracy": "Accuracy"
 """Performance metrics by the last word of their name, as in val_auc."""
 KL_RANGE = (
     Reference("collapse below 0.01", 0.01, threshold=True),
-    Reference("normal from 0.1", 0.1),
-    Reference("normal up to 10", 10.0),
+    Reference("normal: 0.1 to 10", 0.1),
+    Reference("normal: 0.1 to 10", 10.0),
     Reference("too high above 100", 100.0, threshold=True, fires_below=False),
 )
 """The guides' ranges of the KL, nats per set."""
@@ -56,14 +56,16 @@ def loss_curves(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str)
 
 
 def performance_metrics(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
-    """AUC, AUPRC and accuracy over steps; None where the run has none of them."""
+    """AUC, AUPRC and accuracy over steps; None where the run has none of them, or none more than once."""
     found: dict[str, list[Curve]] = {}
     colors = (VAL_COLOR, TRAIN_COLOR, OTHER, style.SKY)
-    for key, series in history.metrics.items():
-        if title := SCORES.get(key.replace("/", "_").rpartition("_")[2].lower()):
+    for key, series in scores(history).items():
+        if len(series) > 1:
+            title = SCORES[_last_word(key)]
             curves = found.setdefault(title, [])
             curves.append(curve(series, key, colors[len(curves) % len(colors)]))
-    references = {"AUC": (Reference("chance 0.5", 0.5), Reference("good 0.7", 0.7), Reference("excellent 0.9", 0.9))}
+    words = "0.5 chance, 0.7 good, 0.9 excellent"
+    references = {"AUC": tuple(Reference(words, value) for value in (0.5, 0.7, 0.9))}
     panels = [
         CurvePanel(title, "share", tuple(found[title]), references.get(title, ()), share=True)
         for title in ("AUC", "AUPRC", "Accuracy")
@@ -99,6 +101,15 @@ def training_dynamics(history: RunHistory, alerts: Sequence[Diagnosis], subtitle
     ]
     extra = _draw_trade_off(metrics)
     return _figure(history, alerts, subtitle, panels, columns=2, extra=extra)
+
+
+def scores(history: RunHistory) -> dict[str, Series]:
+    """The metrics that are a performance."""
+    return {key: series for key, series in history.metrics.items() if _last_word(key) in SCORES}
+
+
+def _last_word(key: str) -> str:
+    return key.replace("/", "_").rpartition("_")[2].lower()
 
 
 def curve(series: Series, label: str, color: str, noisy: bool = False) -> Curve:
@@ -193,6 +204,8 @@ def _figure(
         axes.set_xlim(first, last)
         if index + columns >= len(panels):
             style.label_steps(axes)
+            if history.tags.get(names.TAG_KIND) == "finetune":
+                axes.set_xlabel("epoch", **style.font(style.SMALL))
     if extra is not None:
         extra(figure.add_subplot(grid[len(panels) // columns, len(panels) % columns]))
     return figure

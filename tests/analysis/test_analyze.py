@@ -17,6 +17,7 @@ from seqsetvae import cli, names
 from seqsetvae.analysis.analyze import analyze
 from seqsetvae.analysis.comparison import MOST, comparison, pick
 from seqsetvae.analysis.replay import replay
+from seqsetvae.analysis.run_analysis import analyze_run
 from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, training_dynamics
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import (
@@ -215,6 +216,13 @@ def test_performance_is_drawn_where_there_is_any():
     figure = performance_metrics(run(healthy() | scores), (), "")
     assert list(axes_by_title(figure)) == ["AUC", "AUPRC", "Accuracy"]
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.6, 0.7, 0.8]
+
+
+def test_a_run_that_is_no_training_of_a_vae_is_not_called_healthy():
+    scores = {"both/val_auc": series([0.7], [1]), "train_loss": series([0.7, 0.6], [1, 2])}
+    analysis = analyze_run(run(scores))
+    assert analysis.verdict.startswith("Not judged")
+    assert "No performance_metrics.png: each score was recorded once: both/val_auc 0.7." in analysis.notes
 
 
 def test_runs_are_aligned_by_step_and_by_wall_time():

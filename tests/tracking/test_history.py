@@ -15,6 +15,7 @@ from mlflow.entities import Metric, Param, RunTag
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.history import choose, open_histories
+from seqsetvae.tracking.history_server import attach_files
 
 
 def record(uri: str, experiment: str, name: str = "one", parent: str = "", points: bool = True) -> str:
@@ -60,6 +61,15 @@ def test_sqlite(store):
 
 def test_a_server(server):
     check(server.uri, "histories")
+
+
+def test_files_are_put_into_a_run_that_has_ended(server, store):
+    for uri in (server.uri, store):
+        run_id = record(uri, "logged")
+        attach_files(uri, run_id, {"a.txt": b"a", "b.png": b"b"}, names.ARTIFACT_ANALYSIS)
+        client = MlflowClient(uri)
+        assert [one.path for one in client.list_artifacts(run_id, "analysis")] == ["analysis/a.txt", "analysis/b.png"]
+        assert client.get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_file_that_is_being_written_to(store):
