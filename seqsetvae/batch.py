@@ -61,6 +61,27 @@ class EventBatch:
         """Share of the (B, T) history grid that holds no set. The only place where a batch pays for unequal lengths."""
         return 1.0 - self.n_sets / (self.n_subjects * self.grid_length)
 
+    def head(self, sets: int) -> EventBatch:
+        """The first subjects with at least so many sets together, and at least two of them; the whole batch where it has no more."""
+        first_set_B = torch.searchsorted(
+            self.subject_S, torch.arange(self.n_subjects + 1, device=self.subject_S.device)
+        )
+        enough = int(torch.searchsorted(first_set_B, sets))
+        subjects = min(self.n_subjects, max(2, enough))
+        n_sets = int(first_set_B[subjects])
+        n_events = int(torch.searchsorted(self.set_N, n_sets))
+        return EventBatch(
+            variable_N=self.variable_N[:n_events],
+            value_N=self.value_N[:n_events],
+            set_N=self.set_N[:n_events],
+            minute_S=self.minute_S[:n_sets],
+            subject_S=self.subject_S[:n_sets],
+            position_S=self.position_S[:n_sets],
+            label_B=self.label_B[:subjects],
+            row_B=self.row_B[:subjects],
+            grid_length=self.grid_length,
+        )
+
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         changed = {key: change(value) for key, value in values.items() if isinstance(value, Tensor)}

@@ -47,6 +47,19 @@ def test_the_other_subjects_do_not_matter(vae, noise):
         torch.testing.assert_close(elbo[0], together[position], rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize(("sets", "subjects"), [(1, 2), (10_000, 4), (None, 3)])
+def test_the_head_of_a_batch_is_its_first_subjects(vae, noise, sets, subjects):
+    batch = stays(ROWS)
+    if sets is None:  # one set more than the first two subjects have
+        sets = int((batch.subject_S < 2).sum()) + 1
+    head = batch.head(sets)
+    assert head.n_subjects == subjects
+    torch.testing.assert_close(head.row_B, batch.row_B[:subjects])
+    eps = noise[: batch.n_sets]
+    some = vae(head, eps[: head.n_sets]).elbo_B(head)
+    torch.testing.assert_close(some, vae(batch, eps).elbo_B(batch)[:subjects], rtol=1e-10, atol=0)
+
+
 def test_a_set_does_not_depend_on_later_sets(vae, noise):
     batch = stays(ROWS)
     eps = noise[: batch.n_sets]
