@@ -61,7 +61,7 @@ class Clock(pl.Callback):
 
 def measure(quick: bool = False) -> list[Table]:
     """Time in the monitor as a share of training, and peak memory of trainings with and without it."""
-    steps = 60 if quick else 250
+    steps = 60 if quick else 500
     monitor, clock = train(STANDARD, steps)
     step = statistics.median(clock.seconds)
     updates = [seconds for seconds in monitor.seconds if seconds > 5 * statistics.median(monitor.seconds)]
@@ -75,7 +75,7 @@ def measure(quick: bool = False) -> list[Table]:
     ]
     memory = extra_memory(quick)
     note = (
-        "Share: of training time; of one core for the figures. Every fifth update measures decoder use, while a posterior looks "
+        "Share: of training time; of one core for the figures. Every tenth update measures decoder use, while a posterior looks "
         f"collapsed every one. Peak memory with the monitor minus without it, paired processes: {memory:+.0f} MB (median). The guides "
         "promise 1-2 % and 10-20 MB."
     )
@@ -121,4 +121,4 @@ def extra_memory(quick: bool) -> float:
         done = subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True)
         return int(done.stdout.split()[-1]) * 1024 / 1e6
 
-    return statistics.median(peak("on") - peak("off") for _ in range(1 if quick else 5))
+    return statistics.median(peak("on") - peak("off") for _ in range(1 if quick else 3))
