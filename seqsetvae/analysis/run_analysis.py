@@ -19,6 +19,8 @@ from seqsetvae.tracking.history import RunHistory
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
 COLLAPSE_METRICS = "collapse_metrics.png"
+NAMED = 6
+"""Differences between a run and its replay that are named."""
 OF_A_VAE = frozenset({names.TRAIN_KL, names.VAL_KL, names.COLLAPSE_KL})
 """Metrics of which a run has one that can be judged."""
 
@@ -73,10 +75,11 @@ class RunAnalysis:
             count = len(self.replay.alerts)
             said = f"the same {count} alert{'s' * (count > 1)}" if count else "no alert, just"
             return f"Rules replayed on {checks} updates: {said} as while it trained.{guessed}"
+        more = f"; and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
         commit = self.history.tags.get("mlflow.source.git.commit", "")[:10]
         return (
-            f"Rules replayed on {checks} updates: not the same alerts. {'; '.join(differences)}.{guessed} The rules may have changed since "
-            f"the run was trained{f' (at commit {commit})' if commit else ''}."
+            f"Rules replayed on {checks} updates: not the same alerts. {'; '.join(differences[:NAMED])}{more}.{guessed} "
+            f"The rules may have changed since the run was trained{f' (at commit {commit})' if commit else ''}."
         )
 
 

@@ -30,8 +30,11 @@ from seqsetvae.config import (
     TrackingConfig,
     TrainerConfig,
 )
+from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.tracking.history import RunHistory, open_histories
+from seqsetvae.training.collapse_monitor import PosteriorNotFinite
 from seqsetvae.training.fit import pretrain
+from seqsetvae.training.module import PretrainModule
 from tests.analysis.made_runs import healthy, run, series
 
 COLLAPSING = PretrainConfig(
@@ -93,6 +96,27 @@ def test_the_rules_replayed_give_the_alerts_of_the_run(store):
     assert replay(rescue, again.statistics).differences(rescue.alerts) == []
     assert replay(mild).differences(mild.alerts) == []
     assert len(replay(mild).statistics) == len(mild.metrics[names.COLLAPSE_KL])
+
+
+@pytest.mark.slow
+def test_a_posterior_that_is_no_number_is_red_again(tmp_path, monkeypatch):
+    original = PretrainModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        if self.global_step == 12:
+            self.posterior = DiagonalGaussian(self.posterior.mu_SZ * float("nan"), self.posterior.logvar_SZ)
+        return loss
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(PretrainModule, "training_step", training_step)
+    with pytest.raises(PosteriorNotFinite):
+        pretrain(replace(HEALTHY, trainer=replace(HEALTHY.trainer, max_epochs=2)))
+    [broken] = histories(f"sqlite:///{tmp_path / 'mlflow.db'}").values()
+    analysis = analyze_run(broken)
+    assert [alert.step for alert in analysis.alerts if alert.level == Level.RED] == [13]
+    assert analysis.replay.differences(broken.alerts) == []
+    assert analysis.findings[0].level == Level.RED
 
 
 @pytest.mark.slow
