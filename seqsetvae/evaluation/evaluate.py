@@ -17,6 +17,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
+from seqsetvae.evaluation.latents import HEAD, LatentScores, latent_scores
 from seqsetvae.scores import SCORES, Interval, calibration, with_intervals
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder, record_input, tag_version
@@ -37,6 +38,8 @@ class Evaluation:
     positives: int
     scores: dict[str, dict[str, Interval]]
     """By model, then by score."""
+    latents: dict[str, LatentScores]
+    """By model."""
 
 
 def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
@@ -58,19 +61,28 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     ) as run:
         label_B, risks = predict_all(models, store, config)
         scores = {name: with_intervals(label_B, risk_B, config.bootstrap) for name, risk_B in risks.items()}
-        table = as_markdown(scores)
+        latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
+        table = (
+            as_markdown(scores)
+            + "\n\n"
+            + "\n".join([HEAD, *(f"| {name} {one.row()}" for name, one in latents.items())])
+        )
         print(
             f"{config.split} of {config.store}: {len(label_B)} stays, {int(label_B.sum())} positive\n\n{table}\n",
             flush=True,
         )
         record(run, scores, {name: calibration(label_B, risk_B) for name, risk_B in risks.items()})
+        run.log_metrics(
+            {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
+        )
         run.describe(table)
         uri, run_id = run.tracking_uri, run.run_id
     for name, (_, version) in models.items():
         if version is not None:
             record_input(uri, run_id, version)
-            tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in scores[name].items()})
-    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores)
+            found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
+            tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
+    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores, latents)
 
 
 def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[RiskModel, Registered | None]:
@@ -141,5 +153,13 @@ def record(run: Run, scores: dict[str, dict[str, Interval]], curves: dict[str, l
     columns = ["model", "mean_risk", "observed_share", "stays"]
     run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
     for name, found in scores.items():
-        place = name.removeprefix("models:/").replace("@", "_").replace(" ", "_").replace("/", "_")
-        run.log_metrics({f"{place}/{key}": one.value for key, one in found.items()}, step=0)
+        run.log_metrics({f"{place(name)}/{key}": one.value for key, one in found.items()}, step=0)
+
+
+def place(name: str) -> str:
+    """A model's name as the folder of its metrics.
+
+    >>> place("models:/seqsetvae-mortality@champion")
+    'seqsetvae-mortality_champion'
+    """
+    return name.removeprefix("models:/").replace("@", "_").replace(" ", "_").replace("/", "_")

@@ -23,11 +23,13 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import baseline_risks
 from seqsetvae.evaluation.evaluate import evaluate, hand_made
 from seqsetvae.evaluation.hand_features import KINDS, hand_features
+from seqsetvae.evaluation.latents import latent_scores
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import auroc
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.exported import Pretrained, export
 from seqsetvae.training.finetune import finetune
+from seqsetvae.training.loading import load
 
 QUIET = TrackingConfig(log_system_metrics=False)
 
@@ -83,6 +85,17 @@ def test_baselines_find_the_planted_severity(planted):
         assert risk_B.mean() == pytest.approx(test.label_B.mean(), abs=0.1)
 
 
+def test_the_elbo_is_that_of_one_batch(planted, backbone):
+    model = load(backbone)
+    batch = planted.gather("valid", 0, np.arange(planted.n_subjects("valid")))
+    with torch.no_grad():
+        terms = model.vae(batch, torch.zeros(batch.n_sets, 8))
+    found = latent_scores(model, planted, "valid")
+    assert found.kl == pytest.approx(float(terms.kl), rel=1e-4)
+    # The one differs from the other only by its posterior samples.
+    assert found.negative_elbo == pytest.approx(float(terms.recon + terms.kl), rel=0.05)
+
+
 @pytest.mark.slow
 def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, capsys):
     config = FinetuneConfig(
@@ -98,6 +111,11 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     said = capsys.readouterr().out
     assert f"| {version.uri} |" in said
     assert "| gradient boosting |" in said
+
+    latents = result.latents[version.uri]
+    assert 0 <= latents.mutual_information <= np.log(planted.n_sets("test")) + 1e-3
+    assert 0 < latents.kl < latents.negative_elbo
+    assert latents.latent_dim == 8
 
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     run = client.get_run(result.run_id)
