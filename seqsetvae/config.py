@@ -416,6 +416,8 @@ class EvaluateConfig:
     """Split whose labelled patients are scored."""
     baselines: bool = True
     """Also fit logistic regression and gradient boosting on hand-made features of the train split."""
+    subgroups: bool = True
+    """Also score the subgroups by age, sex and type of ICU, where the store has the variables Age, Gender and ICUType."""
     bootstrap: int = 500
     """Resamples for the 95 % intervals."""
 

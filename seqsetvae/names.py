@@ -139,6 +139,7 @@ ARTIFACT_CALIBRATION = "validation/calibration.json"
 
 # Evaluation: artifacts of its run. Metrics are `<model>/<score>`, by the names in seqsetvae.scores.SCORES.
 ARTIFACT_EVALUATION = "evaluation/scores.json"
+ARTIFACT_EVALUATION_SUBGROUPS = "evaluation/subgroups.json"
 ARTIFACT_EVALUATION_CALIBRATION = "evaluation/calibration.json"
 
 # The model registry.

@@ -18,6 +18,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.evaluation.latents import HEAD, LatentScores, latent_scores
+from seqsetvae.evaluation.subgroups import subgroup_rows, subgroup_table, subgroups
 from seqsetvae.scores import SCORES, Interval, calibration, with_intervals
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder, record_input, tag_version
@@ -59,14 +60,14 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
         tags={names.TAG_DATA_HASH: store.content_hash},
     ) as run:
-        label_B, risks = predict_all(models, store, config)
+        stays, risks = predict_all(models, store, config)
+        label_B = stays.label_B
         scores = {name: with_intervals(label_B, risk_B, config.bootstrap) for name, risk_B in risks.items()}
         latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
-        table = (
-            as_markdown(scores)
-            + "\n\n"
-            + "\n".join([HEAD, *(f"| {name} {one.row()}" for name, one in latents.items())])
-        )
+        groups = subgroups(stays.x_BF, store.vocabulary.names)
+        rows = subgroup_rows(label_B, risks, groups, config.bootstrap) if config.subgroups else []
+        parts = [as_markdown(scores), "\n".join([HEAD, *(f"| {name} {one.row()}" for name, one in latents.items())])]
+        table = "\n\n".join([*parts, *([subgroup_table(rows)] if rows else [])])
         print(
             f"{config.split} of {config.store}: {len(label_B)} stays, {int(label_B.sum())} positive\n\n{table}\n",
             flush=True,
@@ -75,6 +76,10 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         run.log_metrics(
             {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
         )
+        if rows:
+            columns = ["subgroup", "model", "stays", "positive", "auroc", "auprc_average_precision"]
+            data = [[*row[:4], *map(str, row[4:])] for row in rows]
+            run.log_table({"columns": columns, "data": data}, names.ARTIFACT_EVALUATION_SUBGROUPS)
         run.describe(table)
         uri, run_id = run.tracking_uri, run.run_id
     for name, (_, version) in models.items():
@@ -100,8 +105,8 @@ def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[RiskModel, Reg
 
 def predict_all(
     models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
-) -> tuple[Array, dict[str, Array]]:
-    """Outcomes, and the risk by each model, of the stays that every model can say something about."""
+) -> tuple[Stays, dict[str, Array]]:
+    """The stays that every model can say something about, and their risk by each."""
     stays = hand_made(store, config.split)
     found: dict[str, dict[str, float]] = {}
     for name, (model, _) in models.items():
@@ -118,10 +123,10 @@ def predict_all(
         name: np.array([risk[one] for one, keep in zip(subject_id, common_B, strict=True) if keep])
         for name, risk in found.items()
     }
+    evaluated = Stays(stays.x_BF[common_B], label_B)
     if config.baselines:
-        evaluated = Stays(stays.x_BF[common_B], label_B)
         risks |= baseline_risks(hand_made(store, "train"), hand_made(store, "valid"), evaluated)
-    return label_B, risks
+    return evaluated, risks
 
 
 def hand_made(store: Store, split: str) -> Stays:

@@ -24,6 +24,7 @@ from seqsetvae.evaluation.baselines import baseline_risks
 from seqsetvae.evaluation.evaluate import evaluate, hand_made
 from seqsetvae.evaluation.hand_features import KINDS, hand_features
 from seqsetvae.evaluation.latents import latent_scores
+from seqsetvae.evaluation.subgroups import subgroup_rows
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import auroc
 from seqsetvae.training.checkpoints import Recipe
@@ -125,6 +126,18 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     assert tagged == str(result.scores[version.uri]["auroc"])
     table = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION)).read_text())
     assert len(table["data"]) == 3 * len(result.scores[version.uri])
+
+
+def test_subgroups_are_scored_by_their_own_members_and_small_ones_left_out():
+    rng = np.random.default_rng(0)
+    label = (np.arange(200) % 4 == 0).astype(float)
+    risk = np.where(np.arange(200) < 100, label, rng.random(200))  # perfect in the first group, chance in the second
+    groups = {"first": np.arange(200) < 100, "second": np.arange(200) >= 100, "small": np.arange(200) < 12}
+    rows = {row[0]: row for row in subgroup_rows(label, {"model": risk}, groups, repeats=50)}
+    assert set(rows) == {"first", "second"}
+    assert rows["first"][2:4] == (100, 25)
+    assert rows["first"][4].value == 1.0
+    assert rows["second"][4].low < 0.5 < rows["second"][4].high
 
 
 def test_what_cannot_be_evaluated_is_said(planted, backbone):
