@@ -88,7 +88,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
         ]
         print("\n".join(lines), flush=True)
         run.log_dataset(config.store, store.content_hash, str(store.path))
-        run.log_metrics({names.FEATURE_SECONDS: seconds}, step=0)
+        run.log_metrics({names.FINETUNE_FEATURE_SECONDS: seconds}, step=0)
         chosen, fitted = choose_head(train, valid, config, run)
         risk_model = RiskModel(model, fitted.head, chosen, config.hidden)
         print(loaded_message(model, fitted), flush=True)

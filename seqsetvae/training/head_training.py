@@ -66,10 +66,10 @@ def validate(head: RiskHead, valid: Examples) -> dict[str, float]:
         risk_B = head(valid.x_BF)
     truth_B = valid.label_B.long()
     return {
-        names.VAL_AUC: float(binary_auroc(risk_B, truth_B)),
-        names.VAL_AUPRC: float(binary_average_precision(risk_B, truth_B)),
-        names.VAL_ACCURACY: float(binary_accuracy(risk_B, truth_B)),
-        names.VAL_PRED: float(risk_B.mean()),
+        names.FINETUNE_AUC: float(binary_auroc(risk_B, truth_B)),
+        names.FINETUNE_AUPRC: float(binary_average_precision(risk_B, truth_B)),
+        names.FINETUNE_ACCURACY: float(binary_accuracy(risk_B, truth_B)),
+        names.FINETUNE_PRED: float(risk_B.mean()),
     }
 
 

@@ -62,8 +62,8 @@ def examples(n: int, seed: int) -> Examples:
 def test_a_head_finds_what_was_planted_and_its_output_is_a_risk(loss):
     config = FinetuneConfig(head_lr=3e-3, max_epochs=30, patience=10, loss=loss, hidden=16)
     fitted = train_head(examples(2000, 0), examples(1000, 1), config)
-    assert fitted.metrics[names.VAL_AUC] > 0.88  # the best there is: Phi(2 / sqrt 2) = 0.921
-    assert fitted.metrics[names.VAL_PRED] == pytest.approx(0.1, abs=0.03)
+    assert fitted.metrics[names.FINETUNE_AUC] > 0.88  # the best there is: Phi(2 / sqrt 2) = 0.921
+    assert fitted.metrics[names.FINETUNE_PRED] == pytest.approx(0.1, abs=0.03)
     assert fitted.epoch <= fitted.epochs <= config.max_epochs
 
 
@@ -71,7 +71,7 @@ def test_a_head_finds_what_was_planted_and_its_output_is_a_risk(loss):
 def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
     config = FinetuneConfig(model=str(checkpoint), store=str(planted.path), head_lr=3e-3, max_epochs=40, patience=10)
     result = finetune(config, QUIET)
-    assert result.val_metrics[names.VAL_AUC] > 0.85
+    assert result.val_metrics[names.FINETUNE_AUC] > 0.85
     said = capsys.readouterr().out
     assert "✅ Loaded" in said
     assert "head.layers.1.weight" in said
@@ -80,7 +80,7 @@ def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
     run = client.get_run(result.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags[names.TAG_KIND] == "finetune"
-    assert run.data.metrics[names.VAL_AUC] == pytest.approx(result.val_metrics[names.VAL_AUC], abs=1e-6)
+    assert run.data.metrics[names.FINETUNE_AUC] == pytest.approx(result.val_metrics[names.FINETUNE_AUC], abs=1e-6)
     assert {"history/val_auc", "both/val_auprc", "posterior/train_loss"} <= run.data.metrics.keys()
 
     # Served, in batch, and after a round trip: the same risk; a bad row spares the others.

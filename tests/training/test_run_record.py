@@ -25,7 +25,7 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
     recorded = {
         value
         for name, value in vars(names).items()
-        if name.isupper() and not name.startswith(("TAG", "ARTIFACT", "IMAGE", "STUDY"))
+        if name.isupper() and not name.startswith(("TAG", "ARTIFACT", "IMAGE", "STUDY", "FINETUNE", "MODEL", "ALIAS"))
     }
     assert set(run.data.metrics) == recorded
     assert run.data.params["objective/beta_warmup_steps"] == "5"
