@@ -61,7 +61,9 @@ def start_run(
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
         mend_stale_runs(client, experiment_id, work_dir)
-        stored = _find_or_create(client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id)
+        stored = _find_or_create(
+            client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id
+        )
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 

@@ -98,7 +98,9 @@ def test_partial_collapse_is_said_and_is_not_red():
     few = replace(HEALTHY, active_units=1)
     watcher = detector(grace_steps=0)
     assert set(levels(watcher, [few] * 60)) == {"y"}
-    assert set(levels(detector(grace_steps=4000), [few] * 60)) == {"g"}  # an untrained posterior may still find its units
+    assert set(levels(detector(grace_steps=4000), [few] * 60)) == {
+        "g"
+    }  # an untrained posterior may still find its units
     judged = watcher.check(replace(few, step=9000))
     assert "1 of 16 dimensions are in use" in judged.advice
 
