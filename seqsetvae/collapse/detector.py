@@ -136,7 +136,7 @@ class Detector:
     def _level(self, statistics: CollapseStatistics, any_fired: bool, looks_collapsed: bool, held_back: bool) -> Level:
         if not statistics.finite:
             return Level.RED
-        grace = self._in_grace(statistics.step)
+        grace = self.in_grace(statistics.step)
         if not looks_collapsed:
             # An untrained posterior is never quite in range.
             return Level.YELLOW if any_fired and not grace else Level.GREEN
@@ -166,8 +166,8 @@ class Detector:
         """Whether beta is less than half of what it was at its highest since the posterior has looked collapsed."""
         return statistics.beta is not None and statistics.beta < 0.5 * self.state.streak_high_beta
 
-    def _in_grace(self, step: int) -> bool:
-        """The source guides know no grace period, nor any other reason to wait."""
+    def in_grace(self, step: int) -> bool:
+        """Whether it is too early to judge. The source guides know no grace period, nor any other reason to wait."""
         assert self.config.grace_steps is not None
         return self.config.rules == "principled" and not self.state.alive and step < self.config.grace_steps
 
@@ -182,7 +182,7 @@ class Detector:
         state = self.state
         if self.config.rules == "source":
             return ""
-        if self._in_grace(statistics.step):
+        if self.in_grace(statistics.step):
             return f"grace period until step {self.config.grace_steps}: it has not been alive yet"
         information = state.information
         if (

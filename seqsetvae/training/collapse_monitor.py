@@ -239,7 +239,8 @@ class CollapseMonitor(pl.Callback):
 
     def _act(self, trainer: pl.Trainer, diagnosis: Diagnosis, became_red: bool) -> None:
         if self.healthy is not None:
-            healthy = diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW and not diagnosis.held_back
+            judged = not self.primary.in_grace(diagnosis.step)  # an untrained posterior may be in range by chance
+            healthy = judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW
             self.healthy.offer(trainer, diagnosis.beta, healthy)
             if became_red and self.config.auto_save_on_collapse:
                 self._backup = self.healthy.back_up(diagnosis.step)
