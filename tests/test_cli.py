@@ -11,7 +11,7 @@ import yaml
 
 from seqsetvae import cli
 from seqsetvae.config import PretrainConfig
-from seqsetvae.training.fit import as_yaml
+from seqsetvae.training.recording import as_yaml
 
 GUIDES_QUICK_START = (
     "--batch_size 4 --num_workers 8 --pin_memory --gradient_accumulation_steps 2 --max_sequence_length 1000 "

@@ -16,7 +16,7 @@ from seqsetvae.benchmarks.table import Table
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
 from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.fit import quiet_lightning
+from seqsetvae.training.loop import quiet_lightning
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import make_plan
 from seqsetvae.training.rescue import beta_outlook

@@ -34,7 +34,7 @@ from seqsetvae.config import (
 )
 from seqsetvae.posterior import kl_to_prior
 from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.fit import quiet_lightning
+from seqsetvae.training.loop import quiet_lightning
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.posterior_pool import decoder_use

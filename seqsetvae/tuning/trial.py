@@ -20,8 +20,9 @@ from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import PretrainConfig
 from seqsetvae.errors import RunFailure
 from seqsetvae.objective import resolve_objective
-from seqsetvae.training.fit import PretrainResult, pretrain
+from seqsetvae.training.fit import pretrain
 from seqsetvae.training.interrupt import Interrupted
+from seqsetvae.training.recording import PretrainResult
 from seqsetvae.training.rescue import beta_outlook
 from seqsetvae.training.watching import WatchedRun
 from seqsetvae.tuning import slots

@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.tracking.ownership import mend_stale_runs
-from seqsetvae.training.fit import as_yaml, pretrain
+from seqsetvae.training.fit import pretrain
+from seqsetvae.training.recording import as_yaml
 from tests.training.conftest import resuming
 
 

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
 from seqsetvae import names
-from seqsetvae.training.fit import as_yaml
+from seqsetvae.training.recording import as_yaml
 from seqsetvae.tuning import slots
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,120 @@
+"""The training loop of one run, and Lightning's trainer as this project wants it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seqsetvae.tracking.run import Run
+from seqsetvae.training.checkpoints import AtomicCheckpointIO, Recipe, RecipeWriter, checkpoint_callbacks
+from seqsetvae.training.collapse_monitor import CollapseMonitor
+from seqsetvae.training.collapse_record import CollapseRecord
+from seqsetvae.training.figure_thread import Draw
+from seqsetvae.training.healthy_checkpoints import HealthyCheckpoints
+from seqsetvae.training.interrupt import StopSafely
+from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.notify import Notifier
+from seqsetvae.training.plan import Plan
+from seqsetvae.training.recording import PretrainResult, default_name, without_secrets
+from seqsetvae.training.rescue import beta_outlook
+from seqsetvae.training.step_logging import RunProgressBar, StepLogging
+
+
+def fit(
+    plan: Plan,
+    run: Run,
+    checkpoint: Path | None,
+    draw: Draw | None,
+    notifier: Notifier | None,
+    more: Sequence[pl.Callback],
+) -> PretrainResult:
+    """The training loop itself."""
+    config = plan.config.trainer
+    module = PretrainModule(plan.config, plan.build_model(), plan.total_steps)
+    if config.compile_model:
+        module.vae.compile(dynamic=plan.config.data.use_dynamic_padding)
+    folder = run.checkpoint_dir
+    recipe = Recipe.of(without_secrets(plan.config), plan.data.vocabulary, plan.total_steps, run.run_id)
+    monitor = make_monitor(plan, run, draw, notifier)
+    with warnings.catch_warnings():
+        quiet_lightning()
+        callbacks: list[pl.Callback] = [
+            StepLogging(config.log_every_n_steps),
+            *([monitor] if monitor else []),
+            *more,
+            RecipeWriter(recipe, run.persist),
+            *checkpoint_callbacks(folder, plan.config),
+            StopSafely(folder),
+        ]
+        if config.progress_bar:
+            callbacks.append(RunProgressBar())
+        trainer = make_trainer(plan, run, callbacks)
+        trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
+        outcome = monitor.outcome if monitor else None
+        ending = "final" if outcome is None or outcome.stopped_at is None else "collapsed"
+        final = folder / f"{ending}_{trainer.global_step:07d}.ckpt"
+        trainer.save_checkpoint(final)
+    validated = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    return PretrainResult(run.run_id, final, validated, outcome)
+
+
+def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | None) -> CollapseMonitor | None:
+    """The monitor of a run, or None where it is switched off."""
+    config = plan.config.monitor
+    if config.disable_metrics_monitoring:
+        return None
+    subject = default_name(plan.config)
+    return CollapseMonitor(
+        config,
+        outlook=beta_outlook(plan.config.objective, plan.total_steps),
+        record=CollapseRecord(run, config.log_dir, config.verbose, notifier, subject),
+        draw=draw,
+        healthy=HealthyCheckpoints(run.checkpoint_dir),
+        title=subject,
+    )
+
+
+def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
+    config = plan.config.trainer
+    assert config.precision != "auto", "a plan is settled"
+    options: dict[str, Any] = {"strategy": "ddp"} if config.devices > 1 else {}
+    return pl.Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        precision=config.precision,
+        max_epochs=config.max_epochs,
+        max_steps=config.max_steps or -1,
+        accumulate_grad_batches=config.gradient_accumulation_steps,
+        val_check_interval=config.val_check_interval,
+        limit_val_batches=config.limit_val_batches,
+        num_sanity_val_steps=0,
+        logger=run.logger,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=config.progress_bar,
+        enable_model_summary=False,
+        log_every_n_steps=config.log_every_n_steps,
+        use_distributed_sampler=False,
+        default_root_dir=str(run.work_dir),
+        **options,
+    )
+
+
+def quiet_lightning() -> None:
+    """Silence the advice that does not hold here, and only that."""
+    for message in (
+        ".*does not have many workers.*",  # a batch is one memory-mapped gather: workers would only add copies
+        ".*smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own folder
+        "The dirpath has changed.*",  # a rescue continues in a folder of its own
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning walks batches with what PyTorch 2.13 deprecates
+    ):
+        warnings.filterwarnings("ignore", message=message)
+    for noisy in ("lightning.pytorch", "lightning.fabric"):  # what they report stands in the plan already
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,130 @@
+"""A pretraining run as MLflow gets to see it: name, settings without secrets, description, checkpoints, outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from seqsetvae import names
+from seqsetvae.config import PretrainConfig
+from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.runs import start_run
+from seqsetvae.training.collapse_outcome import CollapseOutcome
+from seqsetvae.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """A run that came to its end, or that the collapse monitor ended. Of a rescued run: the last of its children."""
+
+    run_id: str
+    final_checkpoint: Path
+    val_metrics: dict[str, float]
+    collapse: CollapseOutcome | None
+    """What the monitor saw; None if nothing was watched."""
+
+
+def open_run(
+    plan: Plan,
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    resume_run_id: str | None = None,
+    parent_run_id: str | None = None,
+) -> Run:
+    """Open the MLflow run of a plan and record what is known beforehand."""
+    recorded = without_secrets(plan.config)
+    run = start_run(
+        plan.config.tracking,
+        kind="pretrain",
+        run_name=name,
+        params=asdict(recorded),
+        config_yaml=as_yaml(recorded),
+        tags={
+            names.TAG_DATA_HASH: plan.data.store.content_hash,
+            names.TAG_TOTAL_STEPS: str(plan.total_steps),
+            **tags,
+        },
+        resume_run_id=resume_run_id,
+        parent_run_id=parent_run_id,
+    )
+    log_provenance(run, plan)
+    run.describe(as_markdown(plan.describe()))
+    say(f"  {'run':<8}{run.run_id}\n  {'look':<8}{run.ui_link}")
+    return run
+
+
+def close_run(run: Run, plan: Plan, result: PretrainResult, remark: str = "") -> None:
+    """Upload, describe and end a run that was not interrupted."""
+    upload_checkpoints(run)
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items())
+    outcome = result.collapse
+    stopped = outcome is not None and outcome.stopped_at is not None
+    lines = [f"Stopped by the collapse monitor: {metrics}" if stopped else f"Finished: {metrics}"]
+    if outcome is not None:
+        lines.append(outcome.verdict)
+    lines += [remark] if remark else []
+    run.describe("\n\n".join([*lines, as_markdown(plan.describe())]))
+    if outcome is not None and outcome.stopped_at is not None:
+        run.finish("KILLED", f"posterior collapse at step {outcome.first_red_step}")
+    else:
+        run.finish()
+    say("\n".join(lines))
+    say(f"Model: {result.final_checkpoint}")
+
+
+def log_provenance(run: Run, plan: Plan) -> None:
+    """What the run has read, as an MLflow dataset input."""
+    store = plan.data.store
+    profile = {split: {"patients": store.n_subjects(split), "events": store.n_events(split)} for split in store.splits}
+    run.log_dataset(plan.config.data.store, store.content_hash, str(store.path), profile=profile)
+
+
+def upload_checkpoints(run: Run) -> None:
+    """Send the checkpoints to a remote store; in a local one they lie among the artifacts already."""
+    if run.checkpoint_dir.is_dir():
+        for path in sorted(run.checkpoint_dir.glob("*.ckpt")):
+            run.log_file(path, f"{names.ARTIFACT_CHECKPOINTS}/{path.name}", copy=False)
+
+
+def default_name(config: PretrainConfig) -> str:
+    """Short and telling in a list of runs.
+
+    >>> default_name(PretrainConfig())
+    'pretrain demo beta=0.1 linear z=256'
+    """
+    objective = config.objective
+    return (
+        f"pretrain {Path(config.data.store).name} beta={objective.max_beta:g} {objective.beta_schedule} "
+        f"z={config.model.latent_dim}"
+    )
+
+
+def without_secrets(config: PretrainConfig) -> PretrainConfig:
+    """The settings as they may be recorded: the address that alerts go to often holds a password or a token."""
+    return replace(config, monitor=replace(config.monitor, notify=None))
+
+
+def as_yaml(config: PretrainConfig) -> str:
+    """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
+    started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
+    return str(yaml.safe_dump(asdict(started), sort_keys=False))
+
+
+def as_markdown(plan: str) -> str:
+    """The lines of a plan as a list, for the description of the run.
+
+    >>> as_markdown("  data    demo: train 320")
+    '- **data** demo: train 320'
+    """
+    return "\n".join("- **{}** {}".format(*line.split(maxsplit=1)) for line in plan.splitlines())
+
+
+@rank_zero_only
+def say(message: str) -> None:
+    """Print, once: with several devices every process comes by here."""
+    print(message, flush=True)
