@@ -44,8 +44,8 @@ def test_every_setting_can_be_written_without_its_group():
 
 
 def test_every_setting_is_explained():
+    source = "".join(path.read_text() for path in Path(cli.__file__).with_name("config").glob("*.py"))
     for group in fields(PretrainConfig):
-        source = Path(cli.__file__).with_name("config.py").read_text()
         for field in fields(getattr(PretrainConfig(), group.name)):
             after = source.split(f"    {field.name}: ", 1)[1].split("\n", 2)[1]
             assert after.strip().startswith('"""'), f"{group.name}.{field.name} has no docstring"

@@ -1,0 +1,45 @@
+"""Every setting, once: the Python API, the command line, the YAML file and the README's tables are read from these classes.
+
+A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.errors.InputError` at construction and name the flag.
+`None` means "decided at start from the hardware, the data or the length of the run, and printed".
+"""
+
+from __future__ import annotations
+
+from seqsetvae.config.finetune import (
+    EvaluateConfig,
+    FinetuneConfig,
+    RegisterConfig,
+)
+from seqsetvae.config.monitor import (
+    MonitorConfig,
+)
+from seqsetvae.config.pretrain import (
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    TrackingConfig,
+    TrainerConfig,
+)
+from seqsetvae.config.tune import (
+    SpaceConfig,
+    TuneConfig,
+)
+
+__all__ = [
+    "DataConfig",
+    "EvaluateConfig",
+    "FinetuneConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "RegisterConfig",
+    "SpaceConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "TuneConfig",
+]

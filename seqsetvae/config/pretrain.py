@@ -1,0 +1,233 @@
+"""Settings of a pretraining run, but for those of the monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqsetvae.config.monitor import MonitorConfig
+from seqsetvae.config.require import require
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on, and how it is cut into batches."""
+
+    store: str = "demo"
+    """Folder that `seqsetvae prepare` wrote, or `demo`: 500 real ICU stays that come with the package."""
+    batch_size: int = 8
+    """Patients per batch."""
+    max_events_per_batch: int | None = None
+    """Token budget: patients of like length are batched together until this many events, so that memory is the same for every
+    batch. Replaces batch_size."""
+    max_sequence_length: int | None = None
+    """Longest stay in events. Later sets of a longer stay are left out, always whole sets. None: no limit."""
+    use_dynamic_padding: bool = True
+    """Lay the history out for the longest patient of each batch. False: always for the longest of the store, for constant
+    shapes."""
+    num_workers: int | None = None
+    """Loader processes. 0 loads in the training process, which is usually fastest: a batch is one memory-mapped gather."""
+    pin_memory: bool | None = None
+    """Page-locked host memory for faster copies to a GPU. None: only when training on one."""
+    persistent_workers: bool = True
+    """Keep loader processes alive between epochs."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
+        for name in ("max_events_per_batch", "max_sequence_length"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"data.{name}", value, "at least 1, or null for no limit")
+        require(self.num_workers is None or self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Widths and depths of SeqSetVAE. The defaults are the source project's own."""
+
+    variable_embedding: Literal["auto", "learned", "cached"] = "auto"
+    """How a variable becomes a vector: `learned` trains a table; `cached` takes the store's frozen embeddings (the guides' cached.csv,
+    768 wide) through a trained projection; `auto` uses `cached` where the store has them."""
+    width: int = 256
+    """D: width of events, sets and history (the guides' reduced dimension)."""
+    latent_dim: int = 256
+    """Z: dimensions of the posterior of one set."""
+    levels: int = 2
+    """Layers of set attention inside the set encoder."""
+    heads: int = 8
+    """Attention heads of the set encoder and of the history; must divide the width into even parts."""
+    ff_dim: int = 512
+    """Width of the feed-forward layers."""
+    history_layers: int = 4
+    """Layers of the causal transformer over sets."""
+    dropout: float = 0.0
+    """Dropout in the history and the set encoder."""
+    scale_floor: float = 0.05
+    """Smallest standard deviation of a decoded (scaled) value. It bounds the likelihood: a constant variable, such as MechVent,
+    cannot drive the ELBO to infinity."""
+
+    def __post_init__(self) -> None:
+        for name in ("width", "latent_dim", "levels", "heads", "ff_dim", "history_layers"):
+            require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        head_width, rest = divmod(self.width, self.heads)
+        require(
+            rest == 0 and head_width % 2 == 0,
+            "model.heads",
+            self.heads,
+            f"a divisor of --model.width ({self.width}) that leaves an even number per head",
+        )
+        require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(self.scale_floor > 0.0, "model.scale_floor", self.scale_floor, "above 0")
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The ELBO and how its KL term is weighted over the run."""
+
+    beta: float | None = None
+    """Constant weight of the KL term: short for --objective.beta_schedule constant --objective.max_beta BETA."""
+    beta_schedule: Literal["constant", "linear", "cyclical", "controller"] = "linear"
+    """`constant`; `linear` warm-up from 0 to max_beta (Bowman 2016); `cyclical` (Fu 2019); `controller`: PI control that holds the KL
+    at kl_target (ControlVAE, Shao 2020)."""
+    max_beta: float = 0.1
+    """Weight of the KL term after warm-up; upper bound of the controller."""
+    warmup_beta: bool = True
+    """False: no warm-up, beta is max_beta from the first step."""
+    kl_annealing: bool = True
+    """The guides' second word for warmup_beta: False for either turns the warm-up off."""
+    beta_warmup_steps: int | None = None
+    """Optimizer steps of the linear warm-up. None: a fifth of the run. Longer than the run is refused."""
+    beta_cycles: int = 4
+    """Cycles of the cyclical schedule."""
+    beta_ramp: float = 0.5
+    """Share of each cycle in which beta rises; it stays at max_beta for the rest."""
+    free_bits: float = 0.0
+    """Nats per latent dimension that cost nothing: sum_d max(free_bits, KL_d), KL_d averaged over the sets of the batch
+    (Kingma 2016)."""
+    kl_target: float = 10.0
+    """Set point of the controller, nats per set."""
+
+    def __post_init__(self) -> None:
+        if self.beta is not None:
+            require(self.beta >= 0.0, "objective.beta", self.beta, "0 or more")
+        require(self.max_beta >= 0.0, "objective.max_beta", self.max_beta, "0 or more")
+        require(self.free_bits >= 0.0, "objective.free_bits", self.free_bits, "0 or more")
+        require(
+            self.beta_warmup_steps is None or self.beta_warmup_steps >= 0,
+            "objective.beta_warmup_steps",
+            self.beta_warmup_steps,
+            "0 or more",
+        )
+        require(self.beta_cycles >= 1, "objective.beta_cycles", self.beta_cycles, "at least 1")
+        require(0.0 < self.beta_ramp <= 1.0, "objective.beta_ramp", self.beta_ramp, "above 0 and at most 1")
+        require(self.kl_target > 0.0, "objective.kl_target", self.kl_target, "above 0")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW and its learning rate."""
+
+    lr: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay, on matrices only."""
+    lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """Course of the learning rate after its warm-up, down to a tenth of lr at the end of the run; or constant."""
+    lr_warmup_steps: int | None = None
+    """Optimizer steps of linear learning-rate warm-up. None: a twentieth of the run, at most 1000."""
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0.0, "optimizer.lr", self.lr, "above 0")
+        require(self.weight_decay >= 0.0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        require(
+            self.lr_warmup_steps is None or self.lr_warmup_steps >= 0,
+            "optimizer.lr_warmup_steps",
+            self.lr_warmup_steps,
+            "0 or more",
+        )
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Length of the run, hardware, precision, validation, checkpoints."""
+
+    max_epochs: int = 10
+    """Passes over the train split."""
+    max_steps: int | None = None
+    """Optimizer steps after which the run ends, whatever max_epochs says."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a GPU where there is one."""
+    devices: int = 1
+    """Processes with one device each (DDP)."""
+    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
+    """auto: bf16-mixed on a GPU that has it, 16-mixed on an older GPU, 32 on a CPU."""
+    gradient_accumulation_steps: int = 1
+    """Batches per optimizer step."""
+    gradient_clip_val: float = 1.0
+    """Largest L2 norm of the gradient; 0 switches clipping off."""
+    compile_model: bool = False
+    """torch.compile the model: a slow first step, faster ones after it."""
+    val_check_interval: int | float = 1.0
+    """Validate this often: a share of an epoch (0.25), or a number of batches (500)."""
+    limit_val_batches: int | float = 1.0
+    """Validate on this share (0.1) or number (20) of the validation batches."""
+    checkpoint_every_n_steps: int | None = None
+    """Write `last.ckpt` every so many optimizer steps, besides after each validation. For epochs that take hours."""
+    save_top_k: int = 2
+    """How many `best_*` checkpoints to keep, by val_loss."""
+    resume_from_checkpoint: str | None = None
+    """A checkpoint, or `last.ckpt` for the newest of this working directory. Continues the same MLflow run, optimizer, beta
+    schedule, batch order and random state."""
+    seed: int = 0
+    """Seed of weights, batch order and posterior samples."""
+    log_every_n_steps: int = 10
+    """Write training metrics every so many optimizer steps."""
+    progress_bar: bool = True
+    """Show loss, recon, KL, beta, patients/s and the time left."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "devices", "gradient_accumulation_steps", "log_every_n_steps"):
+            require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "at least 1")
+        for name in ("max_steps", "checkpoint_every_n_steps"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"trainer.{name}", value, "at least 1, or null")
+        require(self.gradient_clip_val >= 0.0, "trainer.gradient_clip_val", self.gradient_clip_val, "0 or more")
+        for name in ("val_check_interval", "limit_val_batches"):
+            value = getattr(self, name)
+            require(
+                value > 0 and (isinstance(value, int) or value <= 1.0),
+                f"trainer.{name}",
+                value,
+                "a share above 0 and at most 1.0, or a whole number of batches",
+            )
+        require(self.save_top_k >= 0, "trainer.save_top_k", self.save_top_k, "0 or more")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where the run is recorded."""
+
+    tracking_uri: str | None = None
+    """MLflow store. None: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working directory."""
+    experiment: str | None = None
+    """MLflow experiment. None: MLFLOW_EXPERIMENT_NAME, else `seqsetvae`."""
+    run_name: str | None = None
+    """Name of the run in the MLflow UI. None: made from the kind of run and its main settings."""
+    work_dir: str = "outputs"
+    """Local folder for what the store has not received yet (`spool/`) and for checkpoints when the store is remote."""
+    log_system_metrics: bool = True
+    """Record CPU, memory, disk, network and GPU use."""
+    register_model: bool = True
+    """Register the model of a run that ends healthy, as a version of `seqsetvae`. Trials of a study are never registered."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """All settings of a pretraining run, as logged with it and as read back by `--config`."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    tracking: TrackingConfig = TrackingConfig()
