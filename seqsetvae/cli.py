@@ -83,10 +83,7 @@ def tune(arguments: list[str]) -> int:
 
 def register(arguments: list[str]) -> int:
     """Make a pretraining run the next version of the model `seqsetvae` in MLflow's registry."""
-    parser = _parser("register", register.__doc__ or "")
-    parser.add_class_arguments(RegisterConfig, "register")
-    parser.add_class_arguments(TrackingConfig, "tracking")
-    chosen = parser.instantiate(_parse(parser, arguments))
+    chosen = _chosen(register, arguments, register=RegisterConfig, tracking=TrackingConfig)
     from seqsetvae.training.registration import register_run
 
     made = register_run(chosen.register, chosen.tracking)
@@ -96,10 +93,7 @@ def register(arguments: list[str]) -> int:
 
 def finetune(arguments: list[str]) -> int:
     """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
-    parser = _parser("finetune", finetune.__doc__ or "")
-    parser.add_class_arguments(FinetuneConfig, "finetune")
-    parser.add_class_arguments(TrackingConfig, "tracking")
-    chosen = parser.instantiate(_parse(parser, arguments))
+    chosen = _chosen(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
     from seqsetvae.training.finetune import finetune as run_finetuning
 
     run_finetuning(chosen.finetune, chosen.tracking)
@@ -108,10 +102,7 @@ def finetune(arguments: list[str]) -> int:
 
 def evaluate(arguments: list[str]) -> int:
     """Compare finetuned models with each other and with baselines on the same patients, with 95 % intervals."""
-    parser = _parser("evaluate", evaluate.__doc__ or "")
-    parser.add_class_arguments(EvaluateConfig, "evaluate")
-    parser.add_class_arguments(TrackingConfig, "tracking")
-    chosen = parser.instantiate(_parse(parser, arguments))
+    chosen = _chosen(evaluate, arguments, evaluate=EvaluateConfig, tracking=TrackingConfig)
     from seqsetvae.evaluation.evaluate import evaluate as run_evaluation
 
     run_evaluation(chosen.evaluate, chosen.tracking)
@@ -120,9 +111,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet."""
-    parser = _parser("sync", sync.__doc__ or "")
-    parser.add_class_arguments(TrackingConfig, "tracking")
-    config = parser.instantiate(_parse(parser, arguments)).tracking
+    config = _chosen(sync, arguments, tracking=TrackingConfig).tracking
     from seqsetvae.tracking.delivery import sync as deliver_spools
 
     return 0 if deliver_spools(config.work_dir).complete else 1
@@ -240,6 +229,14 @@ def _add_pretrain_groups(parser: ArgumentParser) -> list[str]:
     for group in groups:
         parser.add_class_arguments(type(getattr(PretrainConfig(), group)), group)
     return groups
+
+
+def _chosen(verb: Callable[[list[str]], int], arguments: list[str], **groups: type) -> Namespace:
+    """The settings of a verb whose options are those of some classes."""
+    parser = _parser(verb.__name__, verb.__doc__ or "")
+    for group, settings in groups.items():
+        parser.add_class_arguments(settings, group)
+    return parser.instantiate(_parse(parser, arguments))
 
 
 def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:

@@ -19,7 +19,8 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import resolve_uri
-from seqsetvae.tracking.history import HistoryStore, RunHistory, choose, open_histories
+from seqsetvae.tracking.history import HistoryStore, choose, open_histories
+from seqsetvae.tracking.run_history import RunHistory
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
 OF_TRAINING = (names.TRAIN_LOSS, names.VAL_LOSS, names.COLLAPSE_KL)

@@ -14,7 +14,7 @@ from seqsetvae import names
 from seqsetvae.analysis import style
 from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves
 from seqsetvae.analysis.findings import finite
-from seqsetvae.tracking.history import RunHistory, Series
+from seqsetvae.tracking.run_history import RunHistory, Series
 
 COLORS = (style.BLUE, "#D55E00", "#009E73", style.PURPLE, style.SKY, "#E69F00", style.BLACK)
 """Of Okabe & Ito's palette, those that are seen on white."""

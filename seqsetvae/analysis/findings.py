@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.tracking.history import Series
+from seqsetvae.tracking.run_history import Series
 
 TAIL = 0.1
 """Share of a series that counts as its end, and its beginning."""

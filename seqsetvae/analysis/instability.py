@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.analysis.findings import Finding, finite, running_median, steps_in_words, tail
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.tracking.history import Series
+from seqsetvae.tracking.run_history import Series
 
 INSTABILITY = "instability"
 NEIGHBORS = 11

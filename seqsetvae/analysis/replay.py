@@ -20,7 +20,7 @@ from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.objective import scheduled_beta
-from seqsetvae.tracking.history import RunHistory, Series
+from seqsetvae.tracking.run_history import RunHistory, Series
 
 Config = TypeVar("Config", MonitorConfig, ObjectiveConfig)
 INFINITE = 1e300

@@ -13,7 +13,7 @@ from seqsetvae.analysis.findings import Finding, finite
 from seqsetvae.analysis.run_analysis import COLLAPSE_METRICS, DYNAMICS, LOSS_CURVES, PERFORMANCE, RunAnalysis
 from seqsetvae.analysis.style import LEVEL_COLORS
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.tracking.history import RunHistory
+from seqsetvae.tracking.run_history import RunHistory
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #1a1a1a; }

@@ -15,7 +15,7 @@ from seqsetvae.analysis.replay import Replay, replay
 from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, scores, training_dynamics
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.tracking.history import RunHistory
+from seqsetvae.tracking.run_history import RunHistory
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
 COLLAPSE_METRICS = "collapse_metrics.png"

@@ -16,7 +16,7 @@ from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves, thin
 from seqsetvae.analysis.findings import finite, running_mean
 from seqsetvae.analysis.level_strip import draw_alert_lines, draw_strip
 from seqsetvae.collapse.diagnosis import Diagnosis
-from seqsetvae.tracking.history import RunHistory, Series
+from seqsetvae.tracking.run_history import RunHistory, Series
 
 GAP = 0.045
 TRAIN_COLOR, VAL_COLOR, OTHER = style.BLUE, "#D55E00", style.PURPLE

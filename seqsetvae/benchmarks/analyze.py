@@ -14,7 +14,8 @@ from seqsetvae import names
 from seqsetvae.analysis.analyze import files_of
 from seqsetvae.analysis.run_analysis import analyze_run
 from seqsetvae.benchmarks.table import Table
-from seqsetvae.tracking.history import RunHistory, open_histories
+from seqsetvae.tracking.history import open_histories
+from seqsetvae.tracking.run_history import RunHistory
 
 OTHERS = 10
 """Metrics beside those of training and of the posterior."""

@@ -7,91 +7,21 @@ with open_histories("sqlite:///mlflow.db") as store:
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import readable_errors, sqlite_path, without_password
+from seqsetvae.tracking.history_server import ServerHistories
+from seqsetvae.tracking.history_sql import SqlHistories
+from seqsetvae.tracking.run_history import ListedRun, RunHistory
 
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 NAMED = 6
 """Runs that a message about an unknown run names."""
 LATEST = "latest"
-
-
-@dataclass(frozen=True)
-class Series:
-    """All points of one metric in order of their step, each step once: of a step that was recorded twice the last written counts."""
-
-    step_T: NDArray[np.int64]
-    """Optimizer steps."""
-    time_T: NDArray[np.float64]
-    """Seconds since the epoch."""
-    value_T: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, steps: Any, milliseconds: Any, values: Any) -> Series:
-        """From rows in the order in which they were written.
-
-        >>> Series.of([2, 1, 2], [2000, 1000, 9000], [0.2, 0.1, 0.9]).value_T.tolist()
-        [0.1, 0.9]
-        """
-        step_T, time_T = np.asarray(steps, np.int64), np.asarray(milliseconds, np.float64) / 1000.0
-        order_T = np.lexsort((time_T, step_T))
-        sorted_T = step_T[order_T]
-        last_T = order_T[np.append(sorted_T[1:] != sorted_T[:-1], True)] if len(order_T) else order_T
-        return cls(step_T[last_T], time_T[last_T], np.asarray(values, np.float64)[last_T])
-
-    def __len__(self) -> int:
-        return len(self.step_T)
-
-
-@dataclass(frozen=True)
-class ListedRun:
-    """A run as a list of runs has it."""
-
-    run_id: str
-    name: str
-    start_time: float
-    """Seconds since the epoch."""
-    experiment: str
-    parent_id: str = ""
-
-
-@dataclass(frozen=True)
-class RunHistory:
-    """Everything that a run has recorded, except its files."""
-
-    run_id: str
-    name: str
-    status: str
-    """RUNNING, FINISHED, FAILED or KILLED."""
-    experiment: str
-    start_time: float
-    """Seconds since the epoch."""
-    end_time: float | None
-    """None while it runs."""
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Mapping[str, Series]
-    alerts: tuple[Mapping[str, Any], ...] = ()
-    """Rows of the run's table of alerts, oldest first; none where there was no alert or nobody watched."""
-    store: str = ""
-    """Address of the store, without a password."""
-    artifact_uri: str = field(default="", repr=False)
-
-    @property
-    def title(self) -> str:
-        """Name, with enough of the id to tell runs of one name apart."""
-        return f"{self.name} ({self.run_id[:8]})" if self.name else self.run_id
 
 
 class HistoryStore(Protocol):
@@ -112,9 +42,6 @@ def open_histories(uri: str) -> Iterator[HistoryStore]:
 
     Raises :class:`InputError` where there is no such file, or what is there cannot be read.
     """
-    from seqsetvae.tracking.history_server import ServerHistories
-    from seqsetvae.tracking.history_sql import SqlHistories
-
     path = sqlite_path(uri)
     if path is not None and not path.is_file():
         raise InputError(
@@ -167,27 +94,3 @@ def _find(listing: Sequence[ListedRun], word: str, where: str) -> ListedRun:
     raise InputError(
         f"There is no run with the id or the name {word!r} in {where} (deleted ones do not count). Its newest runs: {known}{more}."
     )
-
-
-def no_metrics(name: str, run_id: str, status: str, where: str) -> InputError:
-    """What to say of a run without a single point."""
-    return InputError(
-        f"Run {run_id} {name!r} ({status}) in {where} has no metrics: there is nothing to analyze. If its records still wait on this "
-        "machine, `seqsetvae sync` delivers them."
-    )
-
-
-def table_rows(text: str) -> tuple[dict[str, Any], ...]:
-    """Rows of a table as MLflow stores one.
-
-    >>> table_rows('{"columns": ["step", "level"], "data": [[10, "yellow"]]}')
-    ({'step': 10, 'level': 'yellow'},)
-    """
-    table = json.loads(text)
-    return tuple(dict(zip(table["columns"], row, strict=True)) for row in table["data"])
-
-
-def alerts_file(folder: Path | None, artifact: str) -> tuple[dict[str, Any], ...]:
-    """The alerts of a run whose artifacts lie on this machine; none where the file is missing."""
-    path = None if folder is None else folder / artifact
-    return table_rows(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else ()

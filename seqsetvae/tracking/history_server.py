@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, readable_errors, without_password
-from seqsetvae.tracking.history import ListedRun, RunHistory, Series, alerts_file, no_metrics
 from seqsetvae.tracking.run import local_folder
+from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

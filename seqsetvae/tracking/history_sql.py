@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import sqlite_path, without_password
-from seqsetvae.tracking.history import ListedRun, RunHistory, Series, alerts_file, no_metrics
+from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
 
 BUSY_SECONDS = 30
 """How long a database file that is being written to is waited for."""

@@ -31,7 +31,8 @@ from seqsetvae.config import (
     TrainerConfig,
 )
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.tracking.history import RunHistory, open_histories
+from seqsetvae.tracking.history import open_histories
+from seqsetvae.tracking.run_history import RunHistory
 from seqsetvae.training.collapse_monitor import PosteriorNotFinite
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
