@@ -15,7 +15,7 @@ from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
 from seqsetvae.training.notify import Notifier, notify_url
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.recording import PretrainResult, close_run, default_name, open_run, say, upload_checkpoints
+from seqsetvae.training.recording import PretrainResult, close_run, open_run, run_name, say, upload_checkpoints
 from seqsetvae.training.registration import register_at_end
 from seqsetvae.training.rescue import rescue_config
 from seqsetvae.training.resume import check_resume, find_resume
@@ -49,9 +49,12 @@ def pretrain(
         check_resume(plan, resume[1])
     say(f"SeqSetVAE pretraining\n{plan.describe()}")
     notifier = make_notifier(plan.config.monitor)
-    name = config.tracking.run_name or default_name(plan.config)
     run = open_run(
-        plan, name, tags or {}, resume_run_id=resume[1].run_id if resume else None, parent_run_id=parent_run_id
+        plan,
+        run_name(plan.config),
+        tags or {},
+        resume_run_id=resume[1].run_id if resume else None,
+        parent_run_id=parent_run_id,
     )
     root, attempt, checkpoint = parent_run_id or run.run_id, 0, resume[0] if resume else None
     try:
@@ -63,7 +66,7 @@ def pretrain(
             checkpoint = healthy.path if healthy else None
             say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
             child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
-            child = open_run(milder, f"{name} rescue {attempt}", child_tags, parent_run_id=root)
+            child = open_run(milder, f"{run_name(milder.config)} rescue {attempt}", child_tags, parent_run_id=root)
             run.set_tag(names.TAG_RESCUED_BY, child.run_id)
             close_run(run, plan, result, f"It goes on as run {child.run_id} with a milder objective.")
             plan, run = milder, child

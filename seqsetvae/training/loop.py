@@ -20,7 +20,7 @@ from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.notify import Notifier
 from seqsetvae.training.plan import Plan
-from seqsetvae.training.recording import PretrainResult, default_name, without_secrets
+from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
 from seqsetvae.training.rescue import beta_outlook
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
 
@@ -68,7 +68,7 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     config = plan.config.monitor
     if config.disable_metrics_monitoring:
         return None
-    subject = default_name(plan.config)
+    subject = run_name(plan.config)
     return CollapseMonitor(
         config,
         outlook=beta_outlook(plan.config.objective, plan.total_steps),

@@ -91,16 +91,17 @@ def upload_checkpoints(run: Run) -> None:
             run.log_file(path, f"{names.ARTIFACT_CHECKPOINTS}/{path.name}", copy=False)
 
 
-def default_name(config: PretrainConfig) -> str:
-    """Short and telling in a list of runs.
+def run_name(config: PretrainConfig) -> str:
+    """As given, else short and telling in a list of runs.
 
-    >>> default_name(PretrainConfig())
+    >>> run_name(PretrainConfig())
     'pretrain demo beta=0.1 linear z=256'
     """
     objective = config.objective
-    return (
-        f"pretrain {Path(config.data.store).name} beta={objective.max_beta:g} {objective.beta_schedule} "
-        f"z={config.model.latent_dim}"
+    held = objective.beta_schedule == "controller"
+    goal = f"KL={objective.kl_target:g}" if held else f"beta={objective.max_beta:g}"
+    return config.tracking.run_name or (
+        f"pretrain {Path(config.data.store).name} {goal} {objective.beta_schedule} z={config.model.latent_dim}"
     )
 
 
