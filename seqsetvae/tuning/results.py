@@ -49,9 +49,9 @@ class Results:
 
 
 def read_results(study: Study) -> Results:
-    """From the storage."""
+    """From the storage: one look, so that rows and winners are of the same moment while workers go on."""
     trials = [one for one in study.get_trials(deepcopy=False) if one.state.is_finished()]
-    return Results([row_of(one) for one in trials], winners(study))
+    return Results([row_of(one) for one in trials], winners(trials))
 
 
 def row_of(trial: FrozenTrial) -> TrialRow:
@@ -75,12 +75,11 @@ def row_of(trial: FrozenTrial) -> TrialRow:
     )
 
 
-def winners(study: Study) -> list[int]:
+def winners(trials: Sequence[FrozenTrial]) -> list[int]:
     """The best trial, or the Pareto front, among the complete trials that keep every constraint; lowest validation NLL first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    candidates = [one for one in complete if feasible(one)]
-    if len(study.directions) == 1:
-        return [min(candidates, key=lambda one: one.values[0]).number] if candidates else []
+    candidates = [one for one in trials if one.state == TrialState.COMPLETE and feasible(one)]
+    if candidates and len(candidates[0].values) == 1:
+        return [min(candidates, key=lambda one: one.values[0]).number]
     front = [one for one in candidates if not any(dominates(other.values, one.values) for other in candidates)]
     return [one.number for one in sorted(front, key=lambda one: one.values[0])]
 

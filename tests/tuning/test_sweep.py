@@ -157,7 +157,7 @@ def test_a_sweep_without_a_healthy_trial_says_so(tiny, tmp_path):
 
 def test_a_sweep_in_which_everything_fails_is_given_up(tiny, tmp_path):
     base = replace(tiny, optimizer=replace(tiny.optimizer, lr=1e30, lr_warmup_steps=0))
-    with pytest.raises(RunFailure, match="The first 3 trials have all failed: A posterior holds NaN or inf"):
+    with pytest.raises(RunFailure, match=r"The first \d+ trials have all failed: A posterior holds NaN or inf"):
         tune(base, NARROW, TuneConfig(study="broken", n_trials=9))
     runs = MlflowClient().search_runs(["1"], "tags.`seqsetvae.trial_state` = 'failed'")
     assert len(runs) >= 3
