@@ -62,10 +62,10 @@ def pretrain(arguments: list[str]) -> int:
     from seqsetvae.training.interrupt import Interrupted
 
     try:
-        outcome = run_pretraining(config, draw=draw_collapse).collapse
+        result = run_pretraining(config, draw=draw_collapse)
     except Interrupted as stop:
         return stop.exit_code
-    return 3 if outcome is not None and outcome.stopped_at is not None else 0
+    return 3 if result.ended_by_collapse else 0
 
 
 def tune(arguments: list[str]) -> int:

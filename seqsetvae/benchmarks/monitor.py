@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import time
-import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,8 +15,7 @@ from seqsetvae.benchmarks.table import Table
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
 from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.loop import quiet_lightning
-from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.loop import train_unrecorded
 from seqsetvae.training.plan import make_plan
 from seqsetvae.training.rescue import beta_outlook
 
@@ -84,25 +82,14 @@ def measure(quick: bool = False) -> list[Table]:
 
 def train(config: MonitorConfig, steps: int) -> tuple[TimedMonitor, Clock]:
     """Train SeqSetVAE at the source widths on the demo stays, watched."""
-    plan = make_plan(PretrainConfig(trainer=TrainerConfig(max_steps=steps, accelerator="cpu"), monitor=config))
+    plan = make_plan(
+        PretrainConfig(trainer=TrainerConfig(max_epochs=1000, max_steps=steps, accelerator="cpu"), monitor=config)
+    )
     outlook = beta_outlook(plan.config.objective, plan.total_steps)
     monitor = TimedMonitor(plan.config.monitor, outlook)
     clock = Clock()
     watched: list[pl.Callback] = [] if config.disable_metrics_monitoring else [monitor]
-    with warnings.catch_warnings():
-        quiet_lightning()
-        pl.Trainer(
-            accelerator="cpu",
-            max_steps=steps,
-            max_epochs=-1,
-            limit_val_batches=0,
-            callbacks=[*watched, clock],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        ).fit(PretrainModule(plan.config, plan.build_model(), plan.total_steps), plan.data)
+    train_unrecorded(plan, [*watched, clock])
     return monitor, clock
 
 

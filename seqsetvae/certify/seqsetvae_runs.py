@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +33,7 @@ from seqsetvae.config import (
 )
 from seqsetvae.posterior import kl_to_prior
 from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.loop import quiet_lightning
-from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.loop import train_unrecorded
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.posterior_pool import decoder_use
 from seqsetvae.training.rescue import beta_outlook
@@ -93,21 +91,8 @@ def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Traje
     assert outlook.beta_at is not None
     monitor = CollapseMonitor(plan.config.monitor, outlook=outlook)
     truth = _Truth(plan, monitor, progress)
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # the alerts are what is being examined
-        quiet_lightning()
-        pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=plan.config.trainer.max_epochs,
-            max_steps=plan.total_steps,
-            limit_val_batches=0,
-            logger=False,
-            callbacks=[monitor, truth],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        ).fit(PretrainModule(plan.config, plan.build_model(), plan.total_steps), datamodule=plan.data)
+    with contextlib.redirect_stdout(io.StringIO()):  # the alerts are what is being examined
+        train_unrecorded(plan, [monitor, truth])
     observations = [Observation(seen, known) for seen, known in zip(monitor.history, truth.information, strict=True)]
     trajectory = Trajectory(
         run.case,

@@ -55,12 +55,11 @@ def fit(
             callbacks.append(RunProgressBar())
         trainer = make_trainer(plan, run, callbacks)
         trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
-        outcome = monitor.outcome if monitor else None
-        ending = "final" if outcome is None or outcome.stopped_at is None else "collapsed"
+        ending = "final" if monitor is None or monitor.stopped_at is None else "collapsed"
         final = folder / f"{ending}_{trainer.global_step:07d}.ckpt"
         trainer.save_checkpoint(final)
     validated = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return PretrainResult(run.run_id, final, validated, outcome)
+    return PretrainResult(run.run_id, final, validated, monitor.outcome if monitor else None)
 
 
 def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | None) -> CollapseMonitor | None:
@@ -104,6 +103,25 @@ def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Train
         default_root_dir=str(run.work_dir),
         **options,
     )
+
+
+def train_unrecorded(plan: Plan, callbacks: list[pl.Callback]) -> None:
+    """Train a plan on the CPU for its steps with nothing around it: no run, checkpoint, validation or progress bar."""
+    with warnings.catch_warnings():
+        quiet_lightning()
+        pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=-1,
+            max_steps=plan.total_steps,
+            limit_val_batches=0,
+            logger=False,
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        ).fit(PretrainModule(plan.config, plan.build_model(), plan.total_steps), datamodule=plan.data)
 
 
 def quiet_lightning() -> None:

@@ -27,6 +27,11 @@ class PretrainResult:
     collapse: CollapseOutcome | None
     """What the monitor saw; None if nothing was watched."""
 
+    @property
+    def ended_by_collapse(self) -> bool:
+        """Whether the monitor ended the run before its time."""
+        return self.collapse is not None and self.collapse.stopped_at is not None
+
 
 def open_run(
     plan: Plan,
@@ -62,15 +67,13 @@ def close_run(run: Run, plan: Plan, result: PretrainResult, remark: str = "") ->
     """Upload, describe and end a run that was not interrupted."""
     upload_checkpoints(run)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items())
-    outcome = result.collapse
-    stopped = outcome is not None and outcome.stopped_at is not None
-    lines = [f"Stopped by the collapse monitor: {metrics}" if stopped else f"Finished: {metrics}"]
-    if outcome is not None:
-        lines.append(outcome.verdict)
+    lines = [f"Stopped by the collapse monitor: {metrics}" if result.ended_by_collapse else f"Finished: {metrics}"]
+    if result.collapse is not None:
+        lines.append(result.collapse.verdict)
     lines += [remark] if remark else []
     run.describe("\n\n".join([*lines, as_markdown(plan.describe())]))
-    if outcome is not None and outcome.stopped_at is not None:
-        run.finish("KILLED", f"posterior collapse at step {outcome.first_red_step}")
+    if result.collapse is not None and result.ended_by_collapse:
+        run.finish("KILLED", f"posterior collapse at step {result.collapse.first_red_step}")
     else:
         run.finish()
     say("\n".join(lines))
