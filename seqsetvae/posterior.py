@@ -6,8 +6,7 @@ Shapes: S sets, Z latent dimensions; see :mod:`seqsetvae.batch` for the whole le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -62,15 +61,6 @@ class PosteriorStatistics:
     """I_q(x; z), nats; at most ln M."""
     finite: Tensor
     """True when every mu and log sigma^2 is a finite number."""
-
-    def to_host(self) -> PosteriorStatistics:
-        """A copy in host memory that is still under way when this returns: read it after an event or a synchronization."""
-        moved: dict[str, Any] = {
-            field.name: torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor) and value.is_cuda
-        }
-        return replace(self, **moved)
 
 
 ACTIVE_UNIT_VARIANCE = 0.01
@@ -128,7 +118,7 @@ def mutual_information(posterior: DiagonalGaussian) -> Tensor:
     logvar_SZ = posterior.logvar_SZ[order].double()
     some = slice(0, None, max(1, m // MUTUAL_INFORMATION_SAMPLES))
     noise_SZ = torch.randn(len(mu_SZ[some]), z_dims, generator=generator).to(mu_SZ)
-    z_SZ = mu_SZ[some] + (0.5 * logvar_SZ[some]).exp() * noise_SZ
+    z_SZ = DiagonalGaussian(mu_SZ[some], logvar_SZ[some]).sample(noise_SZ)
     # -2 log q(z_i | x_j), without the constant, of all pairs: (z - mu)^2 / sigma^2 + log sigma^2, expanded into one matrix product.
     precision_SZ = (-logvar_SZ).exp()
     offset_S = (mu_SZ.square() * precision_SZ + logvar_SZ).sum(1)

@@ -57,9 +57,8 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
             for key in metrics
             if key in run.data.metrics
         }
-        remote = local_folder(run.info.artifact_uri) is None
         listed = [Path(one.path).name for one in client.list_artifacts(run_id, names.ARTIFACT_CHECKPOINTS)]
-    base = (local_folder(run.info.artifact_uri) if not remote else None) or Path(config.work_dir).absolute() / run_id
+    base = local_folder(run.info.artifact_uri) or Path(config.work_dir).absolute() / run_id
     return RunRecord(
         run_id=run_id,
         status=run.info.status,

@@ -1,9 +1,12 @@
-"""The posteriors of the last steps, pooled over steps and devices, and what they say. Nothing here waits for a device."""
+"""The posteriors of the last steps, pooled over steps and devices, and what they say.
+
+Nothing here waits for a device but the cut of the batch and the noise of decoder use, which is measured rarely.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -79,7 +82,9 @@ class PosteriorPool:
         recon = self._recon(mu_SZ.device)
         arrived = None
         if mu_SZ.is_cuda:
-            figures = figures.to_host()
+            figures = replace(
+                figures, **{field.name: _to_host(getattr(figures, field.name)) for field in fields(figures)}
+            )
             recon, decoder_use = _to_host(recon), _to_host(decoder_use)
             arrived = torch.cuda.Event()
             arrived.record()
@@ -111,7 +116,8 @@ def decoder_use(module: Any, batch: Any, posterior: DiagonalGaussian, step: int)
         batch = batch.head(USE_SETS)
         posterior = DiagonalGaussian(posterior.mu_SZ[: batch.n_sets], posterior.logvar_SZ[: batch.n_sets])
     mine = len(posterior.mu_SZ)
-    mu_SZ, sigma_SZ = _gathered(posterior.mu_SZ), _gathered((0.5 * posterior.logvar_SZ).exp())
+    everywhere = DiagonalGaussian(_gathered(posterior.mu_SZ), _gathered(posterior.logvar_SZ))
+    mu_SZ, logvar_SZ = everywhere.mu_SZ, everywhere.logvar_SZ
     generator = torch.Generator().manual_seed(step)
     noise_SZ = torch.randn(mu_SZ.shape, generator=generator).to(mu_SZ.device)
     rank, counts = 0, [mine]
@@ -120,8 +126,8 @@ def decoder_use(module: Any, batch: Any, posterior: DiagonalGaussian, step: int)
         counts = _gathered(torch.tensor([mine], device=mu_SZ.device)).tolist()
     here = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
     half = len(mu_SZ) // 2
-    own_SZ = mu_SZ + sigma_SZ * noise_SZ
-    exchanged_SZ = mu_SZ.roll(half, 0) + sigma_SZ.roll(half, 0) * noise_SZ
+    own_SZ = everywhere.sample(noise_SZ)
+    exchanged_SZ = DiagonalGaussian(mu_SZ.roll(half, 0), logvar_SZ.roll(half, 0)).sample(noise_SZ)
     was_training = module.training
     module.eval()
     with torch.no_grad():
@@ -138,7 +144,8 @@ def _gathered(mine: Tensor) -> Tensor:
     return torch.cat(gather_all_tensors(mine.contiguous()))
 
 
-def _to_host(value: Tensor | None) -> Tensor | None:
-    if value is None or not value.is_cuda:
+def _to_host(value: Any) -> Any:
+    """A tensor's copy in host memory, still under way when this returns: read it after an event. Anything else as it is."""
+    if not isinstance(value, Tensor) or not value.is_cuda:
         return value
     return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
