@@ -85,6 +85,8 @@ class CollapseMonitor(pl.Callback):
         self._last_step = 0
         self._restored: dict[str, Any] = {}
         self._backup: Path | None = None
+        self._started: tuple[float, int] | None = None
+        self._figures: FigureThread | None = None
 
     # Lightning's hooks
 
@@ -110,6 +112,7 @@ class CollapseMonitor(pl.Callback):
         self._last_step = trainer.global_step
         if pool := self._restored.get("pool"):
             self._pool.load_state_dict(pool, pl_module.device)
+        self._restored = {}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -135,7 +138,7 @@ class CollapseMonitor(pl.Callback):
         self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if self.detectors:
+        if self._started is not None:  # before that there is nothing to report, and the exception must not be hidden
             self._report(trainer, f"stopped: {type(exception).__name__}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -252,8 +255,9 @@ class CollapseMonitor(pl.Callback):
             trainer.should_stop = True
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
-        seconds, first_step = time.perf_counter() - self._started[0], self._started[1]
+        assert self._started is not None
         assert self.outlook is not None
+        seconds, first_step = time.perf_counter() - self._started[0], self._started[1]
         self.record.report(
             final_report(
                 self.primary.state,
