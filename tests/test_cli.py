@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqsetvae import cli
+from seqsetvae import arguments, cli
 from seqsetvae.config import PretrainConfig
 from seqsetvae.training.recording import as_yaml
 
@@ -28,7 +28,7 @@ def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, s
 
 
 def test_the_flags_of_the_guides_are_understood_as_they_stand():
-    config = cli._pretrain_config("pretrain", "", GUIDES_QUICK_START.split())
+    config = arguments.pretrain_config("pretrain", "", GUIDES_QUICK_START.split())
     data, trainer = config.data, config.trainer
     assert (data.batch_size, data.num_workers, data.pin_memory, data.max_sequence_length) == (4, 8, True, 1000)
     assert (trainer.gradient_accumulation_steps, trainer.devices, trainer.precision) == (2, 2, "16-mixed")
@@ -44,7 +44,7 @@ def test_every_setting_can_be_written_without_its_group():
 
 
 def test_every_setting_is_explained():
-    source = "".join(path.read_text() for path in Path(cli.__file__).with_name("config").glob("*.py"))
+    source = "".join(path.read_text() for path in Path(arguments.__file__).with_name("config").glob("*.py"))
     for group in fields(PretrainConfig):
         for field in fields(getattr(PretrainConfig(), group.name)):
             after = source.split(f"    {field.name}: ", 1)[1].split("\n", 2)[1]
@@ -57,7 +57,7 @@ def test_settings_make_the_round_trip_through_yaml(tmp_path):
     )
     file = tmp_path / "config.yaml"
     file.write_text(as_yaml(config))
-    again = cli._pretrain_config("pretrain", "", ["--config", str(file)])
+    again = arguments.pretrain_config("pretrain", "", ["--config", str(file)])
     expected = asdict(config) | {"trainer": asdict(config.trainer) | {"resume_from_checkpoint": None}}
     assert asdict(again) == expected
     assert yaml.safe_load(file.read_text())["trainer"]["val_check_interval"] == 7
