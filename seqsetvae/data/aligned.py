@@ -25,13 +25,19 @@ class Aligned:
     """Subjects left out because none of their variables is known."""
 
 
-def align(store: Store, split: str, vocabulary: Vocabulary) -> Aligned:
+def align(store: Store, split: str, vocabulary: Vocabulary, rows_B: NDArray[np.int64] | None = None) -> Aligned:
     """Renumber the variables of a split to those of a model; what the model does not know is left out, and counted.
+
+    Args:
+        store: where the split lies.
+        split: its name.
+        vocabulary: the model's.
+        rows_B: rows of the split, ascending, at least one: nothing but these is read. None: the whole split.
 
     Raises:
         InputError: no variable is known.
     """
-    parts = [store.shard(split, number) for number in range(len(store.shards(split)))]
+    parts = _parts(store, split, rows_B)
     names = store.vocabulary.names
     if names == vocabulary.names:
         return Aligned(concatenate(parts), {}, 0)
@@ -48,6 +54,15 @@ def align(store: Store, split: str, vocabulary: Vocabulary) -> Aligned:
     kept = [_keep_known(part, number_V) for part in parts]
     before, after = sum(part.n_subjects for part in parts), sum(part.n_subjects for part in kept)
     return Aligned(concatenate(kept), _by_name(names, unknown_V), before - after)
+
+
+def _parts(store: Store, split: str, rows_B: NDArray[np.int64] | None) -> list[Packed]:
+    shards = [store.shard(split, number) for number in range(len(store.shards(split)))]
+    if rows_B is None:
+        return shards
+    shard_B = np.searchsorted(store.first_rows[split], rows_B, side="right") - 1
+    first_B = store.first_rows[split][shard_B]
+    return [shards[number].take((rows_B - first_B)[shard_B == number]) for number in np.unique(shard_B)]
 
 
 def _keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:

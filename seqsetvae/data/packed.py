@@ -70,6 +70,22 @@ class Packed:
             self.value_N[event_0:event_1],
         )
 
+    def take(self, rows_B: NDArray[np.int64]) -> Packed:
+        """Some subjects, at least one, in the order given; only their values are read and copied."""
+        n_sets_B = (self.first_set[rows_B + 1] - self.first_set[rows_B]).astype(np.int64)
+        set_S = _ranges(self.first_set[rows_B].astype(np.int64), n_sets_B)
+        n_events_S = (self.first_event[set_S + 1] - self.first_event[set_S]).astype(np.int64)
+        event_N = _ranges(self.first_event[set_S].astype(np.int64), n_events_S)
+        return Packed(
+            np.array([str(self.subject_id[int(row)]) for row in rows_B], dtype=object),
+            self.label_B[rows_B],
+            np.concatenate(([0], np.cumsum(n_sets_B))).astype(np.int32),
+            np.concatenate(([0], np.cumsum(n_events_S))).astype(np.int32),
+            self.minute_S[set_S],
+            self.variable_N[event_N],
+            self.value_N[event_N],
+        )
+
 
 def concatenate(parts: Sequence[Packed]) -> Packed:
     """Subjects of all parts, in order."""

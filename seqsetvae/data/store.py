@@ -140,6 +140,14 @@ class Store:
             for i, row in zip(shard_of, rows, strict=True)
         ]
 
+    def row_of(self, split: str, subject_id: str) -> int | None:
+        """Row of a subject in a split; None where the split has no such subject."""
+        for number, first_row in enumerate(self.first_rows.get(split, ())):
+            row = np.flatnonzero(np.asarray(self.shard(split, number).subject_id, dtype=object) == subject_id)
+            if len(row):
+                return int(first_row + row[0])
+        return None
+
     def gather(
         self,
         split: str,

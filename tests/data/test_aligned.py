@@ -50,3 +50,22 @@ def test_subjects_without_a_known_variable_are_counted_and_no_known_variable_is_
     other = replace(part_of(synthetic_store.vocabulary, [0]), names=("Pulse",))
     with pytest.raises(InputError, match="knows none of the 6 variables"):
         align(synthetic_store, "train", other)
+
+
+@pytest.mark.parametrize("known", [[0, 1, 2, 3, 4, 5], [5, 1]])
+def test_some_rows_of_several_shards_are_those_of_the_whole_split(synthetic_store, known):
+    vocabulary = part_of(synthetic_store.vocabulary, known)
+    assert len(synthetic_store.shards("train")) > 2
+    whole = align(synthetic_store, "train", vocabulary).packed
+    rows = np.array([0, 1, 7, 60, 61, synthetic_store.n_subjects("train") - 1])
+    some = align(synthetic_store, "train", vocabulary, rows).packed
+    found = {str(name): row for row, name in enumerate(whole.subject_id)}
+    assert [str(name) for name in some.subject_id] == synthetic_store.subject_ids("train", rows)
+    for row, name in enumerate(some.subject_id):
+        one, same = some.rows(row, row + 1), whole.rows(found[str(name)], found[str(name)] + 1)
+        np.testing.assert_array_equal(one.first_event, same.first_event)
+        for key in ("label_B", "minute_S", "variable_N", "value_N"):
+            np.testing.assert_array_equal(getattr(one, key), getattr(same, key))
+        assert synthetic_store.row_of("train", str(name)) == rows[row]
+    assert synthetic_store.row_of("train", "nobody") is None
+    assert synthetic_store.row_of("valid", str(some.subject_id[0])) is None
