@@ -12,6 +12,7 @@ from seqsetvae import names
 from seqsetvae.analysis import style
 from seqsetvae.analysis.collapse_text import collapse_text
 from seqsetvae.analysis.comparison import comparison
+from seqsetvae.analysis.output_folder import writable, write
 from seqsetvae.analysis.replay import replay
 from seqsetvae.analysis.report import render_report
 from seqsetvae.analysis.run_analysis import RunAnalysis, analyze_run
@@ -23,6 +24,7 @@ from seqsetvae.tracking.history import HistoryStore, choose, open_histories
 from seqsetvae.tracking.run_history import RunHistory
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
+SAVE_DIR = "analyze.save_dir"
 OF_TRAINING = (names.TRAIN_LOSS, names.VAL_LOSS, names.COLLAPSE_KL)
 
 
@@ -42,7 +44,7 @@ def analyze(
         InputError: no such run, a run without metrics, a store that cannot be read, a folder that cannot be written.
     """
     uri = resolve_uri(tracking)
-    folder = writable(Path(save_dir))
+    folder = writable(Path(save_dir), SAVE_DIR)
     started = time.perf_counter()
     with open_histories(uri) as store:
         # Under `mlflow run` the newest run is the one that this very command was given.
@@ -59,7 +61,7 @@ def analyze(
     one = len(analyses) == 1
     for analysis in analyses:
         files = files_of(analysis)
-        write(folder if one else folder / folder_name(analysis.history), files)
+        write(folder if one else folder / folder_name(analysis.history), files, SAVE_DIR)
         if log:
             from seqsetvae.tracking.history_server import attach_files
 
@@ -69,7 +71,7 @@ def analyze(
             "".join(f"{finding}\n" for finding in analysis.findings) + "\n".join([*analysis.notes, analysis.agreement])
         )
     if not one:
-        write(folder, files_of_all(analyses))
+        write(folder, files_of_all(analyses), SAVE_DIR)
     where = (
         f" and among the artifacts of {'the run' if one else 'each run'}, in {names.ARTIFACT_ANALYSIS}/" if log else ""
     )
@@ -133,21 +135,6 @@ def files_of_all(analyses: Sequence[RunAnalysis]) -> dict[str, bytes]:
         TEXT: "\n".join(map(collapse_text, analyses)).encode(),
         REPORT: render_report(analyses, png).encode(),
     }
-
-
-def writable(folder: Path) -> Path:
-    """The folder, made if it is missing. Raises :class:`InputError` where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--analyze.save_dir is {str(folder)!r}, which cannot be made: {error.strerror}.") from error
-    return folder
-
-
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    """Write all files of a folder."""
-    for name, content in files.items():
-        (writable(folder) / name).write_bytes(content)
 
 
 def folder_name(history: RunHistory) -> str:

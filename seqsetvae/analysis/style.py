@@ -35,6 +35,8 @@ SIZE = (14.0, 10.0)
 """Inches, so 1400 x 1000 pixels."""
 LEFT, RIGHT, TOP, BOTTOM = 0.058, 0.972, 0.815, 0.06
 """Shares of the figure that the panels lie in, below heading and strip."""
+HEADING = 0.75
+"""Inches that the two lines of heading and some air take, in a figure without a strip."""
 STRIP = (0.878, 0.03)
 """Lower edge and height of the strip above them."""
 TEXT, SMALL, LARGE = 10.0, 9.0, 14.0
@@ -89,14 +91,16 @@ def font(size: float) -> dict[str, Any]:
     return {"fontsize": size, "fontfamily": font_families()}
 
 
-def new_figure(title: str, subtitle: str) -> Figure:
-    """An empty figure with two lines of heading, drawn without pyplot. Panels go below :data:`TOP`."""
-    figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
+def new_figure(title: str, subtitle: str, height: float = SIZE[1]) -> Figure:
+    """An empty figure with two lines of heading, drawn without pyplot. Panels go below :data:`TOP`, or :data:`HEADING` inches."""
+    figure = Figure(figsize=(SIZE[0], height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     # A run may be called anything: "$" is no formula, and a long name must not run out of the picture.
     short = title if len(title) <= 100 else title[:99] + "…"
-    for y, text, size, weight in ((0.985, short, LARGE, "bold"), (0.958, subtitle, TEXT + 1, "normal")):
-        figure.text(LEFT, y, legible(text), va="top", fontweight=weight, parse_math=False, **font(size))
+    for inches, text, size, weight in ((0.15, short, LARGE, "bold"), (0.42, subtitle, TEXT + 1, "normal")):
+        figure.text(
+            LEFT, 1 - inches / height, legible(text), va="top", fontweight=weight, parse_math=False, **font(size)
+        )
     return figure
 
 
@@ -105,8 +109,8 @@ def dress(axes: Axes, title: str, unit: str) -> None:
     axes.set_facecolor("white")
     # All limits are said: looking for them around odd values may overflow.
     axes.set_autoscale_on(False)
-    axes.set_title(title, loc="left", y=1.0, pad=5, fontweight="bold", **font(TEXT + 1))
-    axes.set_ylabel(unit, **font(SMALL))
+    axes.set_title(legible(title), loc="left", y=1.0, pad=5, fontweight="bold", parse_math=False, **font(TEXT + 1))
+    axes.set_ylabel(legible(unit), parse_math=False, **font(SMALL))
     # Fixed places, as all of the layout: measuring each tick label to find better ones takes as long as drawing does.
     axes.yaxis.set_label_coords(-58 / (DPI * SIZE[0] * axes.get_position().width), 0.5)
     axes.grid(True, color=GRID, linewidth=0.8)
@@ -118,9 +122,15 @@ def dress(axes: Axes, title: str, unit: str) -> None:
 
 
 def label_steps(axes: Axes) -> None:
+    """Say that the x axis counts steps."""
+    label_below(axes, "optimizer step")
+
+
+def label_below(axes: Axes, text: str) -> None:
     """Say what the x axis is, below its numbers."""
-    axes.set_xlabel("optimizer step", **font(SMALL))
-    axes.xaxis.set_label_coords(0.5, -26 / (DPI * SIZE[1] * axes.get_position().height))
+    axes.set_xlabel(legible(text), parse_math=False, **font(SMALL))
+    height = axes.get_figure(root=True).get_size_inches()[1]  # type: ignore[union-attr]
+    axes.xaxis.set_label_coords(0.5, -26 / (DPI * height * axes.get_position().height))
 
 
 def plain_ticks(axis: Axis, most: int = 4, number_format: str = "g") -> None:
