@@ -143,6 +143,8 @@ ARTIFACT_EVALUATION_SUBGROUPS = "evaluation/subgroups.json"
 ARTIFACT_EVALUATION_CALIBRATION = "evaluation/calibration.json"
 
 # The model registry.
+EVENT_COLUMNS = ("subject", "minute", "variable", "value")
+"""Of the table of events that every model takes, loaded or served: one row per measurement, minutes from the start of the stay."""
 MODEL_PRETRAINED = "seqsetvae"
 MODEL_MORTALITY = "seqsetvae-mortality"
 ALIAS_CHAMPION = "champion"

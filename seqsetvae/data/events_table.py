@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.data.arrange import arrange
 from seqsetvae.data.packed import Packed, gather
@@ -15,7 +18,8 @@ from seqsetvae.data.sources.base import Chunk
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
-COLUMNS = ("subject", "minute", "variable", "value")
+SHOWN = 40
+"""Characters of a cell that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class EventsTable:
 
     subjects: list[str]
     problems: dict[str, str]
-    """By subject that cannot be used: the first rows that are wrong, and why. Rows count from 1."""
+    """By subject that cannot be used: the first rows that are wrong, and why. Rows count from 1. Rows that name no subject make one of
+    their own, called ''."""
     packed: Packed | None
     """The other subjects; None where there are none."""
 
@@ -46,7 +51,7 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
     """Check and pack a table. Rules as for `prepare`: events of one minute are a set, the last of repeated measurements counts.
 
     Raises:
-        InputError: a column is missing.
+        InputError: a column is missing, or there twice.
 
     >>> from seqsetvae.data.statistics import Statistics
     >>> vocabulary = Vocabulary(("HR",), Statistics.empty(1), np.array([80.0]), np.array([10.0]))
@@ -54,23 +59,27 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
     >>> read_events(table, vocabulary).problems
     {'b': "row 2: variable 'hr' is unknown to the model"}
     """
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise InputError(f"The table of events lacks the column {missing[0]!r}. It needs {', '.join(COLUMNS)}.")
-    subject_N, subjects = pd.factorize(table["subject"].astype(str).to_numpy(dtype=object))
-    names = table["variable"].astype(str).to_numpy(dtype=object)
+    for column in names.EVENT_COLUMNS:
+        if (found := list(table.columns).count(column)) != 1:
+            raise InputError(
+                f"The table of events {'has' if found else 'lacks'} the column {column!r}{' twice' if found else ''}. "
+                f"It needs {', '.join(names.EVENT_COLUMNS)}."
+            )
+    subject_N, subjects = pd.factorize(_names(table["subject"]))
     minute_N, value_N = _numbers(table["minute"]), _numbers(table["value"])
     row_of = {name: row for row, name in enumerate(vocabulary.names)}
-    variable_N = np.array([row_of.get(name, -1) for name in names], dtype=np.int64)
+    variable_N = np.array([row_of.get(name, -1) for name in _names(table["variable"])], dtype=np.int64)
     faults = (
-        (~(minute_N >= 0), "minute", table["minute"], "is not a time: minutes are 0 or more"),
-        (~np.isfinite(value_N), "value", table["value"], "is not a finite number"),
-        (variable_N < 0, "variable", table["variable"], "is unknown to the model"),
+        (np.isin(subject_N, np.flatnonzero(subjects == "")), "subject", "is no name"),
+        (~(minute_N >= 0), "minute", "is not a time: minutes are 0 or more"),
+        (~np.isfinite(value_N), "value", "is not a finite number"),
+        (variable_N < 0, "variable", "is unknown to the model"),
     )
     wrong: dict[int, list[str]] = {}
-    for bad_N, column, given, reason in faults:
+    for bad_N, column, reason in faults:
         for row in np.flatnonzero(bad_N).tolist():
-            wrong.setdefault(int(subject_N[row]), []).append(f"row {row + 1}: {column} {given.iloc[row]!r} {reason}")
+            fault = _fault(column, table[column].iloc[row], reason)
+            wrong.setdefault(int(subject_N[row]), []).append(f"row {row + 1}: {fault}")
     problems = {str(subjects[number]): _shorten(texts) for number, texts in sorted(wrong.items())}
     good = [number for number in range(len(subjects)) if number not in wrong]
     packed = _pack(subjects, good, subject_N, minute_N, variable_N, value_N, vocabulary) if good else None
@@ -104,11 +113,31 @@ def _pack(
     return arrange(chunk, np.arange(len(vocabulary), dtype=np.int32))[0]
 
 
+def _names(column: pd.Series) -> NDArray[np.object_]:
+    """Names as text, '' where there is none. A column of whole numbers with a gap reads as floats: 7.0 is the name 7 all the same."""
+    if pd.api.types.is_float_dtype(column):
+        names_N = ["" if math.isnan(x) else str(int(x)) if x.is_integer() else str(x) for x in column.tolist()]
+        return np.array(names_N, dtype=object)
+    return np.where(column.isna(), "", column.astype(str).to_numpy(dtype=object))
+
+
 def _numbers(column: pd.Series) -> NDArray[np.float64]:
     """Numbers, NaN for what is none or does not fit float32."""
+    try:
+        number = pd.to_numeric(column, errors="coerce")
+    except OverflowError:  # a whole number beyond all floats, as JSON may hold
+        number = pd.to_numeric(column.astype(str), errors="coerce")
     with np.errstate(over="ignore"):
-        number_N = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        number_N = number.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(number_N.astype(np.float32)), number_N, np.nan)
+
+
+def _fault(column: str, cell: Any, reason: str) -> str:
+    """What is wrong with a cell, which is shown as a person would write it."""
+    if pd.api.types.is_scalar(cell) and (pd.isna(cell) or cell == ""):
+        return f"{column} is missing"
+    text = repr(cell.item() if isinstance(cell, np.generic) else cell)
+    return f"{column} {text if len(text) <= SHOWN else text[: SHOWN - 1] + '…'} {reason}"
 
 
 def _shorten(texts: list[str], shown: int = 3) -> str:

@@ -31,9 +31,6 @@ PACKAGE = Path(__file__).parents[1]
 REQUIRED = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "mlflow", "filelock", "jsonargparse", "lightning")
 """What a served model imports, pinned to what is installed. The package itself travels with the model."""
 
-EVENT_COLUMNS = ("subject", "minute", "variable", "value")
-"""What a served model takes."""
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -115,7 +112,7 @@ def _save(candidate: Candidate, folder: Path, model_id: str, location: str) -> N
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
     # Of any type: MLflow would refuse a whole table for one cell, and numbers for names of subjects. The model checks row by row.
-    events = Schema([ColSpec(AnyType(), name) for name in EVENT_COLUMNS])
+    events = Schema([ColSpec(AnyType(), name) for name in names.EVENT_COLUMNS])
 
     mlflow.pyfunc.save_model(
         path=str(folder),

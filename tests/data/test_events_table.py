@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,3 +44,50 @@ def test_bad_rows_are_named_and_spare_the_other_subjects():
         read.require_all()
     with pytest.raises(InputError, match="lacks the column 'value'"):
         read_events(table.drop(columns="value"), open_store("demo").vocabulary)
+    with pytest.raises(InputError, match="has the column 'value' twice"):
+        read_events(pd.concat([table, table["value"]], axis=1), open_store("demo").vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("value", None, "value is missing"),
+        ("value", "", "value is missing"),
+        ("value", pd.NA, "value is missing"),
+        ("value", "8,5", "value '8,5' is not a finite number"),
+        ("value", 1e39, "value 1e\\+39 is not a finite number"),
+        ("value", 10**400, "value 10{38}… is not a finite number"),
+        ("value", [80.0], "value \\[80.0\\] is not a finite number"),
+        ("minute", "noon", "minute 'noon' is not a time"),
+        ("minute", -1, "minute -1 is not a time"),
+        ("variable", None, "variable is missing"),
+        ("variable", 7, "variable 7 is unknown to the model"),
+    ],
+)
+def test_any_cell_is_refused_in_words_and_spares_the_other_subject(column, cell, said):
+    rows = [["a", 0.0, "HR", 80.0], ["b", 0.0, "HR", 80.0]]
+    table = pd.DataFrame(rows, columns=["subject", "minute", "variable", "value"], dtype=object)
+    table.at[0, column] = cell
+    read = read_events(table, open_store("demo").vocabulary)
+    assert list(read.problems) == ["a"]
+    assert re.match(f"row 1: {said}", read.problems["a"])
+    assert read.packed is not None
+    assert list(read.packed.subject_id) == ["b"]
+
+
+@pytest.mark.parametrize("nobody", [None, np.nan, ""])
+def test_a_row_of_no_subject_is_reported_and_counts_for_nobody(nobody):
+    rows = [["a", 0.0, "HR", 80.0], [nobody, 5.0, "HR", 200.0], ["b", 0.0, "HR", 70.0]]
+    read = read_events(
+        pd.DataFrame(rows, columns=["subject", "minute", "variable", "value"]), open_store("demo").vocabulary
+    )
+    assert read.subjects == ["a", "", "b"]
+    assert read.problems == {"": "row 2: subject is missing"}
+    assert read.packed is not None
+    assert read.packed.value_N.tolist() == [80.0, 70.0]
+
+
+def test_a_number_is_the_same_subject_with_and_without_a_gap_in_its_column():
+    table = pd.DataFrame({"subject": [7, None], "minute": 0.0, "variable": "HR", "value": 80.0})
+    assert table["subject"].dtype == float
+    assert read_events(table, open_store("demo").vocabulary).subjects == ["7", ""]
