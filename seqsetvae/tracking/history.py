@@ -49,8 +49,16 @@ def open_histories(uri: str) -> Iterator[HistoryStore]:
             "MLFLOW_TRACKING_URI, or change to the folder with its mlflow.db."
         )
     with readable_errors(uri):
-        database = re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
-        yield SqlHistories(uri) if database else ServerHistories(uri)
+        yield SqlHistories(uri) if is_database(uri) else ServerHistories(uri)
+
+
+def is_database(uri: str) -> bool:
+    """Whether a store is a database that can be read by SQL, and no server.
+
+    >>> is_database("postgresql+psycopg://me@db/mlflow"), is_database("http://127.0.0.1:5000")
+    (True, False)
+    """
+    return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
 
 
 def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> list[str]:

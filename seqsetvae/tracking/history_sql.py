@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,19 @@ BUSY_SECONDS = 30
 ROW = np.dtype([("key", "i4"), ("step", "i8"), ("time", "i8"), ("value", "f8"), ("nan", "?")])
 
 
-def _table(name: str, *columns: str) -> sa.TableClause:
+def table(name: str, *columns: str) -> sa.TableClause:
+    """A table of MLflow's, with the columns that are read."""
     return sa.table(name, *map(sa.column, columns))
 
 
-RUNS = _table(
+RUNS = table(
     "runs",
     *("run_uuid", "name", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri", "experiment_id"),
 )
-EXPERIMENTS = _table("experiments", "experiment_id", "name")
-TAGS = _table("tags", "key", "value", "run_uuid")
-PARAMS = _table("params", "key", "value", "run_uuid")
-METRICS = _table("metrics", "key", "step", "timestamp", "value", "is_nan", "run_uuid")
+EXPERIMENTS = table("experiments", "experiment_id", "name")
+TAGS = table("tags", "key", "value", "run_uuid")
+PARAMS = table("params", "key", "value", "run_uuid")
+METRICS = table("metrics", "key", "step", "timestamp", "value", "is_nan", "run_uuid")
 
 
 class SqlHistories:
@@ -45,7 +47,7 @@ class SqlHistories:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self._engine = _engine(uri)
+        self._engine = read_only_engine(uri)
 
     def listing(self, experiment: str | None = None) -> list[ListedRun]:
         """The runs that are not deleted, newest first; of one experiment if it is named."""
@@ -65,52 +67,63 @@ class SqlHistories:
 
     def read(self, run_id: str) -> RunHistory:
         """Everything about one run. Raises :class:`InputError` where it has no metric."""
-        facts = (
-            sa.select(RUNS, EXPERIMENTS.c.name.label("experiment"))
-            .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-            .where(RUNS.c.run_uuid == run_id)
-        )
         with self._engine.connect() as connection:
-            found = connection.execute(facts).one_or_none()
-            if found is None:
-                raise InputError(f"There is no run {run_id} in {without_password(self.uri)}.")
-            run = found._mapping
-            tags, params = (
-                {str(key): str(value) for key, value in connection.execute(_pairs(table, run_id))}
-                for table in (TAGS, PARAMS)
-            )
+            run = read_facts(connection, run_id, self.uri)
             metrics = read_points(connection, run_id)
-        where = without_password(self.uri)
         if not metrics:
-            raise no_metrics(run["name"], run_id, run["status"], where)
-        return RunHistory(
-            run_id=run_id,
-            name=run["name"] or "",
-            status=run["status"],
-            experiment=run["experiment"],
-            start_time=run["start_time"] / 1000,
-            end_time=None if run["end_time"] is None else run["end_time"] / 1000,
-            params=params,
-            tags=tags,
-            metrics=metrics,
-            alerts=self._alerts(run_id, run["artifact_uri"]),
-            store=where,
-            artifact_uri=run["artifact_uri"],
-        )
+            raise no_metrics(run.name, run_id, run.status, run.store)
+        return replace(run, metrics=metrics, alerts=self._alerts(run_id, run.artifact_uri))
 
     def _alerts(self, run_id: str, artifact_uri: str) -> tuple[dict[str, Any], ...]:
         from seqsetvae.tracking.history_server import download_alerts
-        from seqsetvae.tracking.run import local_folder
 
-        # A plain path, as a local store has it, is told without loading MLflow, which takes seconds.
-        folder = local_folder(artifact_uri) if ":" in artifact_uri else Path(artifact_uri).absolute()
-        if folder is not None:
-            return alerts_file(folder, names.ARTIFACT_ALERTS)
-        return download_alerts(self.uri, run_id)
+        folder = artifact_folder(artifact_uri)
+        return download_alerts(self.uri, run_id) if folder is None else alerts_file(folder, names.ARTIFACT_ALERTS)
 
 
-def _pairs(table: sa.TableClause, run_id: str) -> sa.Select[Any]:
-    return sa.select(table.c.key, table.c.value).where(table.c.run_uuid == run_id)
+def artifact_folder(artifact_uri: str) -> Path | None:
+    """The folder of this machine that an artifact address means, or None. A plain path, as a local store has it, is told without
+    loading MLflow, which takes seconds.
+    """
+    if ":" not in artifact_uri:
+        return Path(artifact_uri).absolute()
+    from seqsetvae.tracking.run import local_folder
+
+    return local_folder(artifact_uri)
+
+
+def read_facts(connection: sa.Connection, run_id: str, uri: str) -> RunHistory:
+    """A run without its points and alerts. Raises :class:`InputError` where there is none of this id."""
+    facts = (
+        sa.select(RUNS, EXPERIMENTS.c.name.label("experiment"))
+        .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
+        .where(RUNS.c.run_uuid == run_id)
+    )
+    where = without_password(uri)
+    found = connection.execute(facts).one_or_none()
+    if found is None:
+        raise InputError(f"There is no run {run_id} in {where}.")
+    run = found._mapping
+    tags, params = (
+        {str(key): str(value) for key, value in connection.execute(_pairs(pairs, run_id))} for pairs in (TAGS, PARAMS)
+    )
+    return RunHistory(
+        run_id=run_id,
+        name=run["name"] or "",
+        status=run["status"],
+        experiment=run["experiment"],
+        start_time=run["start_time"] / 1000,
+        end_time=None if run["end_time"] is None else run["end_time"] / 1000,
+        params=params,
+        tags=tags,
+        metrics={},
+        store=where,
+        artifact_uri=run["artifact_uri"],
+    )
+
+
+def _pairs(pairs: sa.TableClause, run_id: str) -> sa.Select[Any]:
+    return sa.select(pairs.c.key, pairs.c.value).where(pairs.c.run_uuid == run_id)
 
 
 def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
@@ -133,11 +146,12 @@ def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
     }
 
 
-def _engine(uri: str) -> sa.Engine:
+def read_only_engine(uri: str, busy_seconds: float = BUSY_SECONDS) -> sa.Engine:
+    """Connections that cannot write to a file, and hold nothing between two uses."""
     path = sqlite_path(uri)
     if path is None:
         return sa.create_engine(uri, poolclass=NullPool)
     address = f"file:{quote(str(path))}?mode=ro"
     return sa.create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS), poolclass=NullPool
+        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=busy_seconds), poolclass=NullPool
     )

@@ -40,6 +40,14 @@ class Series:
     def __len__(self) -> int:
         return len(self.step_T)
 
+    def tail(self, points: int) -> Series:
+        """The last points, so many at most.
+
+        >>> Series.of([1, 2, 3], [0, 0, 0], [0.1, 0.2, 0.3]).tail(2).step_T.tolist()
+        [2, 3]
+        """
+        return Series(self.step_T[-points:], self.time_T[-points:], self.value_T[-points:])
+
 
 @dataclass(frozen=True)
 class ListedRun:

@@ -6,6 +6,7 @@ import pytest
 
 from seqsetvae.tracking.history import open_histories
 from seqsetvae.tracking.history_sql import SqlHistories
+from tests.tracking.test_follow import check as check_follower
 from tests.tracking.test_history import check
 from tests.tuning.conftest import database, postgres  # noqa: F401
 
@@ -18,3 +19,8 @@ def test_postgresql(database):  # noqa: F811
         assert isinstance(store, SqlHistories)
         password = uri.split(":")[2].split("@")[0]
         assert password not in store.read(store.listing()[0].run_id).store
+
+
+@pytest.mark.slow
+def test_a_run_in_postgresql_is_followed(database):  # noqa: F811
+    check_follower(database("followed"))
