@@ -1,29 +1,14 @@
-"""Checkpoints: written atomically, read without unpickling code, and enough by themselves to rebuild the model.
-
-last.ckpt               after each validation, and every --trainer.checkpoint_every_n_steps
-best_<step>_<val>.ckpt  lowest val_loss
-final_<step>.ckpt       end of the run
-interrupted_<step>.ckpt SIGINT or SIGTERM
-error_<step>.ckpt       an exception stopped the run
-healthy_<step>.ckpt     last checks at which the posterior was alive; early_<step>.ckpt, the first check, until there is one
-collapsed_<step>.ckpt   the collapse monitor ended the run; model_before_collapse_step_<step>.ckpt is from before that
-"""
+"""Checkpoints as they are read: without unpickling code, without Lightning, and enough by themselves to rebuild the model."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
 
-from seqsetvae import names
 from seqsetvae.config import ModelConfig, PretrainConfig
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
@@ -31,31 +16,6 @@ from seqsetvae.model.vae import SeqSetVAE
 
 RECIPE = "seqsetvae"
 """Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
-
-
-class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target and renames; loads tensors and plain containers only."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        return read_checkpoint(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -105,23 +65,6 @@ class Recipe:
         return cls(**checkpoint[RECIPE])
 
 
-class RecipeWriter(pl.Callback):
-    """Puts the :class:`Recipe` into every checkpoint, after `persist` has put what was logged so far on disk.
-
-    A resumed run starts behind the checkpoint: a metric that was still in memory when the process was killed would be missing.
-    """
-
-    def __init__(self, recipe: Recipe, persist: Callable[[], object]):
-        self.recipe = dataclasses.asdict(recipe)
-        self.persist = persist
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self.persist()
-        checkpoint[RECIPE] = self.recipe
-
-
 def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:
     """Rebuild the model of a checkpoint, in evaluation mode on the CPU, with what is needed to feed it."""
     checkpoint = read_checkpoint(path)
@@ -134,25 +77,3 @@ def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:
     vae = SeqSetVAE(ModelConfig(**recipe.config["model"]), len(recipe.variables), frozen_VE)
     vae.load_state_dict(weights)
     return vae.eval(), recipe
-
-
-def checkpoint_callbacks(folder: Path, config: PretrainConfig) -> list[ModelCheckpoint]:
-    """`best_*` by validation loss and `last.ckpt`."""
-    trainer = config.trainer
-    best = ModelCheckpoint(
-        dirpath=folder,
-        filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
-        monitor=names.VAL_LOSS,
-        save_top_k=trainer.save_top_k,
-        save_on_train_epoch_end=False,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
-
-    def last(**when: Any) -> ModelCheckpoint:
-        return ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False, **when)
-
-    callbacks = [best, last(save_on_train_epoch_end=False)]
-    if trainer.checkpoint_every_n_steps is not None:
-        callbacks.append(last(every_n_train_steps=trainer.checkpoint_every_n_steps))
-    return callbacks

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
@@ -73,7 +74,7 @@ def pretrain(
             result = train(plan, run, checkpoint, draw, notifier, callbacks)
         close_run(run, plan, result)
         if plan.config.tracking.register_model and parent_run_id is None:
-            register_at_end(run.run_id, plan.config.tracking)
+            rank_zero_only(register_at_end)(run.run_id, plan.config.tracking)
         return result
     finally:
         if notifier is not None:

@@ -11,7 +11,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.checkpoints import AtomicCheckpointIO, Recipe, RecipeWriter, checkpoint_callbacks
+from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
+from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.collapse_monitor import CollapseMonitor
 from seqsetvae.training.collapse_record import CollapseRecord
 from seqsetvae.training.figure_thread import Draw

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
@@ -86,7 +85,6 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
     return Registration(version, better, reason)
 
 
-@rank_zero_only
 def register_at_end(run_id: str, tracking: TrackingConfig) -> None:
     """Register the run that has just ended, if it may be, and say what came of it. Never raises: the run itself has gone well."""
     try:

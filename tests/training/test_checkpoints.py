@@ -10,7 +10,8 @@ import torch
 
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
-from seqsetvae.training.checkpoints import AtomicCheckpointIO, load_model, read_checkpoint
+from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
+from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.fit import pretrain
 
 
