@@ -14,6 +14,8 @@ from seqsetvae.config import MonitorConfig
 
 HUGE = 1e30
 """Beyond this a value counts as infinite: the limits of an axis around it could overflow."""
+LOG_FROM = 30.0
+"""Largest over smallest value from which an axis is logarithmic."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,20 @@ class Panel:
     @property
     def measured(self) -> bool:
         return any(np.isfinite(line.values_T).any() or line.broken_T.any() for line in self.lines)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest of values and references; of a share at least 0 and 1."""
+        values = np.concatenate([line.values_T for line in self.lines] + [[one.value for one in self.references]])
+        values = values[np.isfinite(values)]
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+        return (min(low, 0.0), max(high, 1.0)) if self.share else (low, high)
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the span demands a logarithmic axis, and the panel may have one."""
+        low, high = self.span
+        return self.linear_below is not None and high > LOG_FROM * max(low, self.linear_below)
 
 
 def collapse_panels(history: Sequence[CollapseStatistics], config: MonitorConfig) -> list[Panel]:

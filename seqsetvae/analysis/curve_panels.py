@@ -10,9 +10,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import HUGE, Reference
+from seqsetvae.analysis.collapse_panels import HUGE, LOG_FROM, Reference
 from seqsetvae.analysis.findings import running_mean
-from seqsetvae.analysis.panel_axes import LOG_FROM
 
 DRAWN = 2000
 """Points of one curve that are drawn: more than there are pixels."""

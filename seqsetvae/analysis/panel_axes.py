@@ -16,8 +16,6 @@ from seqsetvae.analysis.collapse_panels import Panel
 LINE_COLORS = (style.BLUE, style.PURPLE, style.SKY)
 DOTS_UP_TO = 40
 """Updates up to which each one has a dot: later the dots would merge into the line."""
-LOG_FROM = 30.0
-"""Largest over smallest value from which an axis is logarithmic."""
 
 
 def draw_panel(axes: Axes, panel: Panel, steps_T: NDArray[np.float64]) -> None:
@@ -71,15 +69,9 @@ def dots(values_T: NDArray[np.float64]) -> list[int]:
 
 def set_limits(axes: Axes, panel: Panel) -> tuple[float, float]:
     """Make the y axis logarithmic where the span of values and thresholds demands it; returns its limits."""
-    values = np.concatenate([line.values_T for line in panel.lines] + [[one.value for one in panel.references]])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        values = np.zeros(1)
-    low, high = float(values.min()), float(values.max())
-    if panel.share:
-        low, high = min(low, 0.0), max(high, 1.0)
+    low, high = panel.span
     linear = panel.linear_below
-    if linear is not None and high > LOG_FROM * max(low, linear):
+    if linear is not None and panel.logarithmic:
         style.log_ticks(axes, linear)
         return (low / 1.6 if low > linear else min(1.6 * low, -0.12 * linear)), high * 1.6
     margin = 0.06 * (high - low) or 0.1 * abs(high) or 1.0

@@ -19,7 +19,6 @@ from seqsetvae.collapse.detector import BetaOutlook, detectors_of
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
-from seqsetvae.objective import scheduled_beta
 from seqsetvae.tracking.run_history import RunHistory, Series
 
 Config = TypeVar("Config", MonitorConfig, ObjectiveConfig)
@@ -108,6 +107,8 @@ def _value(text: str) -> Any:
 
 def outlook_of(history: RunHistory) -> tuple[BetaOutlook, tuple[str, ...]]:
     """What the detector knew beforehand, and which of it an older run has not recorded."""
+    from seqsetvae.objective import scheduled_beta  # and torch, which nothing else here needs
+
     objective = settings(ObjectiveConfig, history.params, "objective/")
     planned = history.tags.get(names.TAG_TOTAL_STEPS)
     last_step = int(max(series.step_T[-1] for key, series in history.metrics.items() if not key.startswith("system/")))

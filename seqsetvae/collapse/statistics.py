@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae import names
-from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, COLLAPSE_DELTA, PosteriorStatistics
+
+if TYPE_CHECKING:
+    # Torch comes with it: whoever only judges numbers goes without those seconds.
+    from seqsetvae.posterior import PosteriorStatistics
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class CollapseStatistics:
         beta: float | None = None,
     ) -> CollapseStatistics:
         """Numbers from tensors. Waits for the device on which they are."""
+        from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, COLLAPSE_DELTA
+
         kl_Z = statistics.kl_Z.float().cpu().numpy()
         return cls(
             step=step,
