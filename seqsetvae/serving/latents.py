@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
+from seqsetvae.serving.served import refusing_in_words, version_of
 from seqsetvae.training.exported import read_pretrained
 
 
@@ -17,13 +18,11 @@ class LatentsModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         self.model = read_pretrained(Path(context.artifacts["model"]))
+        self.version = version_of(context)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        encoded = self.model.encode(model_input)
-        rows = pd.DataFrame({"subject": encoded.subject, "row": range(len(encoded.subject))})
-        last = rows.groupby("subject", sort=False)["row"].agg(["last", "size"])
-        states = [[float(x) for x in encoded.history_SD[row]] for row in last["last"]]
-        return pd.DataFrame({"subject": last.index.tolist(), "sets": last["size"].tolist(), "state": states})
+        with refusing_in_words():
+            return self.model.last_states(model_input).assign(model=self.version)
 
 
 mlflow.models.set_model(LatentsModel())

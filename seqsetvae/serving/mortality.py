@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
+from seqsetvae.serving.served import refusing_in_words, version_of
 from seqsetvae.training.mortality import read_risk_model
 
 
@@ -17,10 +18,11 @@ class MortalityModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         self.model = read_risk_model(Path(context.artifacts["model"]))
-        self.version = str((context.model_config or {}).get("model", ""))
+        self.version = version_of(context)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        return self.model.risk(model_input).assign(model=self.version)
+        with refusing_in_words():
+            return self.model.risk(model_input).assign(model=self.version)
 
 
 mlflow.models.set_model(MortalityModel())

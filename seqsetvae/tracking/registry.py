@@ -13,13 +13,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, readable_errors
+from seqsetvae.tracking.environment import constraints, requirements
 from seqsetvae.tracking.run import local_folder
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PACKAGE = Path(__file__).parents[1]
-REQUIRED = ("torch", "numpy", "pandas", "pyarrow", "safetensors", "mlflow", "filelock", "jsonargparse", "lightning")
-"""What a served model imports, pinned to what is installed. The package itself travels with the model."""
+DEMO = "code/seqsetvae/data/demo"
+"""Where the demo data lie in a saved model's copy of the package. They are no part of it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def register(tracking_uri: str, candidate: Candidate) -> Registered:
         )
         try:
             _save(candidate, Path(scratch) / "model", logged.model_id, logged.artifact_location)
-            for cache in list((Path(scratch) / "model").rglob("__pycache__")):
-                shutil.rmtree(cache)
+            for spare in [Path(scratch, "model", DEMO), *Path(scratch, "model").rglob("__pycache__")]:
+                shutil.rmtree(spare, ignore_errors=True)
             client.log_model_artifacts(logged.model_id, str(Path(scratch) / "model"))
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
@@ -111,9 +111,11 @@ def _save(candidate: Candidate, folder: Path, model_id: str, location: str) -> N
     from mlflow.models import Model, ModelSignature
     from mlflow.types.schema import AnyType, ColSpec, Schema
 
-    # Of any type: MLflow would refuse a whole table for one cell, and numbers for names of subjects. The model checks row by row.
-    events = Schema([ColSpec(AnyType(), name) for name in names.EVENT_COLUMNS])
-
+    # Of any type: MLflow would refuse a whole table for one cell, and numbers for names of subjects. The model checks row by row, and
+    # says itself which column is missing: MLflow would print the schema and the table.
+    events = Schema([ColSpec(AnyType(), name, required=False) for name in names.EVENT_COLUMNS])
+    pinned = folder.with_name("constraints.txt")
+    pinned.write_text("\n".join(constraints()), encoding="utf-8")
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(artifact_path=location, run_id=candidate.run_id, model_uuid=model_id, model_id=model_id),
@@ -123,7 +125,7 @@ def _save(candidate: Candidate, folder: Path, model_id: str, location: str) -> N
         code_paths=[str(PACKAGE)],
         signature=ModelSignature(events, Schema([ColSpec(kind, name) for name, kind in candidate.output.items()])),
         input_example=candidate.example,
-        pip_requirements=[f"{name}=={installed_version(name).partition('+')[0]}" for name in REQUIRED],
+        pip_requirements=[*requirements(), f"-c {pinned}"],
     )
 
 

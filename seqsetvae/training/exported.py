@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from seqsetvae.config import ModelConfig
-from seqsetvae.data.events_table import read_events
+from seqsetvae.data.events_table import EventsTable, read_events
 from seqsetvae.data.statistics import Statistics
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
@@ -59,7 +59,34 @@ class Pretrained:
         Raises:
             InputError: a column is missing, or a row cannot be used; the message names the rows.
         """
-        table = read_events(events, self.vocabulary).require_all()
+        return self._encode(read_events(events, self.vocabulary).require_all())
+
+    @torch.inference_mode()
+    def last_states(self, events: pd.DataFrame) -> pd.DataFrame:
+        """The history after the last set of each subject of such a table: the columns subject, sets (how many), state, error.
+
+        A subject with a row that cannot be used has no set and no state, but an error that names the row; the others are not affected.
+
+        Raises:
+            InputError: a column is missing.
+        """
+        table = read_events(events, self.vocabulary)
+        states: dict[str, list[list[float]]] = {}
+        if table.packed is not None:
+            encoded = self._encode(table)
+            for subject, state in zip(encoded.subject, encoded.history_SD.tolist(), strict=True):
+                states.setdefault(subject, []).append(state)
+        return pd.DataFrame(
+            {
+                "subject": table.subjects,
+                "sets": [len(states.get(name, ())) for name in table.subjects],
+                "state": [states[name][-1] if name in states else [] for name in table.subjects],
+                "error": [table.problems.get(name, "") for name in table.subjects],
+            }
+        )
+
+    def _encode(self, table: EventsTable) -> Encoded:
+        """The usable subjects of a table, of which there is at least one."""
         assert table.packed is not None
         batch = table.batch(self.vocabulary)
         posterior = self.vae.encode(batch)

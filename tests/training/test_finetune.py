@@ -100,7 +100,7 @@ def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
     np.testing.assert_allclose(answer["risk"], batch["risk"], atol=1e-6)
     assert answer["error"].tolist() == ["", "", "row 4: variable 'Pulse' is unknown to the model"]
     assert np.isnan(answer["risk"][2])
-    assert "m-" in answer["model"][0]
+    assert answer["model"].tolist() == ["seqsetvae-mortality/1"] * 3
     alone = result.model.risk(events[events["subject"] == "b"])
     assert alone["risk"][0] == pytest.approx(batch["risk"][1], abs=1e-6)
 

@@ -73,12 +73,18 @@ def test_the_served_model_answers_like_the_loaded_one_and_needs_no_pickle(tiny: 
 
     served = mlflow.pyfunc.load_model("models:/seqsetvae/1")
     answer = served.predict(served.input_example)
+    assert answer["model"].tolist() == ["seqsetvae/1"]
+    info = mlflow.models.get_model_info("models:/seqsetvae/1")
+    by_id = mlflow.pyfunc.load_model(f"models:/{info.model_id}").predict(served.input_example)
+    assert by_id["model"].tolist() == [f"seqsetvae, model id {info.model_id}"], "no version was asked for"
     loaded = seqsetvae.load(run_id).encode(served.input_example)
     assert answer["state"][0] == pytest.approx(loaded.history_SD[-1].tolist(), abs=1e-6)
     folder = model_folder(uri, find_version(uri, "models:/seqsetvae/1")).parents[1]
     kinds = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert not kinds & {".pkl", ".pickle", ".pt", ".ckpt", ".bin"}
     assert "torch==" in (folder / "requirements.txt").read_text()
+    assert "uvicorn==" in (folder / "constraints.txt").read_text()
+    assert not list(folder.rglob("*.parquet")), "the demo data travel with the model"
 
 
 @pytest.mark.slow

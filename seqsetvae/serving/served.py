@@ -1,0 +1,43 @@
+"""What the served models have in common: they say which version they are, and refuse a table in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
+
+from seqsetvae.errors import InputError
+
+
+def version_of(context: Any) -> str:
+    """`seqsetvae-mortality/3` for a model from the registry, else its name and model id.
+
+    The number of a version is given to files that are there already, so it cannot be in them. But MLflow writes it into the model's folder
+    each time it takes the model from the registry (`models:/seqsetvae-mortality@champion`).
+    """
+    fallback = str((context.model_config or {}).get("model", ""))
+    for folder in Path(context.artifacts["model"]).parents:
+        file = folder / REGISTERED_MODEL_META_FILE_NAME
+        if file.is_file():
+            found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            # MLflow leaves both empty for an address that names no version, such as models:/m-0123.
+            name, number = found.get("model_name"), found.get("model_version")
+            return f"{name}/{number}" if name and number else fallback
+        if (folder / "MLmodel").is_file():
+            break
+    return fallback
+
+
+@contextmanager
+def refusing_in_words() -> Iterator[None]:
+    """An :class:`InputError` becomes the error that MLflow's server answers with status 400, without a traceback."""
+    try:
+        yield
+    except InputError as error:
+        raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error

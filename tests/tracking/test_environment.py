@@ -1,0 +1,60 @@
+"""A served model is installed with what it imports, in the versions that were tested, and nothing of training."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from seqsetvae.tracking.environment import constraints, requirements
+
+LOCK = Path(__file__).parents[2] / "requirements.lock"
+LOADED = """
+import json, sys
+import seqsetvae.serving.latents, seqsetvae.serving.mortality
+assert "lightning" not in sys.modules
+print(json.dumps([module.__file__ for name, module in list(sys.modules.items()) if name.startswith("seqsetvae")]))
+"""
+
+
+def locked() -> dict[str, str]:
+    lines = [line for line in LOCK.read_text().splitlines() if "==" in line]
+    return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def pinned(lines: list[str]) -> dict[str, str]:
+    found = [Requirement(line) for line in lines]
+    return {canonicalize_name(one.name): next(iter(one.specifier)).version for one in found}
+
+
+def test_the_pins_are_those_of_the_lock_and_hold_what_mlflow_needs_to_serve():
+    assert pinned(requirements()).items() <= pinned(constraints()).items()
+    assert pinned(constraints()).items() <= locked().items()
+    assert {"mlflow-skinny", "uvicorn", "fastapi", "sqlalchemy"} <= pinned(constraints()).keys()
+
+
+def imports(file: str) -> set[str]:
+    """Libraries that a module imports as soon as it is loaded."""
+    found = set()
+    for node in ast.parse(Path(file).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"seqsetvae"}
+
+
+def test_the_code_of_a_served_model_imports_what_is_pinned_with_it_and_not_lightning():
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout.splitlines()[-1])
+    libraries = set().union(*map(imports, files))
+    assert {"torch", "mlflow", "safetensors"} <= libraries
+    owners = {canonicalize_name(owner) for name in libraries for owner in packages_distributions()[name]}
+    assert owners - {"mlflow-skinny", "mlflow-tracing"} <= pinned(requirements()).keys()
