@@ -119,6 +119,18 @@ def analyze(arguments: list[str]) -> int:
     return 0
 
 
+def import_tensorboard(arguments: list[str]) -> int:
+    """Bring the TensorBoard logs of older trainings into the MLflow store, each folder of event files as a run."""
+    from seqsetvae.tracking.tensorboard.importing import import_logs
+
+    parser = make_parser("import-tensorboard", import_tensorboard.__doc__ or "")
+    parser.add_function_arguments(import_logs, "import", skip={"tracking"})
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
+    chosen = parser.instantiate(parse(parser, arguments))
+    import_logs(chosen.tracking, **vars(chosen["import"]))
+    return 0
+
+
 def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
@@ -145,8 +157,11 @@ RUN_HELP = (
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
 VERBS: dict[str, Callable[[list[str]], int]] = {
-    verb.__name__: verb
-    for verb in (prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, sync, bench)
+    verb.__name__.replace("_", "-"): verb
+    for verb in (
+        *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, sync, bench),
+        *(import_tensorboard,),
+    )
 }
 
 
@@ -161,7 +176,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(
             "usage: seqsetvae VERB [options]\n\nSeqSetVAE pretraining, watched for posterior collapse, tracked in MLflow.\n"
         )
-        print("\n".join(f"  {name:<10}{first_line(function)}" for name, function in VERBS.items()))
+        print("\n".join(f"  {name:<20}{first_line(function)}" for name, function in VERBS.items()))
         print("\n`seqsetvae VERB --help` lists the options of a verb.")
         sys.exit(_asked_for_help(verb, "verb"))
     try:

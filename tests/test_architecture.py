@@ -15,6 +15,7 @@ FLOORS = {
     "__init__": 0,
     "errors": 0,
     "names": 0,
+    "palette": 0,
     "batch": 1,
     "config": 1,
     "posterior": 1,
@@ -48,10 +49,11 @@ HOMES = {
     "mlflow": ["tracking/", "serving/", "benchmarks/"],
     "optuna": ["tuning/"],
     "sklearn": ["evaluation/", "analysis/"],
+    "tensorboard": ["tracking/tensorboard/"],
     "umap": ["analysis/"],
 }
 # `seqsetvae --help` and the settings must answer without loading torch.
-TORCH_FREE = ["__init__.py", "__main__.py", "arguments.py", "cli.py", "config/", "errors.py", "names.py"]
+TORCH_FREE = ["__init__.py", "__main__.py", "arguments.py", "cli.py", "config/", "errors.py", "names.py", "palette.py"]
 # The model is silent: neither printing nor logging nor files.
 SILENT = ["batch.py", "collapse/", "model/", "objective.py", "posterior.py"]
 

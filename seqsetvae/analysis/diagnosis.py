@@ -39,6 +39,12 @@ class Evidence:
     alerts: Sequence[Diagnosis] = ()
     """Changes of level by the run's own rules, oldest first: recorded or replayed."""
     params: Mapping[str, str] | None = None
+    imported: bool = False
+    """Whether its collapse metrics come without a judgement by our rules."""
+
+    @property
+    def watched(self) -> bool:
+        return names.COLLAPSE_KL in self.metrics and not self.imported
 
     def get(self, key: str) -> Series | None:
         return finite(self.metrics.get(key))
@@ -67,8 +73,13 @@ def unjudged(evidence: Evidence) -> list[str]:
     """What could not be judged, and why."""
     said = []
     train, validated = evidence.get(names.TRAIN_LOSS), evidence.get(names.VAL_LOSS)
-    if names.COLLAPSE_KL not in evidence.metrics:
-        said.append("The run has no collapse metrics (it was not watched): a collapse is judged by its KL alone.")
+    if not evidence.watched:
+        why = (
+            "The run was imported from event files: its losses may be in other units than ours, and it has no settings of our monitor"
+            if evidence.imported
+            else "The run has no collapse metrics (it was not watched)"
+        )
+        said.append(f"{why}: a collapse is judged by its KL alone.")
     if train is None or len(train) < LEAST_POINTS:
         points = 0 if train is None else len(train)
         said.append(
@@ -91,7 +102,6 @@ def collapse(evidence: Evidence) -> Finding | None:
     kl = evidence.get(names.VAL_KL) if kl is None else kl
     own = [alert for alert in evidence.alerts if alert.detector == "primary"]
     reds = [alert for alert in own if alert.level == Level.RED]
-    watched = names.COLLAPSE_KL in evidence.metrics
     now = own[-1].level if own else Level.GREEN
     advice = list(dict.fromkeys(alert.advice for alert in [*reds[:1], *own[-1:]] if alert.level >= Level.ORANGE))
     if now >= Level.ORANGE:
@@ -101,7 +111,7 @@ def collapse(evidence: Evidence) -> Finding | None:
         level = Level.YELLOW
         back = next(alert for alert in own if alert.step > reds[-1].step and alert.level < Level.RED)
         said = [f"red from step {reds[-1].step:,} on, back since step {back.step:,}: the posterior has recovered"]
-    elif not watched and kl is not None and tail(kl) < KL_DEAD:
+    elif not evidence.watched and kl is not None and tail(kl) < KL_DEAD:
         level = Level.RED
         said = [f"KL is {tail(kl):.3g} nats per set at the end, below {KL_DEAD} (it began at {head(kl):.3g})"]
     elif now == Level.YELLOW and own[-1].held_back:

@@ -98,11 +98,16 @@ def facts(history: RunHistory) -> dict[str, str]:
     validated = finite(history.metrics.get(names.VAL_LOSS))
     if validated is not None:
         best = int(validated.value_T.argmin())
+        what, unit = (names.VAL_LOSS, "") if history.imported else ("−ELBO", " nats per set")
         found["validation"] = (
-            f"−ELBO {validated.value_T[-1]:.4g} nats per set at the end; lowest {validated.value_T[best]:.4g} at step "
+            f"{what} {validated.value_T[-1]:.4g}{unit} at the end; lowest {validated.value_T[best]:.4g} at step "
             f"{validated.step_T[best]:,}"
         )
-    for tag, words in ((names.TAG_RESCUED_RUN, "rescue of run"), (names.TAG_RESCUED_BY, "goes on as run")):
+    for tag, words in (
+        (names.TAG_RESCUED_RUN, "rescue of run"),
+        (names.TAG_RESCUED_BY, "goes on as run"),
+        (names.TAG_IMPORTED_FROM, "imported from"),
+    ):
         if tag in history.tags:
             found[words] = history.tags[tag]
     return found
@@ -120,10 +125,9 @@ def _overview(analyses: Sequence[RunAnalysis]) -> str:
         lowest = "".join(
             f'<td class="number">{"" if val is None else f"{val.value_T.min():.4g}"}</td>' for val in validated
         )
-        watched = names.COLLAPSE_KL in one.history.metrics
         rows.append(
             f'<tr><td><a href="#{escape(one.history.run_id)}">{escape(one.history.title)}</a></td>'
-            f"<td>{escape(one.history.status.lower())}</td><td>{_level(level) if watched else 'not watched'}</td>"
+            f"<td>{escape(one.history.status.lower())}</td><td>{_level(level) if one.history.watched else 'not watched'}</td>"
             f"{lowest}<td>{escape(one.summary)}</td></tr>"
         )
     head = _header(("run", "status", "collapse", "lowest −ELBO", "lowest NLL", "diagnosis"))

@@ -92,7 +92,7 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
     """
     again = replay(history, before)
     alerts = tuple(map(recorded_alert, history.alerts)) or (again.alerts if again else ())
-    evidence = Evidence(history.metrics, alerts, history.params)
+    evidence = Evidence(history.metrics, alerts, history.params, history.imported)
     findings = tuple(diagnose(evidence))
     notes = [] if OF_A_VAE.isdisjoint(history.metrics) else unjudged(evidence)
     subtitle = "; ".join([history.status.lower(), ", ".join(one.name for one in findings)]).removesuffix("; ")
@@ -138,6 +138,7 @@ INDICATORS = (
     (names.COLLAPSE_ACTIVE_RATIO, "Active units", "share of dimensions", "active_units_threshold"),
     (names.COLLAPSE_DECODER_USE, "Decoder use", "nats per set", "decoder_use_threshold"),
     (names.COLLAPSE_VARIANCE, "Mean posterior variance", "1 at the prior", ""),
+    (names.COLLAPSE_VARIANCE_RATIO, "Active ratio by variance", "1 at the prior", ""),
     (names.COLLAPSE_RECON, "Reconstruction", "nats per set", ""),
 )
 """Metric, words, unit, and the setting with its threshold."""

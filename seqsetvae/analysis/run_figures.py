@@ -185,8 +185,7 @@ def _figure(
     x_T = np.concatenate([one.x_T for panel in panels for one in panel.curves])
     first, last = int(x_T.min()), max(int(x_T.max()), int(x_T.min()) + 1)
     figure = style.new_figure(history.title, subtitle)
-    watched = names.COLLAPSE_KL in history.metrics
-    if watched:
+    if history.watched:
         draw_strip(
             figure.add_axes((style.LEFT, style.STRIP[0], style.RIGHT - style.LEFT, style.STRIP[1])), alerts, first, last
         )
@@ -194,7 +193,7 @@ def _figure(
     rows = -(-count // columns)
     height = (style.TOP - style.BOTTOM + GAP) / rows - GAP
     grid = figure.add_gridspec(
-        rows, columns, left=style.LEFT, right=style.RIGHT, top=style.TOP if watched else 0.9, bottom=style.BOTTOM,
+        rows, columns, left=style.LEFT, right=style.RIGHT, top=style.TOP if history.watched else 0.9, bottom=style.BOTTOM,
         hspace=1.5 * GAP / height, wspace=0.17,
     )  # fmt: skip
     for index, panel in enumerate(panels):

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from seqsetvae import names
+
 LONGEST_VALUE = 6000
 """Characters; MLflow refuses longer ones."""
 
 
-def flatten(params: Mapping[str, Any]) -> dict[str, str]:
-    """Text of every leaf, by its path.
+def flatten(params: Mapping[str, Any], whole: str = names.ARTIFACT_CONFIG) -> dict[str, str]:
+    """Text of every leaf, by its path; `whole` is the artifact that has what is too long for MLflow.
 
     >>> flatten({"model": {"width": 256, "heads": 8}, "seed": None})
     {'model/width': '256', 'model/heads': '8', 'seed': 'None'}
@@ -20,13 +22,13 @@ def flatten(params: Mapping[str, Any]) -> dict[str, str]:
     for key, given in params.items():
         value = asdict(given) if is_dataclass(given) and not isinstance(given, type) else given
         if isinstance(value, Mapping) and value:
-            flat |= {f"{key}/{inner}": text for inner, text in flatten(value).items()}
+            flat |= {f"{key}/{inner}": text for inner, text in flatten(value, whole).items()}
         else:
-            flat[str(key)] = shorten(str(value))
+            flat[str(key)] = shorten(str(value), whole)
     return flat
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, whole: str = names.ARTIFACT_CONFIG) -> str:
     """The text itself, or its beginning with a note of how long it was.
 
     >>> shorten("x" * 7000)[-50:]
@@ -34,5 +36,5 @@ def shorten(text: str) -> str:
     """
     if len(text) <= LONGEST_VALUE:
         return text
-    note = f"... (cut: {len(text)} characters, whole in config.yaml)"
+    note = f"... (cut: {len(text)} characters, whole in {whole})"
     return text[: LONGEST_VALUE - len(note)] + note

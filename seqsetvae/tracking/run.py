@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import os
 import re
 import sys
 import time
-import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 
 from seqsetvae import names
 from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.image_series import image_series
 from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.recorder import SpoolWriter
 
@@ -144,16 +143,9 @@ class Run:
 
     def log_image(self, png: bytes | Path | str, key: str, step: int) -> None:
         """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content."""
-        from mlflow.tracking.multimedia import compress_image_size
-        from PIL import Image
-
         content = png if isinstance(png, bytes) else Path(png).read_bytes()
-        small = io.BytesIO()
-        compress_image_size(Image.open(io.BytesIO(content))).save(small, "webp")
-        # The name that MlflowClient.log_image gives, which the UI parses; fixed here, so that a second delivery overwrites the first.
-        stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{int(time.time() * 1000)}+{uuid.uuid4()}"
-        self._put_content(content, f"{stem}.png")
-        self._put_content(small.getvalue(), f"{stem}+compressed.webp")
+        for path, part in image_series(content, key, step, int(time.time() * 1000)).items():
+            self._put_content(part, path)
         self.set_tag("mlflow.loggedImages", True)
 
     def log_table(self, table: Mapping[str, Any], artifact_path: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsetvae import names
 from seqsetvae.errors import InputError
 
 
@@ -82,6 +83,16 @@ class RunHistory:
     store: str = ""
     """Address of the store, without a password."""
     artifact_uri: str = field(default="", repr=False)
+
+    @property
+    def imported(self) -> bool:
+        """Whether it is an older training's, read from event files: its collapse metrics are another monitor's, which had other rules."""
+        return names.TAG_IMPORTED_FROM in self.tags
+
+    @property
+    def watched(self) -> bool:
+        """Whether the collapse monitor has judged it."""
+        return names.COLLAPSE_KL in self.metrics and not self.imported
 
     @property
     def title(self) -> str:

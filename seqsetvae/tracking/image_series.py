@@ -1,0 +1,26 @@
+"""Figures of a run that the MLflow UI shows with a slider over steps."""
+
+from __future__ import annotations
+
+import io
+import uuid
+
+
+def image_series(content: bytes, key: str, step: int, milliseconds: int, unique: str = "") -> dict[str, bytes]:
+    """The files, by their path among the run's artifacts, that make one image of a series: the PNG itself and a small copy.
+
+    Args:
+        content: a PNG file.
+        key: name of the series.
+        step: its place in the series.
+        milliseconds: time since the epoch.
+        unique: tells it from other images of the same key, step and time; made up where it is not given.
+    """
+    from mlflow.tracking.multimedia import compress_image_size
+    from PIL import Image
+
+    small = io.BytesIO()
+    compress_image_size(Image.open(io.BytesIO(content))).save(small, "webp")
+    # The name that MlflowClient.log_image gives, which the UI parses; fixed here, so that a second delivery overwrites the first.
+    stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{milliseconds}+{unique or uuid.uuid4()}"
+    return {f"{stem}.png": content, f"{stem}+compressed.webp": small.getvalue()}
