@@ -10,14 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
-from seqsetvae import names
+from seqsetvae import names, palette
 from seqsetvae.analysis import style
 from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves
 from seqsetvae.analysis.findings import finite
 from seqsetvae.tracking.run_history import RunHistory, Series
 
-COLORS = (style.BLUE, "#D55E00", "#009E73", style.PURPLE, style.SKY, "#E69F00", style.BLACK)
-"""Of Okabe & Ito's palette, those that are seen on white."""
+COLORS = (
+    palette.BLUE,
+    palette.VERMILION,
+    palette.GREEN,
+    palette.PURPLE,
+    palette.SKY,
+    palette.ORANGE,
+    palette.BLACK,
+)
+"""Those of the palette that are seen on white."""
 DASHES = ("-", "--", ":")
 MOST = 14
 """Runs on one figure: more cannot be told apart."""

@@ -22,12 +22,12 @@ from matplotlib.font_manager import FontProperties, findfont, fontManager, get_f
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 from PIL import Image
 
+from seqsetvae import palette
 from seqsetvae.collapse.diagnosis import Level
 
-BLACK, BLUE, PURPLE, SKY = "#000000", "#0072B2", "#CC79A7", "#56B4E9"
+BLACK, BLUE, PURPLE, SKY = palette.BLACK, palette.BLUE, palette.PURPLE, palette.SKY
 GRAY, SHADE, GRID = "#666666", "#f1f1f1", "#e4e4e4"
-LEVEL_COLORS = {Level.GREEN: "#009E73", Level.YELLOW: "#F0E442", Level.ORANGE: "#E69F00", Level.RED: "#D55E00"}
-"""Of Okabe & Ito's palette, as are the four above: "red" is its vermilion, which red-green-blind readers tell from the green."""
+LEVEL_COLORS = {level: palette.LEVELS[level.word] for level in Level}
 LEVEL_MARKERS = {Level.GREEN: "o", Level.YELLOW: "^", Level.ORANGE: "D", Level.RED: "X"}
 
 DPI = 100

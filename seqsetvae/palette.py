@@ -1,0 +1,20 @@
+"""Colors of Okabe & Ito (2008), which color-blind readers can tell apart: for figures, and for runs in MLflow's charts."""
+
+from __future__ import annotations
+
+BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
+YELLOW, ORANGE, VERMILION, PURPLE = "#F0E442", "#E69F00", "#D55E00", "#CC79A7"
+
+LEVELS = {"green": GREEN, "yellow": YELLOW, "orange": ORANGE, "red": VERMILION}
+"""Of the collapse levels, by their word: "red" is vermilion, which red-green-blind readers tell from the green."""
+HEALTHY = (BLUE, GREEN, SKY, PURPLE)
+"""Of runs that nothing is wrong with: more than one, so that they can be told apart in one chart."""
+
+
+def run_color(run_id: str, level: str) -> str:
+    """Of a run in a chart: warm where it collapsed or is about to, else one of the cool ones, by its id.
+
+    >>> run_color("0c" * 16, "red"), run_color("0c" * 16, "green"), run_color("0d" * 16, "yellow")
+    ('#D55E00', '#0072B2', '#009E73')
+    """
+    return LEVELS[level] if level in ("orange", "red") else HEALTHY[int(run_id[-8:], 16) % len(HEALTHY)]
