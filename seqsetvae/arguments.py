@@ -80,6 +80,15 @@ def _flags(parser: ArgumentParser) -> dict[str, bool]:
     return {action.dest: "true" in (action.metavar or "") for action in parser._actions if "." in action.dest}
 
 
+OTHER_WORDS = {
+    "checkpoint": ("visualize.model",),
+    "data_dir": ("data.store", "finetune.store", "visualize.store", "source.input"),
+    "learning_rate": ("optimizer.lr", "finetune.head_lr"),
+    "pretrained_ckpt": ("finetune.model",),
+}
+"""Flags of the source guides whose settings have another name here: docs/from-the-guides.md says why."""
+
+
 def spell_out(arguments: list[str], flags: dict[str, bool]) -> Iterator[str]:
     """Give each flag its group, and each bare yes-or-no flag its `true`: the guides' spelling works as it stands.
 
@@ -90,6 +99,8 @@ def spell_out(arguments: list[str], flags: dict[str, bool]) -> Iterator[str]:
     leaves: dict[str, list[str]] = {}
     for flag in flags:
         leaves.setdefault(flag.rpartition(".")[2], []).append(flag)
+    for word, settings in OTHER_WORDS.items():
+        leaves.setdefault(word, [flag for flag in settings if flag in flags])
     for position, argument in enumerate(arguments):
         name, equals, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--"):

@@ -36,6 +36,15 @@ def test_the_flags_of_the_guides_are_understood_as_they_stand():
     assert (trainer.val_check_interval, trainer.limit_val_batches) == (0.1, 0.1)
 
 
+def test_the_guides_words_for_settings_of_another_name_are_understood():
+    config = arguments.pretrain_config("pretrain", "", "--data_dir stores/mine --learning_rate 3e-4".split())
+    assert (config.data.store, config.optimizer.lr) == ("stores/mine", 3e-4)
+    assert list(arguments.spell_out(["--pretrained_ckpt", "a.ckpt"], {"finetune.model": False})) == [
+        "--finetune.model",
+        "a.ckpt",
+    ]
+
+
 def test_every_setting_can_be_written_without_its_group():
     names = Counter(
         field.name for group in fields(PretrainConfig) for field in fields(getattr(PretrainConfig(), group.name))
