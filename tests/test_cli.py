@@ -37,7 +37,7 @@ def test_the_flags_of_the_guides_are_understood_as_they_stand():
 
 
 def test_the_guides_words_for_settings_of_another_name_are_understood():
-    config = arguments.pretrain_config("pretrain", "", "--data_dir stores/mine --learning_rate 3e-4".split())
+    config = arguments.pretrain_config("pretrain", "", ["--data_dir", "stores/mine", "--learning_rate", "3e-4"])
     assert (config.data.store, config.optimizer.lr) == ("stores/mine", 3e-4)
     assert list(arguments.spell_out(["--pretrained_ckpt", "a.ckpt"], {"finetune.model": False})) == [
         "--finetune.model",
