@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from seqsetvae.benchmarks.mlflow_server import as_json, serve
 from seqsetvae.data.sources.demo import DEMO_FILE
 
 MODEL = "models:/seqsetvae-mortality@champion"
@@ -58,53 +53,8 @@ def events(tmp_path: Path) -> Path:
     return tmp_path / "events.csv"
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Starts to serve the champion and says where, once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start() -> str:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "models",
-            "serve",
-            "-m",
-            MODEL,
-            "--env-manager",
-            "local",
-            "-p",
-            str(port),
-        ]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        log = (tmp_path / "server.log").open("wb")
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=os.environ | {"PATH": path}, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
-        started.append(process)
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (tmp_path / "server.log").read_text()
-                time.sleep(0.5)
-            else:
-                return f"http://127.0.0.1:{port}/invocations"
-        raise TimeoutError((tmp_path / "server.log").read_text())
-
-    yield start
-    for process in started:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
-
-
 @pytest.mark.slow
-def test_from_pretraining_to_a_risk_over_http(tmp_path, events, server):
+def test_from_pretraining_to_a_risk_over_http(tmp_path, events):
     said = seqsetvae(tmp_path, "pretrain", *SMALL, *SHORT, "--progress_bar", "false")
     assert "Registered models:/seqsetvae/1" in said
     # Whether so short a run deserves the alias is not what is asked here.
@@ -117,10 +67,8 @@ def test_from_pretraining_to_a_risk_over_http(tmp_path, events, server):
     assert "test_auroc" in client.get_model_version("seqsetvae-mortality", "1").tags
 
     table = pd.read_csv(events)
-    body = json.dumps({"dataframe_split": json.loads(table.to_json(orient="split", index=False))}).encode()
-    request = urllib.request.Request(server(), body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        served = pd.DataFrame(json.loads(answer.read())["predictions"]).set_index("subject")
+    with serve(MODEL, os.environ["MLFLOW_TRACKING_URI"], tmp_path) as server:
+        served = server.ask(as_json(table)).table.set_index("subject")
     predict = [sys.executable, "-m", "mlflow", "models", "predict", "-m", MODEL, "--env-manager", "local"]
     predict += ["-i", str(events), "-t", "csv", "-o", str(tmp_path / "risks.json")]
     done = subprocess.run(predict, cwd=tmp_path, capture_output=True, text=True)
@@ -131,4 +79,5 @@ def test_from_pretraining_to_a_risk_over_http(tmp_path, events, server):
     assert served["risk"].astype(float).to_dict() == pytest.approx(
         batch["risk"].astype(float).to_dict(), abs=1e-6, nan_ok=True
     )
+    assert set(served["model"]) == set(batch["model"]) == {"seqsetvae-mortality/1"}
     assert "variable 'Pulse' is unknown to the model" in served.loc["bad", "error"]

@@ -9,7 +9,18 @@ import torch
 
 from seqsetvae.errors import InputError
 
-NAMES = ("step", "loader", "tracking", "monitor", "store_scale", "tuning", "tuning_compare", "analyze", "finetune")
+NAMES = (
+    "step",
+    "loader",
+    "tracking",
+    "monitor",
+    "store_scale",
+    "tuning",
+    "tuning_compare",
+    "analyze",
+    "finetune",
+    "serving",
+)
 """Modules of this package, each with `measure(quick) -> list[Table]`."""
 
 
@@ -17,7 +28,7 @@ def run_benchmarks(only: str | None = None, quick: bool = False) -> None:
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune. None: all of them.
+        only: One of step, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving. None: all of them.
         quick: Smaller sizes and fewer repetitions, to see that they run.
     """
     if only is not None and only not in NAMES:

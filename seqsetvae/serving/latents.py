@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
-from seqsetvae.serving.served import refusing_in_words, version_of
+from seqsetvae.serving.served import answer, refusing_in_words, version_of
 from seqsetvae.training.exported import read_pretrained
 
 
@@ -22,7 +22,7 @@ class LatentsModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         with refusing_in_words():
-            return self.model.last_states(model_input).assign(model=self.version)
+            return answer(self.model.last_states(model_input), self.version)
 
 
 mlflow.models.set_model(LatentsModel())

@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
-from seqsetvae.serving.served import refusing_in_words, version_of
+from seqsetvae.serving.served import answer, refusing_in_words, version_of
 from seqsetvae.training.mortality import read_risk_model
 
 
@@ -22,7 +22,7 @@ class MortalityModel(PythonModel):
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         with refusing_in_words():
-            return self.model.risk(model_input).assign(model=self.version)
+            return answer(self.model.risk(model_input), self.version)
 
 
 mlflow.models.set_model(MortalityModel())

@@ -1,4 +1,4 @@
-"""What the served models have in common: they say which version they are, and refuse a table in words."""
+"""What the served models have in common: which version they are, CSV as input, JSON as output, faults in words."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
+from mlflow.types.schema import AnyType, Schema
 
 from seqsetvae.errors import InputError
 
@@ -34,6 +38,12 @@ def version_of(context: Any) -> str:
     return fallback
 
 
+def answer(table: pd.DataFrame, version: str) -> pd.DataFrame:
+    """A table as it is answered: with its model, and where MLflow sends it out as JSON, which has no NaN, null for what there is not."""
+    named = table.assign(model=version)
+    return named.astype(object).where(named.notna(), None) if _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get() else named
+
+
 @contextmanager
 def refusing_in_words() -> Iterator[None]:
     """An :class:`InputError` becomes the error that MLflow's server answers with status 400, without a traceback."""
@@ -41,3 +51,17 @@ def refusing_in_words() -> Iterator[None]:
         yield
     except InputError as error:
         raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+
+
+_PANDAS_TYPES = Schema.pandas_types
+
+
+def _pandas_types(self: Schema) -> list[np.dtype[Any]]:
+    """Where columns are of any type, all are read as text: the model makes numbers of it, cell by cell."""
+    if any(isinstance(one.type, AnyType) for one in self.inputs):
+        return [np.dtype(object)] * len(self.inputs)
+    return _PANDAS_TYPES(self)
+
+
+# MLflow 3.17 reads a CSV request by these types, has none for a column of any type, and so would refuse every such request.
+Schema.pandas_types = _pandas_types  # type: ignore[method-assign]

@@ -1,0 +1,129 @@
+"""A finetuned model behind `mlflow models serve`: any format, any order, and every fault in words."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
+from seqsetvae.benchmarks.serving import demo_stays
+from seqsetvae.config import FinetuneConfig, ModelConfig, TrackingConfig
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.exported import Pretrained, export
+from seqsetvae.training.finetune import finetune
+from seqsetvae.training.mortality import RiskModel
+
+MODEL = "models:/seqsetvae-mortality@champion"
+STAYS = 60
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
+    folder = tmp_path_factory.mktemp("store")
+    return TrackingConfig(f"sqlite:///{folder}/mlflow.db", work_dir=str(folder), log_system_metrics=False)
+
+
+@pytest.fixture(scope="module")
+def risk_model(tracking: TrackingConfig) -> RiskModel:
+    """An untrained backbone with a head that has seen the demo data twice: registered as version 1, and the champion."""
+    torch.manual_seed(0)
+    config = ModelConfig(width=16, latent_dim=8, levels=1, heads=2, ff_dim=16, history_layers=1)
+    vocabulary = open_store("demo").vocabulary
+    scale = vocabulary.center_V.tolist(), vocabulary.spread_V.tolist()
+    recipe = Recipe({"model": asdict(config)}, list(vocabulary.names), *scale, 1, "0" * 32)
+    vae = SeqSetVAE(config, len(vocabulary)).eval()
+    with contextlib.chdir(tracking.work_dir):
+        export(Pretrained(vae, vocabulary, config, recipe), Path("backbone"))
+        return finetune(FinetuneConfig("backbone", head_input="both", max_epochs=2), tracking).model
+
+
+@pytest.fixture(scope="module")
+def server(risk_model: RiskModel, tracking: TrackingConfig) -> Iterator[Served]:
+    with serve(MODEL, str(tracking.tracking_uri), Path(tracking.work_dir)) as served:
+        yield served
+
+
+def risks(table: pd.DataFrame) -> dict[str, float]:
+    return dict(zip(table["subject"], table["risk"].astype(float), strict=True))
+
+
+@pytest.mark.slow
+def test_served_risks_are_those_of_the_batch_in_any_order_company_and_format(risk_model: RiskModel, server: Served):
+    stays = demo_stays(STAYS)
+    events = pd.concat(stays, ignore_index=True)
+    expected = risk_model.risk(events)
+    assert expected["risk"].between(0, 1).all()
+    assert expected["risk"].nunique() == STAYS
+    wanted = pytest.approx(risks(expected), abs=1e-6)
+
+    answer = server.ask(as_json(events)).table
+    assert answer["subject"].tolist() == expected["subject"].tolist()
+    assert set(answer["model"]) == {"seqsetvae-mortality/1"}
+    assert set(answer["error"]) == {""}
+    assert risks(answer) == wanted
+
+    # Of repeated measurements in one minute the last row counts: among these alone the order says something.
+    shuffled = events.drop_duplicates(["subject", "minute", "variable"], keep="last").sample(frac=1.0, random_state=0)
+    assert risks(server.ask(as_json(shuffled)).table) == wanted
+    rng = np.random.default_rng(0)
+    alone = [stays[number] for number in rng.permutation(STAYS)]
+    parts = [alone[:1], alone[1:4], alone[4:20], alone[20:]]
+    asked = [risks(server.ask(as_json(pd.concat(part))).table) for part in parts]
+    assert {name: risk for part in asked for name, risk in part.items()} == wanted
+
+    assert risks(server.ask(events.to_csv(index=False).encode(), "text/csv").table) == wanted
+    parquet = io.BytesIO()
+    events.to_parquet(parquet)
+    assert risks(server.ask(parquet.getvalue(), "application/vnd.apache.parquet").table) == wanted
+
+
+@pytest.mark.slow
+def test_faults_are_said_for_each_subject_and_the_others_get_their_risk(risk_model: RiskModel, server: Served):
+    good = demo_stays(2)
+    rows = [
+        ["typo", 0, "Pulse", 80],
+        ["empty", 0, "HR", None],
+        ["noon", "noon", "HR", 80],
+        ["before", -5, "HR", 80],
+        [None, 0, "HR", 80],
+    ]
+    bad = pd.DataFrame(rows, columns=list(good[0].columns), dtype=object)
+    events = pd.concat([good[0].astype(object), bad, good[1].astype(object)], ignore_index=True)
+    at = len(good[0])
+    expected = risks(risk_model.risk(pd.concat(good)))
+    said = {
+        "typo": f"row {at + 1}: variable 'Pulse' is unknown to the model",
+        "empty": f"row {at + 2}: value is missing",
+        "noon": f"row {at + 3}: minute 'noon' is not a time: minutes are 0 or more",
+        "before": f"row {at + 4}: minute -5 is not a time: minutes are 0 or more",
+        "": f"row {at + 5}: subject is missing",
+    }
+    answer = server.ask(as_json(events))
+    assert answer.status == 200
+    table = answer.table.set_index("subject")
+    for subject, text in said.items():
+        assert table.loc[subject, "error"] == text
+    assert [row["risk"] for row in answer.content["predictions"] if row["subject"] in said] == [None] * len(said)
+    assert table.loc[list(expected), "risk"].astype(float).to_dict() == pytest.approx(expected, abs=1e-6)
+
+    csv = server.ask(events.to_csv(index=False).encode(), "text/csv").table.set_index("subject")
+    assert csv.loc["noon", "error"] == said["noon"]
+    assert csv.loc[list(expected), "risk"].astype(float).to_dict() == pytest.approx(expected, abs=1e-6)
+
+    for missing in ("subject", "value"):
+        refused = server.ask(as_json(good[0].drop(columns=missing)))
+        assert refused.status == 400
+        assert f"The table of events lacks the column '{missing}'. It needs subject" in refused.content["message"]
+        assert "Traceback" not in str(refused.content)
+    nothing = server.ask(as_json(good[0].head(0)))
+    assert (nothing.status, nothing.content) == (200, {"predictions": []})
