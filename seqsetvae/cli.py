@@ -11,7 +11,7 @@ from dataclasses import fields
 
 from seqsetvae import __version__
 from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
-from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, TrackingConfig
+from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.errors import InputError, RunFailure
 
 
@@ -119,6 +119,19 @@ def analyze(arguments: list[str]) -> int:
     return 0
 
 
+def monitor(arguments: list[str]) -> int:
+    """Watch runs live, straight from the store: in the terminal, or with --web on a page."""
+    from seqsetvae.dashboard.monitor import monitor as watch_runs
+
+    parser = make_parser("monitor", monitor.__doc__ or "")
+    parser.add_argument("--monitor.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
+    parser.add_function_arguments(watch_runs, "monitor", skip={"tracking", "run"})
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
+    chosen = parser.instantiate(parse(parser, arguments))
+    watch_runs(chosen.tracking, **vars(chosen.monitor))
+    return 0
+
+
 def import_tensorboard(arguments: list[str]) -> int:
     """Bring the TensorBoard logs of older trainings into the MLflow store, each folder of event files as a run."""
     from seqsetvae.tracking.tensorboard.importing import import_logs
@@ -128,6 +141,18 @@ def import_tensorboard(arguments: list[str]) -> int:
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
     chosen = parser.instantiate(parse(parser, arguments))
     import_logs(chosen.tracking, **vars(chosen["import"]))
+    return 0
+
+
+def visualize(arguments: list[str]) -> int:
+    """Draw a model: its posterior, a map of it, reconstruction errors in each variable's unit, one stay."""
+    parser = make_parser("visualize", visualize.__doc__ or "")
+    parser.add_class_arguments(VisualizeConfig, "visualize")
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
+    chosen = parser.instantiate(parse(parser, arguments))
+    from seqsetvae.evaluation.visualize.run import visualize as draw_model
+
+    draw_model(chosen.visualize, chosen.tracking)
     return 0
 
 
@@ -159,8 +184,8 @@ WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri
 VERBS: dict[str, Callable[[list[str]], int]] = {
     verb.__name__.replace("_", "-"): verb
     for verb in (
-        *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, sync, bench),
-        *(import_tensorboard,),
+        *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, visualize, monitor),
+        *(sync, import_tensorboard, bench),
     )
 }
 

@@ -109,6 +109,7 @@ def test_entry_points_are_verbs_of_the_command_line():
         "check": "python -m seqsetvae check",
         "tune": "python -m seqsetvae tune",
         "analyze": "python -m seqsetvae analyze",
+        "visualize": "python -m seqsetvae visualize",
         "register": "python -m seqsetvae register",
         "finetune": "python -m seqsetvae finetune",
         "evaluate": "python -m seqsetvae evaluate",

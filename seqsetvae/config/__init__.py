@@ -27,6 +27,9 @@ from seqsetvae.config.tune import (
     SpaceConfig,
     TuneConfig,
 )
+from seqsetvae.config.visualize import (
+    VisualizeConfig,
+)
 
 __all__ = [
     "DataConfig",
@@ -42,4 +45,5 @@ __all__ = [
     "TrackingConfig",
     "TrainerConfig",
     "TuneConfig",
+    "VisualizeConfig",
 ]

@@ -1,0 +1,50 @@
+"""Settings of the figures of a trained model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqsetvae.config.require import require
+
+
+@dataclass(frozen=True)
+class VisualizeConfig:
+    """Which model is drawn, on which data."""
+
+    model: str = "models:/seqsetvae@champion"
+    """models:/seqsetvae@champion, models:/seqsetvae/3, a run id, or the path of a checkpoint."""
+    store: str = "demo"
+    """Folder that `seqsetvae prepare` wrote, or `demo`. Variables are matched to the model's by name."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Split whose patients are drawn."""
+    save_dir: str = "visualizations"
+    """Folder for the figures and visualization.txt; made if it is missing."""
+    max_batches: int = 20
+    """At most so many batches of patients, drawn at random from the split."""
+    batch_size: int = 32
+    """Patients per batch."""
+    seed: int = 0
+    """Of the patients, the sets and the map."""
+    patient: str | None = None
+    """Id of the patient whose stay is drawn. It stands in the figure in save_dir, never in what --log puts into the run; `mlflow run`,
+    though, records every -P. None: patient_row."""
+    patient_row: int | None = None
+    """The same by its row in the split, from 0. None: of the drawn patients the one with the most events."""
+    severity: str | None = None
+    """A variable that colors the map by its last recorded value. None: SAPS-I points where the store has enough of their variables, else
+    how far the values of a set lie from the training medians."""
+    log: bool = False
+    """Also put the files into the run that the model comes from, as artifacts in its folder visualizations/."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_batches", "batch_size"):
+            require(getattr(self, name) >= 1, f"visualize.{name}", getattr(self, name), "at least 1")
+        row = self.patient_row
+        require(row is None or row >= 0, "visualize.patient_row", row, "0 or more")
+        require(
+            self.patient is None or row is None,
+            "visualize.patient_row",
+            row,
+            "left out where --visualize.patient is given",
+        )
