@@ -28,6 +28,7 @@ FLOORS = {
     "analysis": 3,
     "training": 3,
     "certify": 4,
+    "dashboard": 4,
     "evaluation": 4,
     "serving": 4,
     "tuning": 4,
@@ -47,9 +48,14 @@ HOMES = {
     "matplotlib": ["analysis/"],
     # A benchmark may use the library that it measures against; serving/ holds the files that MLflow itself runs.
     "mlflow": ["tracking/", "serving/", "benchmarks/"],
+    "nicegui": ["dashboard/"],
     "optuna": ["tuning/"],
+    "rich": ["dashboard/"],
     "sklearn": ["evaluation/", "analysis/"],
+    "starlette": ["dashboard/"],
     "tensorboard": ["tracking/tensorboard/"],
+    "textual": ["dashboard/"],
+    "textual_plotext": ["dashboard/"],
     "umap": ["analysis/"],
 }
 # `seqsetvae --help` and the settings must answer without loading torch.

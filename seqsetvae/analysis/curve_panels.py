@@ -101,16 +101,18 @@ def _draw(axes: Axes, curve: Curve) -> list[Line2D]:
     return handles
 
 
-def thin(x_T: NDArray[np.float64], y_T: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At most about :data:`DRAWN` points that look like all: of each stretch the lowest and the highest.
+def thin(
+    x_T: NDArray[np.float64], y_T: NDArray[np.float64], most: int = DRAWN
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At most about so many points that look like all: of each stretch the lowest and the highest.
 
     >>> x, y = thin(np.arange(1e5), np.where(np.arange(1e5) == 777, 9.0, 0.0))
     >>> len(x) <= DRAWN, float(y.max())
     (True, 9.0)
     """
-    if len(x_T) <= DRAWN:
+    if len(x_T) <= most:
         return x_T, y_T
-    width = -(-len(x_T) // (DRAWN // 2))
+    width = -(-len(x_T) // (most // 2))
     whole = len(x_T) // width * width
     stretches = y_T[:whole].reshape(-1, width)
     starts = np.arange(0, whole, width)

@@ -81,7 +81,8 @@ class Follower:
                     self._stamps[key] = look.newest[key]
             self._looks += 1
             run = look.run
-        self._read_alerts(run.artifact_uri)
+        with readable_errors(self._uri):
+            self._read_alerts(run.artifact_uri)
         return replace(run, metrics=dict(self._kept), alerts=self._alerts)
 
     def _read(self, look: Look, key: str, anew: bool) -> Series:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, readable_errors, without_password
-from seqsetvae.tracking.run import local_folder
+from seqsetvae.tracking.history_sql import artifact_folder
 from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ServerHistories:
         with ThreadPoolExecutor(READERS) as readers:
             keys = sorted(run.data.metrics)
             metrics = dict(zip(keys, readers.map(lambda key: self._points(run_id, key), keys), strict=True))
-        folder = local_folder(info.artifact_uri)
+        folder = artifact_folder(info.artifact_uri)
         alerts = alerts_file(folder, names.ARTIFACT_ALERTS) if folder else download_alerts(self.uri, run_id)
         return RunHistory(
             run_id=run_id,

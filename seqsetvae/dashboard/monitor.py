@@ -1,0 +1,100 @@
+"""`monitor`: a live dashboard of runs, straight from the store, in the terminal or on a web page; or one look at them in words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqsetvae.config import TrackingConfig
+from seqsetvae.dashboard.demo import RUN_ID, Demo
+from seqsetvae.dashboard.status import status_text
+from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.history import choose, open_histories
+
+SHORTEST, LONGEST = 0.2, 600.0
+"""Seconds between two looks."""
+FEWEST, MOST = 10, 2000
+"""Points of each metric: more of them than a screen has dots show nothing."""
+
+
+def monitor(
+    tracking: TrackingConfig,
+    run: Sequence[str],
+    update_interval: float = 2.0,
+    max_points: int = 1000,
+    once: bool = False,
+    save: str | None = None,
+    demo: bool = False,
+    web: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+) -> None:
+    """Show runs until told to quit. Nothing is written to the store.
+
+    Args:
+        tracking: The store to read from.
+        run: Ids, beginnings of ids, names, or `latest`.
+        update_interval: Seconds between two looks at the run that is shown.
+        max_points: The last points of each metric to show, at most 2000.
+        once: Print how each run is doing, and end. So it is also where the output is no terminal.
+        save: A PNG file to draw the run's collapse metrics to, and end.
+        demo: Show a simulated run that collapses. Needs no store.
+        web: Show a web page instead, on this machine.
+        host: Address that the page is served on. Anyone who reaches another one than 127.0.0.1 can read your runs.
+        port: Port of the page.
+
+    Raises:
+        InputError: no such run, a store that cannot be read at the start, a port in use, a file that cannot be written.
+    """
+    if not SHORTEST <= update_interval <= LONGEST:
+        raise InputError(
+            f"--monitor.update_interval is {update_interval:g}, but must be from {SHORTEST:g} to {LONGEST:g} seconds (the guides count "
+            "milliseconds: their 2000 is 2 here)."
+        )
+    if not FEWEST <= max_points <= MOST:
+        raise InputError(f"--monitor.max_points is {max_points}, but must be from {FEWEST} to {MOST}.")
+    watch = Watch([WatchedRun(RUN_ID, "simulated collapse", Demo())] if demo else runs_of(tracking, run, max_points))
+    if save is not None:
+        from seqsetvae.dashboard.picture import save_picture
+
+        print(f"Saved {save_picture(watch.runs[0], Path(save))}")
+    elif web:
+        from seqsetvae.dashboard.web import serve
+
+        serve(watch, update_interval, host, free(host, port))
+    elif once or not sys.stdout.isatty():
+        print("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
+    else:
+        from seqsetvae.dashboard.terminal import TerminalDashboard
+
+        TerminalDashboard(watch, update_interval).run()
+
+
+def runs_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> list[WatchedRun]:
+    """The runs that are meant, in the order in which they are asked for."""
+    uri = resolve_uri(tracking)
+    with open_histories(uri) as store:
+        # Under `mlflow run` the newest run is the one that this very command was given.
+        own = os.environ.get("MLFLOW_RUN_ID")
+        listing = [one for one in store.listing(tracking.experiment) if one.run_id != own]
+    names = {one.run_id: one.name for one in listing}
+    return [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
+
+
+def free(host: str, port: int) -> int:
+    """The port, if it can be listened on. Raises :class:`InputError` where it cannot."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"--monitor.port {port} of {host} cannot be listened on: {reason}. Choose another one with --monitor.port."
+            ) from error
+    return port

@@ -1,0 +1,248 @@
+"""The dashboard in a terminal, also over SSH: lays out a :class:`View` for 80x24 and for whatever is larger. No arithmetic."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.containers import Container, Grid, VerticalScroll
+from textual.events import Resize
+from textual.renderables.sparkline import Sparkline
+from textual.widgets import Footer, Static
+
+from seqsetvae import palette
+from seqsetvae.dashboard.charts import Chart
+from seqsetvae.dashboard.plot import CHART_HEIGHT, CHART_WIDTH, ChartPlot
+from seqsetvae.dashboard.status import alert_line
+from seqsetvae.dashboard.view import SYMBOLS, View
+from seqsetvae.dashboard.watch import Watch
+
+PLOTS = 9
+"""Charts on one page, at most."""
+
+
+class TerminalDashboard(App[None]):
+    """Made for :func:`seqsetvae.dashboard.monitor.monitor`.
+
+    Args:
+        watch: the runs.
+        update_interval: seconds between two looks.
+    """
+
+    TITLE = "seqsetvae monitor"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #light { height: 1; padding: 0 1; }
+    #state, #progress { height: auto; padding: 0 1; }
+    #details { height: auto; max-height: 60%; }
+    .-low #details { height: 1fr; max-height: 100%; }
+    .-wide #details { layout: horizontal; }
+    #indicators { height: auto; padding: 0 1; border-top: solid $surface-lighten-2; }
+    .-wide #indicators { width: 3fr; }
+    #alerts { height: 1fr; min-height: 4; padding: 0 1; border-top: solid $surface-lighten-2; }
+    .-high #alerts { height: 9; }
+    .-wide #alerts { width: 2fr; height: 100%; }
+    #charts { height: 1fr; grid-gutter: 0 1; }
+    .-low #charts { display: none; }
+    .-low.charts #charts { display: block; }
+    .-low.charts #details { display: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit"),
+        Binding("n", "switch(1)", "Next run"),
+        Binding("p", "switch(-1)", "Previous run"),
+        Binding("c", "charts", "Charts and back"),
+        Binding("right", "page(1)", "More charts"),
+        Binding("left", "page(-1)", "Back", show=False),
+        Binding("up", "scroll_alerts(-1)", "Alerts", show=False, priority=True),
+        Binding("down", "scroll_alerts(1)", "Alerts", show=False, priority=True),
+    ]
+
+    def __init__(self, watch: Watch, update_interval: float) -> None:
+        super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (130, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]
+        self.watched, self.update_interval = watch, update_interval
+        self.place = 0
+        """Of the run that is shown, in the list of runs."""
+        self.view: View | None = None
+        self._looking = False
+        self._first_chart = 0
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="light")
+        yield Static(id="state")
+        yield Static(id="progress")
+        with Container(id="details"):
+            yield Static(id="indicators")
+            with VerticalScroll(id="alerts", can_focus=False):
+                yield Static(id="alert_lines")
+        with Grid(id="charts"):
+            for _ in range(PLOTS):
+                yield ChartPlot()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#state", Static).update("Looking at the store ...")
+        self.set_interval(self.update_interval, self.look)
+        self.look()
+
+    def look(self) -> None:
+        """Look at the run, on another thread: a store may take its time, and keys are to be answered meanwhile."""
+        if not self._looking:
+            self._looking = True
+            self.run_worker(self._look_once, thread=True)
+
+    def _look_once(self) -> None:
+        place = self.place
+        view = self.watched.look(place)
+        self.call_from_thread(self._seen, place, view)
+
+    def _seen(self, place: int, view: View) -> None:
+        self._looking = False
+        if place != self.place:
+            self.look()
+            return
+        new_run = self.view is None or self.view.run_id != view.run_id
+        self.view = view
+        self._write(view)
+        self._draw(all_of_them=new_run)
+
+    def _write(self, view: View) -> None:
+        place = f"run {self.place + 1} of {len(self.watched.runs)}" if len(self.watched.runs) > 1 else ""
+        light = self.query_one("#light", Static)
+        symbol, light.styles.background = view.light
+        light.update(Text(f"{symbol} {view.verdict}", "bold black", no_wrap=True))
+        self.query_one("#state", Static).update(_state(view, place))
+        self.query_one("#progress", Static).update(_progress(view))
+        self.query_one("#indicators", Static).update(_indicators(view, wide=self.size.width >= 100))
+        self.query_one("#alert_lines", Static).update(_alerts(view))
+
+    def _draw(self, all_of_them: bool) -> None:
+        """Hand each plot its chart. Drawing takes milliseconds: at one look only the plot that has waited longest is drawn anew, unless
+        `all_of_them` are.
+        """
+        assert self.view is not None
+        charts = self.view.charts
+        columns = max(1, min(3, self.size.width // CHART_WIDTH))
+        area = self.query_one("#charts", Grid)
+        rows = max(1, min(PLOTS // columns, (area.size.height or self.size.height - 5) // CHART_HEIGHT))
+        self._first_chart = self._first_chart if self._first_chart < len(charts) else 0
+        shown = charts[self._first_chart : self._first_chart + columns * rows]
+        area.styles.grid_size_columns = columns
+        area.styles.grid_size_rows = min(rows, -(-len(shown) // columns) or 1)
+        plots = list(self.query(ChartPlot))
+        for place, plot in enumerate(plots):
+            plot.display = place < len(shown)
+            if place < len(shown):
+                plot.chart = shown[place]
+        self.call_after_refresh(self._draw_waiting, all_of_them)
+
+    def _draw_waiting(self, all_of_them: bool) -> None:
+        waiting = [plot for plot in self.query(ChartPlot) if plot.display and plot.stale]
+        waiting.sort(key=lambda plot: plot.drawn_at)
+        for plot in waiting if all_of_them else waiting[:1]:
+            plot.draw()
+        self.refresh_bindings()
+
+    def on_resize(self, _: Resize) -> None:
+        self.call_after_refresh(self._redraw)
+
+    def _redraw(self) -> None:
+        if self.view is not None:
+            self._write(self.view)
+            self._draw(all_of_them=True)
+
+    def action_switch(self, by: int) -> None:
+        """Show another run."""
+        self.place = (self.place + by) % len(self.watched.runs)
+        self._first_chart = 0
+        self.look()
+
+    def action_charts(self) -> None:
+        """In a low terminal: charts instead of figures and alerts, and back."""
+        self.screen.toggle_class("charts")
+        self.call_after_refresh(self._redraw)
+
+    def action_page(self, by: int) -> None:
+        """The charts that did not fit."""
+        if self.view is not None:
+            page = sum(plot.display for plot in self.query(ChartPlot))
+            self._first_chart = max(0, self._first_chart + by * page)
+            self._redraw()
+
+    def action_scroll_alerts(self, by: int) -> None:
+        """Older alerts, and back."""
+        self.query_one("#alerts", VerticalScroll).scroll_relative(y=by, animate=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No keys for what there is not."""
+        if action == "switch":
+            return len(self.watched.runs) > 1
+        if action == "charts":
+            return self.screen.has_class("-low")
+        if action == "page":
+            shown = sum(plot.display for plot in self.query(ChartPlot))
+            seen = not self.screen.has_class("-low") or self.screen.has_class("charts")
+            return seen and self.view is not None and shown < len(self.view.charts)
+        return True
+
+
+def _state(view: View, place: str) -> RenderableType:
+    title = Text(view.title, "bold", no_wrap=True, overflow="ellipsis")
+    title.append(f"  {place}" if place else "", "not bold dim")
+    said = [view.state, *([view.freshness] if view.charts else []), view.progress.speed]
+    state = Text("; ".join(filter(None, said)), overflow="ellipsis", no_wrap=True)
+    if view.worrying:
+        state.stylize(f"bold {palette.ORANGE}")
+    trouble = Text(view.trouble, f"bold {palette.ORANGE}")
+    return Group(title, state, *([trouble] if view.trouble else []))
+
+
+def _progress(view: View) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    share = view.progress.share
+    words = Text(", ".join(filter(None, [view.progress.place, view.progress.left])), no_wrap=True)
+    bar = ProgressBar(1.0, share or 0.0, width=24, complete_style=palette.BLUE, finished_style=palette.BLUE)
+    row.add_row(*([] if share is None else [bar]), words)
+    return row
+
+
+def _indicators(view: View, wide: bool) -> RenderableType:
+    table = Table(box=None, expand=True, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+    table.add_column("", width=1)
+    table.add_column("indicator", no_wrap=True, width=21)
+    table.add_column("now", justify="right", no_wrap=True, min_width=9)
+    table.add_column("", no_wrap=True, style="dim", max_width=18)
+    table.add_column("should be", no_wrap=True, min_width=11)
+    table.add_column("last points", ratio=1, no_wrap=True)
+    for chart in view.charts:
+        look = f"bold {palette.ORANGE}" if chart.out_of_range else "bold"
+        unit = "" if chart.count_of else chart.unit if wide else re.split("[ ,]", chart.unit)[0]
+        mark = Text("!" if chart.out_of_range else "", look)
+        table.add_row(mark, chart.title, Text(chart.first, look), unit, chart.range, _sparkline(chart))
+    return Group(table, *(Text(note, "italic dim") for note in view.notes))
+
+
+def _sparkline(chart: Chart) -> RenderableType:
+    values = chart.drawn(chart.traces[0].value_T)
+    values = values[np.isfinite(values)]
+    values = np.log10(values) if chart.log_below is not None else values
+    color = Color.parse(palette.SKY).rich_color
+    return Sparkline(values.tolist(), width=None, min_color=color, max_color=color)
+
+
+def _alerts(view: View) -> RenderableType:
+    lines = [Text(reason, "italic") for reason in view.reasons[-1:] if reason.startswith("to try")]
+    for alert in view.alerts:
+        mark = Text(f"{SYMBOLS[alert.level]} ", f"bold {palette.LEVELS[alert.level.word]}")
+        lines.append(mark.append(alert_line(alert), "default not bold"))
+    return Group(*(lines or [Text("No alerts.", "dim")]))

@@ -1,0 +1,66 @@
+"""The updates of a run's monitor, put together again from its metrics, the newest ones only: a look must not cost the more, the longer
+the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seqsetvae import names
+from seqsetvae.analysis.replay import count_windows, settings, statistics_of
+from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.presets import resolve_monitor
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.tracking.run_history import RunHistory, Series
+
+UNSETTLED = 3
+"""Newest updates that are put together again at each look: their metrics may have arrived in two deliveries."""
+UNPLANNED_STEPS = 10_000
+"""Length for which the standard thresholds are resolved where a run has recorded neither."""
+
+
+class Updates:
+    """Those of one run, as far back as its points go."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, CollapseStatistics] = {}
+        self._counted: list[CollapseStatistics] = []
+
+    def of(self, history: RunHistory, config: MonitorConfig) -> list[CollapseStatistics]:
+        """All of them, oldest first; none where nobody watches. The list is the same object as long as nothing has changed."""
+        kl = history.metrics.get(names.COLLAPSE_KL)
+        if kl is None or not len(kl):
+            return []
+        settled = sorted(self._known)[:-UNSETTLED]
+        first = settled[-1] + 1 if settled else int(kl.step_T[0])
+        oldest = int(kl.step_T[0])
+        if settled and len([step for step in settled if step >= oldest]) + int((kl.step_T >= first).sum()) < len(kl):
+            first = oldest  # one was delivered late
+        metrics = {key: _since(series, first) for key, series in history.metrics.items()}
+        fresh = statistics_of(replace(history, metrics=metrics), BetaOutlook(UNPLANNED_STEPS), config)
+        known = {step: one for step, one in self._known.items() if oldest <= step < first}
+        known |= {one.step: one for one in fresh}
+        if known != self._known:
+            self._known = known
+            self._counted = count_windows([known[step] for step in sorted(known)], config)
+        return self._counted
+
+
+def _since(series: Series, step: int) -> Series:
+    kept_T = series.step_T >= step
+    return Series(series.step_T[kept_T], series.time_T[kept_T], series.value_T[kept_T])
+
+
+def thresholds(history: RunHistory) -> tuple[MonitorConfig, str]:
+    """The monitor's settings as the run has recorded them, and what to say where it has not."""
+    config = settings(MonitorConfig, history.params, "monitor/")
+    if config is not None and None not in (config.kl_threshold, config.grace_steps, config.window_size):
+        return config, ""
+    planned = history.tags.get(names.TAG_TOTAL_STEPS, "")
+    steps = max(UNPLANNED_STEPS, int(planned) if planned.isdecimal() else 0)
+    missing = (
+        ""
+        if names.COLLAPSE_KL not in history.metrics
+        else "The thresholds shown are the standard ones: the run has not recorded its own."
+    )
+    return resolve_monitor(MonitorConfig(), steps), missing

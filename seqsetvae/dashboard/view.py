@@ -1,0 +1,171 @@
+"""`View`: everything that the dashboard says of a run at one moment, in words and numbers. Pure; the shells only lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seqsetvae import names, palette
+from seqsetvae.analysis.level_strip import MEANINGS, own, verdict
+from seqsetvae.analysis.run_analysis import recorded_alert
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.dashboard.charts import Chart, of_training
+from seqsetvae.dashboard.progress import Progress, ago, progress
+from seqsetvae.tracking.run_history import RunHistory
+
+FOLLOWED = (
+    *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.VAL_LOSS, names.VAL_RECON, names.VAL_KL),
+    *(names.BETA, names.GRADIENT_NORM, names.PATIENTS_PER_SECOND, names.FINETUNE_AUC, names.FINETUNE_AUPRC),
+    *(names.COLLAPSE_LEVEL, names.COLLAPSE_KL, names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO),
+    *(names.COLLAPSE_MUTUAL_INFORMATION, names.COLLAPSE_MUTUAL_INFORMATION_CEILING, names.COLLAPSE_DECODER_USE),
+    *(names.COLLAPSE_DEAD_RATIO, names.COLLAPSE_VARIANCE, names.COLLAPSE_VARIANCE_RATIO),
+    *(names.COLLAPSE_VARIANCE_RATIO_BY_MEAN, names.COLLAPSE_BETA, names.COLLAPSE_RECON, names.COLLAPSE_RECON_SLOPE),
+)
+"""The metrics that a dashboard needs."""
+SYMBOLS = {Level.GREEN: "●", Level.YELLOW: "▲", Level.ORANGE: "◆", Level.RED: "✖"}
+"""As in the figures: the level is told by a shape as well as by a color."""
+UNKNOWN = ("○", "#999999")
+"""Shape and color where nobody watches."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What there is to see."""
+
+    run_id: str
+    title: str
+    experiment: str
+    store: str
+    state: str
+    """What the run is doing, or how it has ended."""
+    live: bool
+    """Whether it should be training at this moment."""
+    progress: Progress
+    level: Level | None
+    """The traffic light; None where nobody watches."""
+    verdict: str
+    reasons: tuple[str, ...]
+    """Why the light is not green, and what to try."""
+    charts: tuple[Chart, ...]
+    alerts: tuple[Diagnosis, ...]
+    """Newest first."""
+    notes: tuple[str, ...]
+    """What is missing, and why."""
+    trouble: str = ""
+    """Why the store could not be read just now: then all else is as it was."""
+
+    @property
+    def light(self) -> tuple[str, str]:
+        """Shape and color of the traffic light."""
+        return UNKNOWN if self.level is None else (SYMBOLS[self.level], palette.LEVELS[self.level.word])
+
+    @property
+    def worrying(self) -> bool:
+        """Whether a run that should be training seems not to be."""
+        return self.progress.silent or (self.progress.running and not self.live)
+
+    @property
+    def freshness(self) -> str:
+        """How old the newest point is."""
+        return f"{'newest' if self.live else 'last'} point {ago(self.progress.age)} ago"
+
+
+def make_view(
+    history: RunHistory,
+    measured: Sequence[Chart],
+    now: float,
+    *,
+    vanished: bool = False,
+    notes: tuple[str, ...] = (),
+    trouble: str = "",
+) -> View:
+    """What the dashboard shows of a run.
+
+    Args:
+        history: the run, with the last points of :data:`FOLLOWED`.
+        measured: the charts of its monitor; none where nobody watched, or nothing was measured yet.
+        now: seconds since the epoch.
+        vanished: whether the process that should be training is gone.
+        notes: what else there is to say.
+        trouble: why the store could not be read just now.
+    """
+    alerts = [recorded_alert(row) for row in history.alerts]
+    level = level_now(history, alerts)
+    where = progress(history, now)
+    return View(
+        run_id=history.run_id,
+        title=history.title,
+        experiment=history.experiment,
+        store=history.store,
+        state=state_of(history, where, vanished),
+        live=history.status == "RUNNING" and not vanished,
+        progress=where,
+        level=level,
+        verdict=verdict_of(level, alerts, where.step or 0),
+        reasons=reasons_of(level, alerts),
+        charts=(*measured, *of_training(history, watched=bool(measured))),
+        alerts=tuple(reversed(alerts)),
+        notes=(*notes, *missing(history, bool(measured))),
+        trouble=trouble,
+    )
+
+
+def level_now(history: RunHistory, alerts: Sequence[Diagnosis]) -> Level | None:
+    """By the newest check; alerts may come a moment later, or be out of reach."""
+    recorded = history.metrics.get(names.COLLAPSE_LEVEL)
+    if recorded is not None and len(recorded):
+        return Level(min(max(int(recorded.value_T[-1]), 0), 3))
+    said = own(alerts)
+    return said[-1].level if said else None
+
+
+def verdict_of(level: Level | None, alerts: Sequence[Diagnosis], step: int) -> str:
+    """The level in words, with the step of the alert that said so where it is known."""
+    if level is None:
+        return "not watched for collapse"
+    said = own(alerts)
+    if level == (said[-1].level if said else Level.GREEN):
+        return verdict(alerts, step)
+    return f"{level.word}: {MEANINGS[level]}"
+
+
+def reasons_of(level: Level | None, alerts: Sequence[Diagnosis]) -> tuple[str, ...]:
+    """Of the alert that set the present level."""
+    said = own(alerts)
+    if not said or not level or said[-1].level != level:
+        return ()
+    alert = said[-1]
+    held_back = (f"not called a collapse yet: {alert.held_back}",) if alert.held_back else ()
+    return (*alert.reasons, *held_back, *((f"to try: {alert.advice}",) if alert.advice else ()))
+
+
+def state_of(history: RunHistory, where: Progress, vanished: bool) -> str:
+    """What the run is doing, or how it has ended."""
+    if history.status != "RUNNING":
+        ended_by = history.tags.get(names.TAG_ENDED_BY, "finished")
+        reason = "" if ended_by == "finished" else f": {ended_by}"
+        return f"{history.status.lower()}{reason}"
+    if vanished:
+        return "recorded as running, but its process has vanished"
+    return f"running, but silent for {ago(where.age)}" if where.silent else "running"
+
+
+def missing(history: RunHistory, watched: bool) -> tuple[str, ...]:
+    """What one may look for in vain, and why."""
+    said = []
+    kind = history.tags.get(names.TAG_KIND, "pretrain")
+    if not history.metrics:
+        said.append("Nothing recorded yet: the first points come with the first steps.")
+    elif kind != "pretrain" and not watched:
+        said.append(f"This is a run of kind {kind}: it has no posterior to watch.")
+    elif history.params.get("monitor/disable_metrics_monitoring") == "True":
+        said.append("Monitoring was off (--disable_metrics_monitoring): there are no collapse metrics, only losses.")
+    elif not watched:
+        every = history.params.get("monitor/update_frequency")
+        first = (
+            f": the first comes at step {every}" if every and every.isdecimal() and history.status == "RUNNING" else ""
+        )
+        said.append(f"No collapse metrics{first or ': this run was not watched'}.")
+    if rescued_by := history.tags.get(names.TAG_RESCUED_BY):
+        said.append(f"Continued with a milder objective by run {rescued_by}.")
+    return tuple(said)

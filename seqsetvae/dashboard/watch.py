@@ -1,0 +1,87 @@
+"""`Watch`: the runs of a dashboard. Looks at one of them, and never fails: what goes wrong is part of the view."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from seqsetvae import names
+from seqsetvae.analysis.collapse_panels import collapse_panels
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.dashboard.charts import Chart, of_panels
+from seqsetvae.dashboard.updates import Updates, thresholds
+from seqsetvae.dashboard.view import FOLLOWED, View, make_view
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.follow import follow
+from seqsetvae.tracking.ownership import is_alive
+from seqsetvae.tracking.run_history import RunHistory
+
+
+class Followed(Protocol):
+    """Where a run comes from: a store, or a simulation."""
+
+    def poll(self) -> RunHistory:
+        """The run as it is now. Raises :class:`InputError` where it cannot be read."""
+
+
+@dataclass
+class WatchedRun:
+    """A run and what was last seen of it."""
+
+    run_id: str
+    title: str
+    source: Followed
+    updates: Updates = field(default_factory=Updates)
+    history: RunHistory | None = None
+    drawn: Sequence[CollapseStatistics] = ()
+    charts: Sequence[Chart] = ()
+
+    def look(self, now: float) -> View:
+        """What there is to see at this moment."""
+        trouble = ""
+        try:
+            self.history = self.source.poll()
+        except InputError as error:
+            trouble = str(error)
+        history = self.history or RunHistory(self.run_id, "", "unknown", "", now, None, {}, {}, {})
+        config, note = thresholds(history)
+        updates = self.updates.of(history, config)
+        if updates is not self.drawn:
+            panels = collapse_panels(updates, config) if updates else []
+            self.drawn, self.charts = updates, of_panels(panels, [update.step for update in updates])
+        notes = (note,) if note else ()
+        return make_view(history, self.charts, now, vanished=vanished(history), notes=notes, trouble=trouble)
+
+
+class Watch:
+    """Several runs; only the one that is shown is read."""
+
+    def __init__(self, runs: Sequence[WatchedRun]) -> None:
+        self.runs = list(runs)
+
+    def look(self, place: int) -> View:
+        """The run at this place of the list."""
+        return self.runs[place].look(time.time())
+
+
+def watched_run(uri: str, run_id: str, name: str, points: int) -> WatchedRun:
+    """A run in a store.
+
+    Args:
+        uri: address of the store.
+        run_id: its id.
+        name: as a list of runs has it.
+        points: how many of the last points of each metric to show.
+    """
+    title = f"{name} ({run_id[:8]})" if name else run_id
+    return WatchedRun(run_id, title, follow(uri, run_id, FOLLOWED, points))
+
+
+def vanished(history: RunHistory) -> bool:
+    """Whether a run that should be training was started on this machine and has no process any more."""
+    if history.status != "RUNNING" or history.tags.get(names.TAG_HOST) != socket.gethostname():
+        return False
+    return not is_alive(history.tags)
