@@ -111,7 +111,7 @@ def draw_variances(axes: Axes, summary: LatentSummary) -> None:
 
 def draw_indicators(axes: Axes, summary: LatentSummary) -> None:
     """The monitor's figures as multiples of their thresholds; below 1 the monitor would fire."""
-    style.dress(axes, "Information against the monitor's thresholds", "")
+    style.dress(axes, "Against the monitor's thresholds", "")
     indicators = summary.indicators
     ratios = [max(one.value / one.threshold, 0.0) for one in indicators]
     low, high = 0.1, 4.0 * max(250.0, *ratios)

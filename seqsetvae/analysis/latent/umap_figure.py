@@ -25,7 +25,7 @@ def umap_figure(sample: LatentSample, embedding: Embedding | None, probes: Probe
     top, bottom = 1 - (style.HEADING + 0.55) / HEIGHT, 1.05 / HEIGHT
     width, gap = 0.285, 0.03
     panels = []
-    for number, name in enumerate(("Outcome", "Time in the stay", "Severity")):
+    for number, name in enumerate(("Outcome (stays)", "Time in the stay", "Severity")):
         axes = figure.add_axes((0.03 + number * (width + gap), bottom, width, top - bottom))
         style.dress(axes, name, "")
         for axis in (axes.xaxis, axes.yaxis):
@@ -59,7 +59,7 @@ def draw_outcome(axes: Axes, sample: LatentSample, embedding: Embedding) -> None
         if mask_S.any():
             color, name = OUTCOMES.get(label, (NOT_KNOWN, "none"))
             stays = len(np.unique(sample.stay_S[mask_S]))
-            handles.append(Line2D([], [], color=color, marker="o", linestyle="none", label=f"{name}: {stays:,} stays"))
+            handles.append(Line2D([], [], color=color, marker="o", linestyle="none", label=f"{name} ({stays:,})"))
     style.legend_above(axes, handles)
 
 
