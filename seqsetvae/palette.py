@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 YELLOW, ORANGE, VERMILION, PURPLE = "#F0E442", "#E69F00", "#D55E00", "#CC79A7"
 
@@ -15,6 +17,6 @@ def run_color(run_id: str, level: str) -> str:
     """Of a run in a chart: warm where it collapsed or is about to, else one of the cool ones, by its id.
 
     >>> run_color("0c" * 16, "red"), run_color("0c" * 16, "green"), run_color("0d" * 16, "yellow")
-    ('#D55E00', '#0072B2', '#009E73')
+    ('#D55E00', '#009E73', '#CC79A7')
     """
-    return LEVELS[level] if level in ("orange", "red") else HEALTHY[int(run_id[-8:], 16) % len(HEALTHY)]
+    return LEVELS[level] if level in ("orange", "red") else HEALTHY[crc32(run_id.encode()) % len(HEALTHY)]

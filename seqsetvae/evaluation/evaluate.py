@@ -21,6 +21,7 @@ from seqsetvae.evaluation.latents import HEAD, LatentScores, latent_scores
 from seqsetvae.evaluation.subgroups import subgroup_rows, subgroup_table, subgroups
 from seqsetvae.scores import SCORES, Interval, calibration, with_intervals
 from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import Registered, find_version, model_folder, record_input, tag_version
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
@@ -58,7 +59,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         run_name=tracking.run_name or f"evaluate {Path(config.store).name} {config.split}",
         params=settings,
         config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
-        tags={names.TAG_DATA_HASH: store.content_hash},
+        tags={names.TAG_DATA: Path(config.store).name, names.TAG_DATA_HASH: store.content_hash},
     ) as run:
         stays, risks = predict_all(models, store, config)
         label_B = stays.label_B
@@ -80,7 +81,8 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
             columns = ["subgroup", "model", "stays", "positive", "auroc", "auprc_average_precision"]
             data = [[*row[:4], *map(str, row[4:])] for row in rows]
             run.log_table({"columns": columns, "data": data}, names.ARTIFACT_EVALUATION_SUBGROUPS)
-        run.describe(table)
+        head = f"**{config.split.capitalize()} split of {Path(config.store).name}: {len(label_B)} stays, {int(label_B.sum())} positive.**"
+        run.describe(f"{head}\n\n{short_table(scores)}\n\n{tables_of(run, bool(rows))}")
         uri, run_id = run.tracking_uri, run.run_id
     for name, (_, version) in models.items():
         if version is not None:
@@ -146,6 +148,25 @@ def as_markdown(scores: dict[str, dict[str, Interval]]) -> str:
     lines = [f"| model | {' | '.join(SCORES)} |", "|---|" + "---|" * len(SCORES)]
     lines += [f"| {name} | {' | '.join(str(one) for one in found.values())} |" for name, found in scores.items()]
     return "\n".join(lines)
+
+
+def short_table(scores: dict[str, dict[str, Interval]]) -> str:
+    """Three scores as Markdown, for the run's page: MLflow's tables have no space between columns."""
+    lines = [
+        "| model | \u2003AUROC\u2003 | \u2003AUPRC (average precision)\u2003 | \u2003Brier\u2003 |",
+        "|:--|---|---|---|",
+    ]
+    for name, found in scores.items():
+        cells = (found["auroc"], found["auprc_average_precision"], found["brier"])
+        lines.append(f"| {name.removeprefix('models:/')} | {' | '.join(f'{chr(0x2003)}{one}' for one in cells)} |")
+    return "\n".join(lines)
+
+
+def tables_of(run: Run, has_subgroups: bool) -> str:
+    """Links to what the run has recorded."""
+    files = {names.ARTIFACT_EVALUATION: "all scores", names.ARTIFACT_EVALUATION_CALIBRATION: "calibration"}
+    files |= {names.ARTIFACT_EVALUATION_SUBGROUPS: "subgroups"} if has_subgroups else {}
+    return artifact_links(run.experiment_id, run.run_id, files)
 
 
 def record(run: Run, scores: dict[str, dict[str, Interval]], curves: dict[str, list[tuple[float, float, int]]]) -> None:

@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.experiment_page import furnish
 from seqsetvae.tracking.shipper import patience
 
 if TYPE_CHECKING:
@@ -87,36 +88,24 @@ def _one_at_a_time(uri: str) -> FileLock | nullcontext[None]:
     return FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{getpass.getuser()}-{name}.lock"))
 
 
-EXPERIMENT_KIND, TRAINING = "mlflow.experimentKind", "custom_model_development"
-"""Opens the UI on runs and charts; without it MLflow 3 guesses, and may show an overview of chat traces."""
-
-
-def _say_what_kind(client: MlflowClient, experiment_id: str) -> None:
-    """Also of an experiment that was there before, such as the `Default` of `mlflow run`, unless it has a kind."""
-    if EXPERIMENT_KIND not in client.get_experiment(experiment_id).tags:
-        client.set_experiment_tag(experiment_id, EXPERIMENT_KIND, TRAINING)
-
-
 def resolve_experiment(client: MlflowClient, config: TrackingConfig) -> str:
     """Id of the experiment: the flag, MLFLOW_EXPERIMENT_ID, MLFLOW_EXPERIMENT_NAME, or `seqsetvae`; made if it is missing."""
     from mlflow.exceptions import MlflowException
 
     if not config.experiment and (given := os.environ.get("MLFLOW_EXPERIMENT_ID")):
-        _say_what_kind(client, given)
+        furnish(client, client.get_experiment(given))
         return given
     name = config.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
-        try:
-            return client.create_experiment(name, tags={EXPERIMENT_KIND: TRAINING})
-        except MlflowException:
-            # Another process was faster, or there is a real reason, which this raises.
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
+        # Another process may be faster; any other reason is raised again.
+        with suppress(MlflowException):
+            client.create_experiment(name)
+        found = client.get_experiment_by_name(name) or client.get_experiment(client.create_experiment(name))
     if found.lifecycle_stage == "deleted":
         raise InputError(
             f"Experiment {name!r} was deleted. Restore it (`mlflow experiments restore -x {found.experiment_id}`) or choose another "
             "with --tracking.experiment."
         )
+    furnish(client, found)
     return found.experiment_id

@@ -1,4 +1,4 @@
-"""Figures of a run that the MLflow UI shows with a slider over steps."""
+"""Figures as the MLflow UI shows them: with a slider over steps, or small in a description."""
 
 from __future__ import annotations
 
@@ -24,3 +24,20 @@ def image_series(content: bytes, key: str, step: int, milliseconds: int, unique:
     # The name that MlflowClient.log_image gives, which the UI parses; fixed here, so that a second delivery overwrites the first.
     stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{milliseconds}+{unique or uuid.uuid4()}"
     return {f"{stem}.png": content, f"{stem}+compressed.webp": small.getvalue()}
+
+
+THUMBNAIL_WIDTH = 860
+"""Pixels that a description has in a window 1,500 wide, with MLflow's assistant open: the UI cuts off what is wider."""
+
+
+def thumbnail(content: bytes) -> bytes:
+    """A PNG, made small enough for a description if it is not."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(content))
+    if image.width <= THUMBNAIL_WIDTH:
+        return content
+    small = io.BytesIO()
+    height = round(image.height * THUMBNAIL_WIDTH / image.width)
+    image.resize((THUMBNAIL_WIDTH, height), Image.Resampling.LANCZOS).save(small, "png", optimize=True)
+    return small.getvalue()

@@ -48,6 +48,9 @@ class Candidate:
     output: Mapping[str, Any]
     """Columns that serving gives, by name: the type as MLflow calls it."""
     description: str
+    """Of the version, Markdown."""
+    card: str
+    """Of the registered model, Markdown; one that somebody has written stays."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,12 @@ def register(tracking_uri: str, candidate: Candidate) -> Registered:
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(candidate.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         try:
-            client.create_registered_model(candidate.name)
+            client.create_registered_model(candidate.name, description=candidate.card)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            if not client.get_registered_model(candidate.name).description:
+                client.update_registered_model(candidate.name, candidate.card)
         made = client.create_model_version(
             candidate.name,
             logged.artifact_location,  # with models:/ID the registry would look in the store of the process's own settings

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from seqsetvae import names
 from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.experiment_page import run_page, runs_page
 from seqsetvae.tracking.image_series import image_series
 from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.recorder import SpoolWriter
@@ -95,14 +96,21 @@ class Run:
             log_params=self.log_params,
         )
 
+    def address(self, page: str) -> str:
+        """Of a page of :mod:`seqsetvae.tracking.experiment_page`: on the server, or where `mlflow ui` serves a local store."""
+        server = self.tracking_uri if self.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+        return f"{without_password(server).rstrip('/')}/#{page}"
+
     @property
-    def ui_link(self) -> str:
-        """Where to look at the run: an address, after the command that serves it where no server does."""
-        page = f"#/experiments/{self.experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        if self.tracking_uri.startswith("http"):
-            return f"{without_password(self.tracking_uri).rstrip('/')}/{page}"
+    def where_to_look(self) -> str:
+        """Lines for people: this run, and all runs beside each other; before them the command that serves them, where no server does."""
         command = f"mlflow ui --backend-store-uri {without_password(self.tracking_uri)} --host 127.0.0.1"
-        return f"`{command}`, then http://127.0.0.1:5000/{page}"
+        lines = {
+            **({} if self.tracking_uri.startswith("http") else {"serve": command}),
+            "look": self.address(run_page(self.experiment_id, self.run_id)),
+            "compare": self.address(runs_page(self.experiment_id)),
+        }
+        return "\n".join(f"  {name:<8}{text}" for name, text in lines.items())
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int) -> None:
         """Queue numbers or one-element tensors (also on a GPU: nothing waits for it here). Repetitions of a step are dropped."""
@@ -121,7 +129,11 @@ class Run:
 
     def log_text(self, text: str, artifact_path: str) -> None:
         """Queue a text file; `artifact_path` is its path among the run's artifacts, with its name."""
-        self._put_content(text.encode(), artifact_path)
+        self.log_bytes(text.encode(), artifact_path)
+
+    def log_bytes(self, content: bytes, artifact_path: str) -> None:
+        """Queue a file from its content. A later one of the same path replaces it."""
+        self._put("file", {"content": content, "name": Path(artifact_path).name, "folder": _folder_of(artifact_path)})
 
     def log_file(self, path: Path | str, artifact_path: str | None = None, *, copy: bool = True) -> None:
         """Queue an upload; `artifact_path` is the target with its name (None: the file's own name).
@@ -135,7 +147,7 @@ class Run:
         if self.local_artifact_dir is not None and source == self.local_artifact_dir / target:
             return
         if copy:
-            self._put_content(source.read_bytes(), target)
+            self.log_bytes(source.read_bytes(), target)
         elif source.name != Path(target).name:
             raise ValueError(f"{source} cannot become {target} without a copy: the names differ.")
         else:
@@ -145,7 +157,7 @@ class Run:
         """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content."""
         content = png if isinstance(png, bytes) else Path(png).read_bytes()
         for path, part in image_series(content, key, step, int(time.time() * 1000)).items():
-            self._put_content(part, path)
+            self.log_bytes(part, path)
         self.set_tag("mlflow.loggedImages", True)
 
     def log_table(self, table: Mapping[str, Any], artifact_path: str) -> None:
@@ -237,9 +249,6 @@ class Run:
     def _put(self, kind: str, content: Mapping[str, Any]) -> None:
         if self._writer is not None:
             self._writer.put({kind: content})
-
-    def _put_content(self, content: bytes, artifact_path: str) -> None:
-        self._put("file", {"content": content, "name": Path(artifact_path).name, "folder": _folder_of(artifact_path)})
 
 
 def _folder_of(artifact_path: str) -> str:

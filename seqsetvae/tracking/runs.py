@@ -57,7 +57,7 @@ def start_run(
     if any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
         return Run.silent(uri, os.environ.get(RANK_RUN_ID) or os.environ.get("MLFLOW_RUN_ID") or "", work_dir)
     client = open_store(uri)
-    owner = {**owner_tags(), names.TAG_KIND: kind, **tags}
+    owner = {names.TAG_KIND: kind, **tags, **owner_tags()}  # in the order in which the run's page shows them
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
         mend_stale_runs(client, experiment_id, work_dir)

@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.palette import run_color
+from seqsetvae.tracking.image_series import thumbnail
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.alert_texts import (
     PRIMARY,
@@ -67,6 +69,7 @@ class CollapseRecord:
         self._alerts: list[Alert] = []
         self._log: list[str] = []
         self._levels: dict[str, int] = {}
+        self._newest: dict[str, bytes] = {}
         self._worst = Level.GREEN
         self._first_red_step: int | None = None
         self._tag()
@@ -113,8 +116,19 @@ class CollapseRecord:
         """A figure, for the run's image panel and the folder. May be called from another thread."""
         if self.run is not None:
             self.run.log_image(png, key, step)
+        if self.run is not None and key == names.IMAGE_COLLAPSE:
+            self.run.log_bytes(png, names.ARTIFACT_COLLAPSE_FIGURE)
+            self.run.log_bytes(thumbnail(png), names.ARTIFACT_COLLAPSE_THUMBNAIL)
+        self._newest[key] = png
         plot = "monitoring_plot" if key == names.IMAGE_COLLAPSE else key.rpartition("/")[2]
         self.save(f"{plot}_step_{step}.png", png)
+
+    def show_newest_first(self) -> None:
+        """The image panel opens at step 0, which no figure has: put the newest of each there, once there will be no others."""
+        for key, png in self._newest.items():
+            if self.run is not None:
+                self.run.log_image(png, key, 0)
+        self._newest = {}
 
     def report(self, text: str) -> None:
         """The final report."""
@@ -154,7 +168,9 @@ class CollapseRecord:
     def _tag(self) -> None:
         if self.run is None:
             return
-        self.run.set_tag(names.TAG_COLLAPSE, Level(self._levels.get(PRIMARY, Level.GREEN)).word)
+        level = Level(self._levels.get(PRIMARY, Level.GREEN)).word
+        self.run.set_tag(names.TAG_COLLAPSE, level)
+        self.run.set_tag("mlflow.runColor", run_color(self.run.run_id, level))
         self.run.set_tag(names.TAG_COLLAPSE_WORST, self._worst.word)
         if self._first_red_step is not None:
             self.run.set_tag(names.TAG_COLLAPSE_STEP, self._first_red_step)

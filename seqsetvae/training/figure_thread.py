@@ -32,6 +32,7 @@ class FigureThread:
     def close(self) -> None:
         """Wait for what is queued."""
         self._thread.shutdown()
+        self.record.show_newest_first()
 
     def _draw(self, history: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
         try:

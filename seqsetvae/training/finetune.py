@@ -16,7 +16,8 @@ from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import INPUTS, head_input
-from seqsetvae.scores import calibration, with_intervals
+from seqsetvae.scores import Interval, calibration, with_intervals
+from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import (
     PACKAGE,
     Candidate,
@@ -32,6 +33,7 @@ from seqsetvae.training.exported import Pretrained
 from seqsetvae.training.features import LabelledStays, labelled_stays
 from seqsetvae.training.head_training import Examples, FittedHead, train_head
 from seqsetvae.training.loading import find_model
+from seqsetvae.training.model_cards import CARDS, mortality_version
 from seqsetvae.training.mortality import RiskModel, export_risk_model
 from seqsetvae.training.registration import example_events
 
@@ -67,8 +69,12 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
     begun = time.perf_counter()
     train, valid = (labelled_stays(model, store, split) for split in ("train", "valid"))
     seconds = time.perf_counter() - begun
-    name = tracking.run_name or f"finetune {Path(config.store).name} of {config.model.removeprefix('models:/')}"
-    tags = {names.TAG_DATA_HASH: store.content_hash, names.TAG_PRETRAINED_RUN: model.recipe.run_id}
+    name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
+    tags = {
+        names.TAG_DATA: Path(config.store).name,
+        names.TAG_DATA_HASH: store.content_hash,
+        names.TAG_PRETRAINED_RUN: model.recipe.run_id,
+    }
     settings = {"finetune": asdict(config), "tracking": asdict(tracking)}
     with start_run(
         tracking,
@@ -84,7 +90,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
             f"  {'valid':<8}{valid.describe()}",
             f"  {'backbone':<9}frozen; its features were computed once, in {seconds:.1f} s",
             f"  {'run':<8}{run.run_id}",
-            f"  {'look':<8}{run.ui_link}",
+            run.where_to_look,
         ]
         print("\n".join(lines), flush=True)
         run.log_dataset(config.store, store.content_hash, str(store.path))
@@ -92,9 +98,14 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
         chosen, fitted = choose_head(train, valid, config, run)
         risk_model = RiskModel(model, fitted.head, chosen, config.hidden)
         print(loaded_message(model, fitted), flush=True)
-        record_validation(run, risk_model, valid, fitted)
+        found = record_validation(run, risk_model, valid, fitted)
         run_id, uri = run.run_id, run.tracking_uri
-        run.describe("\n".join(f"- {line.strip()}" for line in lines[:4]) + f"\n- head input: {chosen}")
+        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {chosen}"])
+        tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
+        run.describe(
+            f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n{facts}\n\n"
+            + artifact_links(run.experiment_id, run_id, tables)
+        )
     if version is not None:
         record_input(uri, run_id, version)
     made = (
@@ -137,8 +148,8 @@ def loaded_message(model: Pretrained, fitted: FittedHead) -> str:
     )
 
 
-def record_validation(run: Run, model: RiskModel, valid: LabelledStays, fitted: FittedHead) -> None:
-    """Intervals and the calibration curve of the validation stays, as tables of the run."""
+def record_validation(run: Run, model: RiskModel, valid: LabelledStays, fitted: FittedHead) -> dict[str, Interval]:
+    """Scores of the validation stays; with the calibration curve they become tables of the run."""
     label_B = valid.label_B.double().numpy()
     risk_B = model.from_features(valid.features)
     found = with_intervals(label_B, risk_B)
@@ -150,6 +161,7 @@ def record_validation(run: Run, model: RiskModel, valid: LabelledStays, fitted: 
         f"  validation (it chose the epoch): AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}",
         flush=True,
     )
+    return found
 
 
 def register_risk_model(
@@ -182,7 +194,8 @@ def register_risk_model(
                 tags=tags,
                 example=example,
                 output={"subject": "string", "risk": "double", "error": "string", "model": "string"},
-                description=f"Finetuned from {origin}. " + ", ".join(f"{key} {value}" for key, value in tags.items()),
+                description=mortality_version(origin, tags),
+                card=CARDS[names.MODEL_MORTALITY],
             ),
         )
     before = champion(uri, names.MODEL_MORTALITY)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import lightning.pytorch as pl
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
+from seqsetvae.errors import RunFailure
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.figure_thread import Draw
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
 from seqsetvae.training.notify import Notifier, notify_url
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.recording import PretrainResult, close_run, open_run, run_name, say, upload_checkpoints
+from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name, say
 from seqsetvae.training.registration import register_at_end
 from seqsetvae.training.rescue import rescue_config
 from seqsetvae.training.resume import check_resume, find_resume
@@ -57,7 +59,7 @@ def pretrain(
         resume_run_id=resume[1].run_id if resume else None,
         parent_run_id=parent_run_id,
     )
-    root, attempt, checkpoint = parent_run_id or run.run_id, 0, resume[0] if resume else None
+    root, attempt, checkpoint, remark = parent_run_id or run.run_id, 0, resume[0] if resume else None, ""
     try:
         result = train(plan, run, checkpoint, draw, notifier, callbacks)
         while result.collapse and result.collapse.wants_rescue(plan.config.monitor):
@@ -67,12 +69,15 @@ def pretrain(
             checkpoint = healthy.path if healthy else None
             say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
             child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
-            child = open_run(milder, f"{run_name(milder.config)} rescue {attempt}", child_tags, parent_run_id=root)
+            child = open_run(milder, f"rescue {attempt}: {run_name(milder.config)}", child_tags, parent_run_id=root)
             run.set_tag(names.TAG_RESCUED_BY, child.run_id)
-            close_run(run, plan, result, f"It goes on as run {child.run_id} with a milder objective.")
+            close_run(
+                run, plan, result, f"It goes on, with a milder objective, as {link(child)}.", drawn=draw is not None
+            )
+            remark = f"Rescue {attempt} of {link(run)}, which collapsed."
             plan, run = milder, child
             result = train(plan, run, checkpoint, draw, notifier, callbacks)
-        close_run(run, plan, result)
+        close_run(run, plan, result, remark, drawn=draw is not None)
         if plan.config.tracking.register_model and parent_run_id is None:
             rank_zero_only(register_at_end)(run.run_id, plan.config.tracking)
         return result
@@ -93,13 +98,14 @@ def train(
     try:
         return fit(plan, run, checkpoint, draw, notifier, callbacks)
     except Interrupted as stop:
-        upload_checkpoints(run)
-        run.finish("KILLED", str(stop))
-        say(f"Stopped. Continue with --resume_from_checkpoint {stop.checkpoint}")
+        how = f"--resume_from_checkpoint {stop.checkpoint}"
+        break_off(run, plan, "KILLED", str(stop), f"Continue with `{how}`.")
+        say(f"Stopped. Continue with {how}")
         raise
     except BaseException as error:
-        upload_checkpoints(run)
-        run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED", type(error).__name__)
+        status: Literal["KILLED", "FAILED"] = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        # What another exception says may quote the data.
+        break_off(run, plan, status, type(error).__name__, str(error) if isinstance(error, RunFailure) else "")
         raise
 
 

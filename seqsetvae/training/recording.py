@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
+from seqsetvae.tracking.experiment_page import run_page
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.collapse_outcome import CollapseOutcome
+from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.plan import Plan
 
 
@@ -50,6 +53,7 @@ def open_run(
         params=asdict(recorded),
         config_yaml=as_yaml(recorded),
         tags={
+            names.TAG_DATA: Path(plan.config.data.store).name,
             names.TAG_DATA_HASH: plan.data.store.content_hash,
             names.TAG_TOTAL_STEPS: str(plan.total_steps),
             **tags,
@@ -58,26 +62,37 @@ def open_run(
         parent_run_id=parent_run_id,
     )
     log_provenance(run, plan)
-    run.describe(as_markdown(plan.describe()))
-    say(f"  {'run':<8}{run.run_id}\n  {'look':<8}{run.ui_link}")
+    run.describe(settings(plan.describe()))
+    say(f"  {'run':<8}{run.run_id}\n{run.where_to_look}")
     return run
 
 
-def close_run(run: Run, plan: Plan, result: PretrainResult, remark: str = "") -> None:
-    """Upload, describe and end a run that was not interrupted."""
+def close_run(run: Run, plan: Plan, result: PretrainResult, remark: str = "", drawn: bool = False) -> None:
+    """Upload, describe and end a run that was not interrupted. `drawn`: whether it has collapse figures."""
     upload_checkpoints(run)
+    run.describe(describe_end(run, plan, result.collapse, result.val_metrics, remark, drawn))
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items())
     lines = [f"Stopped by the collapse monitor: {metrics}" if result.ended_by_collapse else f"Finished: {metrics}"]
     if result.collapse is not None:
         lines.append(result.collapse.verdict)
-    lines += [remark] if remark else []
-    run.describe("\n\n".join([*lines, as_markdown(plan.describe())]))
     if result.collapse is not None and result.ended_by_collapse:
         run.finish("KILLED", f"posterior collapse at step {result.collapse.first_red_step}")
     else:
         run.finish()
     say("\n".join(lines))
     say(f"Model: {result.final_checkpoint}")
+
+
+def break_off(run: Run, plan: Plan, status: Literal["FAILED", "KILLED"], reason: str, advice: str) -> None:
+    """Upload, describe and end a run that was interrupted or cannot go on."""
+    upload_checkpoints(run)
+    run.describe(f"⏹️ **Broken off: {reason}.** {advice}".strip() + f"\n\n{settings(plan.describe())}")
+    run.finish(status, reason)
+
+
+def link(run: Run) -> str:
+    """Markdown that leads to another run."""
+    return f"[run {run.run_id[:8]}](#{run_page(run.experiment_id, run.run_id)})"
 
 
 def log_provenance(run: Run, plan: Plan) -> None:
@@ -95,16 +110,16 @@ def upload_checkpoints(run: Run) -> None:
 
 
 def run_name(config: PretrainConfig) -> str:
-    """As given, else short and telling in a list of runs.
+    """As given, else short and telling in a list of runs, which shows the first 22 letters: what runs differ in comes first.
 
     >>> run_name(PretrainConfig())
-    'pretrain demo beta=0.1 linear z=256'
+    'beta 0.1 linear, z 256, demo'
     """
     objective = config.objective
     held = objective.beta_schedule == "controller"
-    goal = f"KL={objective.kl_target:g}" if held else f"beta={objective.max_beta:g}"
+    goal = f"KL {objective.kl_target:g}" if held else f"beta {objective.max_beta:g}"
     return config.tracking.run_name or (
-        f"pretrain {Path(config.data.store).name} {goal} {objective.beta_schedule} z={config.model.latent_dim}"
+        f"{goal} {objective.beta_schedule}, z {config.model.latent_dim}, {Path(config.data.store).name}"
     )
 
 
@@ -117,15 +132,6 @@ def as_yaml(config: PretrainConfig) -> str:
     """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
     started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
     return str(yaml.safe_dump(asdict(started), sort_keys=False))
-
-
-def as_markdown(plan: str) -> str:
-    """The lines of a plan as a list, for the description of the run.
-
-    >>> as_markdown("  data    demo: train 320")
-    '- **data** demo: train 320'
-    """
-    return "\n".join("- **{}** {}".format(*line.split(maxsplit=1)) for line in plan.splitlines())
 
 
 @rank_zero_only

@@ -28,6 +28,7 @@ from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.training.checkpoints import read_checkpoint
 from seqsetvae.training.exported import Pretrained, export
 from seqsetvae.training.loading import best_checkpoint, from_checkpoint
+from seqsetvae.training.model_cards import CARDS, pretrained_version
 
 METRICS = (
     names.VAL_LOSS,
@@ -122,12 +123,15 @@ def version_tags(record: RunRecord, checkpoint: str, step: int) -> dict[str, str
         for key, value in values.items()
         if value is not None
     }
-    return tags | {
-        "collapse": record.tags.get(names.TAG_COLLAPSE, "not measured"),
-        "data_hash": record.tags.get(names.TAG_DATA_HASH, ""),
-        "checkpoint": checkpoint,
-        "step": str(step),
-    }
+    return (
+        {"collapse": record.tags.get(names.TAG_COLLAPSE, "not measured")}
+        | tags
+        | {
+            "data_hash": record.tags.get(names.TAG_DATA_HASH, ""),
+            "checkpoint": checkpoint,
+            "step": str(step),
+        }
+    )
 
 
 def deserves_champion(
@@ -190,7 +194,8 @@ def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[
         tags=tags,
         example=example,
         output=latents_columns(),
-        description=f"From run {record.name}, {tags['checkpoint']}. " + ", ".join(f"{key} {tags[key]}" for key in tags),
+        description=pretrained_version(record.name, tags),
+        card=CARDS[names.MODEL_PRETRAINED],
     )
 
 

@@ -50,12 +50,18 @@ def settle_run(client: Any, trial: FrozenTrial, run_id: str) -> None:
     """
     if not trial.state.is_finished():
         return
-    status = client.get_run(run_id).info.status
+    stored = client.get_run(run_id)
+    status = stored.info.status
     ended_early = trial.state == TrialState.PRUNED and status != "KILLED"
     left_open = trial.state == TrialState.FAIL and status == "RUNNING"
     if ended_early or left_open:
         client.set_terminated(run_id, "KILLED")
     if reason := reason_of(trial):
         client.set_tag(run_id, names.TAG_TRIAL_REASON, reason)
+        if names.TAG_TRIAL_REASON not in stored.data.tags:
+            note = stored.data.tags.get("mlflow.note.content", "")
+            client.set_tag(
+                run_id, "mlflow.note.content", f"✂️ **{WORDS[trial.state].capitalize()}:** {reason}\n\n{note}"
+            )
     client.set_tag(run_id, names.TAG_TRIAL_FEASIBLE, str(feasible(trial)).lower())
     client.set_tag(run_id, names.TAG_TRIAL_STATE, WORDS[trial.state])  # last: by this tag unsettled runs are found

@@ -125,7 +125,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
     run = start_run(
         job.base.tracking,
         kind="tune",
-        run_name=job.base.tracking.run_name or f"tune {job.study}",
+        run_name=job.base.tracking.run_name or job.study,
         params=recorded_params(job),
         config_yaml=str(yaml.safe_dump(recorded_params(job), sort_keys=False)),
         tags={names.TAG_STUDY: job.study},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from optuna.study import Study
@@ -10,6 +10,8 @@ from optuna.study import Study
 from seqsetvae import names
 from seqsetvae.analysis import study_figures
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_uri
+from seqsetvae.tracking.experiment_page import artifact_links, picture, run_page
+from seqsetvae.tracking.image_series import thumbnail
 from seqsetvae.tracking.ownership import mend_stale_runs
 from seqsetvae.tracking.run import Run
 from seqsetvae.tuning.child_runs import settle_run
@@ -43,7 +45,7 @@ class StudyRecord:
         tune = self.job.tune
         text = (
             f"Study {self.job.study}: {tune.n_trials} trials of {self.job.total_steps} steps, {tune.n_workers} workers here\n"
-            f"  run     {self.run.run_id}\n  look    {self.run.ui_link}"
+            f"  run     {self.run.run_id}\n{self.run.where_to_look}"
         )
         self.run.describe(f"Optuna study `{self.job.study}`: {tune.n_trials} trials of {self.job.total_steps} steps.")
         return text
@@ -86,14 +88,15 @@ class StudyRecord:
         shares = importance(study)
         for key, share in shares.items():
             run.log_metrics({f"{names.STUDY_IMPORTANCE}/{key}": share}, len(results.rows))
-        for name, draw in self._figures(results, shares).items():
-            self._put_figure(name, draw, len(results.rows))
+        figures = self._figures(results, shares)
+        for name, draw in figures.items():
+            self._put_figure(name, draw)
         if results.best is not None:
             run.set_tag(names.TAG_BEST_RUN, results.best.run_id)
             run.log_text(self.best_config(results), names.ARTIFACT_BEST_CONFIG)
         if self.job.tune.goal == "pareto" and results.winners:
             self._front(results)
-        run.describe(self._description(results))
+        run.describe(self._description(results, figures))
         print(self.summary(results), flush=True)
         return results
 
@@ -105,11 +108,14 @@ class StudyRecord:
         """The table at the end, with links into the UI."""
         rows = [[*row[:-1], self._link(str(row[-1]))] for row in table_rows(results)]
         table = text_table(COLUMNS, rows)
-        return f"\n{table}\n\n{self._verdict(results)}\n  look    {self.run.ui_link}"
+        return f"\n{table}\n\n{self._verdict(results)}\n{self.run.where_to_look}"
+
+    def _counts(self, results: Results) -> str:
+        counts = ", ".join(f"{results.count(state)} {state}" for state in ("complete", "pruned", "failed"))
+        return f"{counts}; pruning saved {100 * results.compute_saved:.0f} % of the planned steps."
 
     def _verdict(self, results: Results) -> str:
-        counts = ", ".join(f"{results.count(state)} {state}" for state in ("complete", "pruned", "failed"))
-        saved = f"{counts}; pruning saved {100 * results.compute_saved:.0f} % of the planned steps."
+        saved = self._counts(results)
         if results.best is None:
             return f"{saved}\nNo trial keeps the constraints."
         best = results.best
@@ -119,8 +125,25 @@ class StudyRecord:
             f"{names.ARTIFACT_BEST_CONFIG} of run {self.run.run_id}"
         )
 
-    def _description(self, results: Results) -> str:
-        return f"Optuna study `{self.job.study}`\n\n{self._verdict(results)}"
+    def _description(self, results: Results, figures: Collection[str]) -> str:
+        """Markdown: the winner first, since the UI folds the rest away."""
+        run, best = self.run, results.best
+        head = "🔴 **No trial keeps the constraints.**"
+        if best is not None:
+            page = run_page(run.experiment_id, best.run_id)
+            head = f"🏆 **[Trial {best.number}](#{page}): validation NLL {best.val_recon:.4g} nats per set.**"
+        files = {names.ARTIFACT_TRIALS: "all trials"}
+        if best is not None:
+            files |= {names.ARTIFACT_BEST_CONFIG: "the winner's settings, for `seqsetvae pretrain --config`"}
+        shown = [name for name in ("history", "parallel_coordinates") if name in figures]
+        return "\n\n".join(
+            [
+                f"{head} {self._counts(results)}",
+                artifact_links(run.experiment_id, run.run_id, files),
+                *(picture(run.run_id, f"study/{name}_small.png", name.replace("_", " ")) for name in shown),
+                f"Optuna study `{self.job.study}`, {self.job.tune.n_trials} trials of {self.job.total_steps} steps.",
+            ]
+        )
 
     def _front(self, results: Results) -> None:
         rows = [row for row in table_rows(results) if str(row[0]).endswith("*")]
@@ -130,10 +153,7 @@ class StudyRecord:
 
     def _link(self, run_id: str) -> str:
         """Where a run is in the UI that the parent's link leads to."""
-        if not run_id:
-            return ""
-        server = self.run.ui_link.partition("#/")[0].rpartition(" ")[2]
-        return f"{server}#/experiments/{self.run.experiment_id}/runs/{run_id}"
+        return self.run.address(run_page(self.run.experiment_id, run_id)) if run_id else ""
 
     def _metrics(self, study: Study) -> None:
         results = read_results(study)
@@ -158,15 +178,11 @@ class StudyRecord:
             figures["importance"] = partial(study_figures.draw_importance, shares, title)
         return figures
 
-    def _put_figure(self, name: str, draw: Callable[[], bytes], step: int) -> None:
+    def _put_figure(self, name: str, draw: Callable[[], bytes]) -> None:
         png = draw()
-        self.run.log_image(png, f"study/{name}", step)
-        folder = self.run.work_dir / self.run.run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.png"
-        path.write_bytes(png)
-        self.run.log_file(path, f"study/{name}.png")
-        path.unlink()
+        self.run.log_image(png, f"study/{name}", 0)  # where the UI's slider opens
+        self.run.log_bytes(png, f"study/{name}.png")
+        self.run.log_bytes(thumbnail(png), f"study/{name}_small.png")
 
 
 def settle_all(job: Job, experiment_id: str, study: Study) -> None:

@@ -141,7 +141,8 @@ def test_the_experiment_comes_from_the_environment(store, open_run, monkeypatch)
     with open_run(None) as run:
         pass
     assert MlflowClient(store).get_experiment(run.experiment_id).name == "mine"
-    assert f"#/experiments/{run.experiment_id}/runs" in run.ui_link
+    assert f"http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}" in run.where_to_look
+    assert f"  serve   mlflow ui --backend-store-uri {store} --host 127.0.0.1\n" in run.where_to_look
 
 
 def test_other_ranks_record_nothing(store, open_run, monkeypatch):

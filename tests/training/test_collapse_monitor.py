@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 from torch import multiprocessing
 
-from seqsetvae import cli, names
+from seqsetvae import cli, names, palette
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.tracking.image_series import THUMBNAIL_WIDTH
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.collapse_monitor import CollapseMonitor
 from seqsetvae.training.collapse_outcome import PosteriorNotFinite
@@ -99,7 +103,9 @@ def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
     (run,) = client.search_runs(["1"], filter_string="tags.collapse = 'red'")
     assert run.info.status == "KILLED"
     assert run.data.tags[names.TAG_ENDED_BY] == f"posterior collapse at step {run.data.tags['collapse.step']}"
-    assert "Collapse: red (first red at step" in run.data.tags["mlflow.note.content"]
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith(f"🔴 **Posterior collapse since step {run.data.tags['collapse.step']}, ended at step ")
+    assert run.data.tags["mlflow.runColor"] == palette.VERMILION
     assert run.data.metrics[names.COLLAPSE_LEVEL] == 3
 
     table = client.load_table("1", names.ARTIFACT_ALERTS, run_ids=[run.info.run_id])
@@ -108,8 +114,16 @@ def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
     [backup] = (folder / "checkpoints").glob("model_before_collapse_step_*.ckpt")
     load_model(backup)
     assert read_checkpoint(backup)["global_step"] < int(run.data.tags["collapse.step"])
-    images = {path.name.split("+")[0] for path in (folder / "images").iterdir()}
-    assert images == {"collapse~metrics", "collapse~kl_per_dimension"}
+    images = {tuple(path.name.split("+")[:3]) for path in (folder / "images").iterdir()}
+    assert {key for key, _, _ in images} == {"collapse~metrics", "collapse~kl_per_dimension"}
+    assert ("collapse~metrics", "step", "0") in images, "the panel would open on nothing"
+    [shown] = re.findall(r"!\[.*\]\(get-artifact\?path=(.*)&run_uuid=(.*)\)", note)
+    assert shown[1] == run.info.run_id
+    with Image.open(folder / unquote(shown[0])) as image:
+        assert image.width <= THUMBNAIL_WIDTH
+    linked = re.findall(r"\(#/experiments/1/runs/\w+/artifacts/(.*)\?", note)
+    assert names.ARTIFACT_ALERTS in linked
+    assert all((folder / path).exists() for path in linked)
     assert "Collapse detected: yes" in (folder / names.ARTIFACT_COLLAPSE_REPORT).read_text()
 
 
@@ -129,6 +143,9 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
     assert (parent.info.status, child.info.status) == ("KILLED", "FINISHED")
     assert (parent.data.tags["collapse"], child.data.tags["collapse"]) == ("red", "green")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.info.run_name == f"rescue 1: KL 10 controller, z {tiny.model.latent_dim}, demo"
+    for one, other in ((parent, child), (child, parent)):
+        assert f"](#/experiments/1/runs/{other.info.run_id}?" in one.data.tags["mlflow.note.content"]
     assert parent.data.tags[names.TAG_RESCUED_BY] == child.info.run_id
     assert child.data.params["objective/beta_schedule"] == "controller"
     assert result.collapse.last.mutual_information > 0.5

@@ -105,6 +105,9 @@ def test_mlflow_has_table_log_report_figure_and_tags(run, tmp_path):
     assert text(names.ARTIFACT_COLLAPSE_REPORT) == "Total checks: 80\n"
     assert text(names.ARTIFACT_COLLAPSE_LOG).count("\n") == 4 + 5 + 5 + 1 + 5 + 1
     assert len(client.list_artifacts(run.run_id, "images")) == 2
+    for path in (names.ARTIFACT_COLLAPSE_FIGURE, names.ARTIFACT_COLLAPSE_THUMBNAIL):
+        with Image.open(client.download_artifacts(run.run_id, path, str(tmp_path))) as image:
+            assert image.size == (4, 4)
 
 
 @pytest.mark.filterwarnings("ignore:.*select_dtypes")  # MLflow 3.17 uses what pandas 4 changes

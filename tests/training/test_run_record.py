@@ -8,7 +8,8 @@ from dataclasses import asdict
 import mlflow
 from mlflow import MlflowClient
 
-from seqsetvae import cli, names
+from seqsetvae import names
+from seqsetvae.arguments import pretrain_config
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.plan import make_plan
@@ -25,19 +26,26 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
     recorded = {
         value
         for name, value in vars(names).items()
-        if name.isupper() and not name.startswith(("TAG", "ARTIFACT", "IMAGE", "STUDY", "FINETUNE", "MODEL", "ALIAS"))
+        if name.isupper()
+        and not name.startswith(
+            ("TAG", "ARTIFACT", "IMAGE", "STUDY", "FINETUNE", "IMPORTED", "MODEL", "ALIAS", "EVENT")
+        )
     }
     assert set(run.data.metrics) == recorded
     assert run.data.params["objective/beta_warmup_steps"] == "5"
     assert run.data.params["trainer/precision"] == "32"  # what `auto` came to
     assert run.data.tags[names.TAG_KIND] == "pretrain"
-    assert run.data.tags["mlflow.note.content"].startswith("Finished: val_recon")
-    assert "- **data** demo: train 320, valid 80, test 100 patients" in run.data.tags["mlflow.note.content"]
+    assert (run.info.run_name, run.data.tags[names.TAG_DATA]) == ("beta 0.1 linear, z 4, demo", "demo")
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith(("🟢 **Healthy.**", "🟡 **One indicator is out of range.**"))
+    assert "Validation: −ELBO **" in note
+    assert "- **data** demo: train 320, valid 80, test 100 patients" in note
+    assert "![" not in note, "nothing was drawn"
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == open_store("demo").content_hash[:36]
 
     config_yaml = mlflow.artifacts.download_artifacts(
         run_id=run_id, artifact_path="config.yaml", dst_path=str(tmp_path)
     )
-    again = cli._pretrain_config("pretrain", "", ["--config", config_yaml])
+    again = pretrain_config("pretrain", "", ["--config", config_yaml])
     assert asdict(again) == asdict(make_plan(tiny).config)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import mlflow
 import optuna
@@ -14,7 +16,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from seqsetvae import cli, names
+from seqsetvae import names
+from seqsetvae.arguments import pretrain_config
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import SpaceConfig, TuneConfig
 from seqsetvae.errors import RunFailure
@@ -83,6 +86,7 @@ def test_red_trials_are_pruned_at_once_and_say_why(swept):
         assert run.info.status == "KILLED"
         assert run.data.tags[names.TAG_COLLAPSE] == Level.RED.word
         assert run.data.tags[names.TAG_TRIAL_REASON] == row.reason
+        assert run.data.tags["mlflow.note.content"].startswith(f"✂️ **Pruned:** {row.reason}\n")
         assert row.reason.startswith("posterior collapse, red since step")
         assert row.steps == int(run.data.tags[names.TAG_COLLAPSE_STEP]) < row.planned_steps
     assert swept.result.results.compute_saved > 0.05
@@ -100,7 +104,12 @@ def test_the_parent_holds_what_was_found(swept, tmp_path):
     parent = swept.client.get_run(swept.result.run_id)
     assert parent.info.status == "FINISHED"
     assert parent.data.tags[names.TAG_KIND] == "tune"
-    assert parent.data.tags[names.TAG_STUDY] == "wide"
+    assert parent.info.run_name == parent.data.tags[names.TAG_STUDY] == "wide"
+    note = parent.data.tags["mlflow.note.content"]
+    best = swept.result.results.best
+    assert note.startswith(f"🏆 **[Trial {best.number}](#/experiments/{parent.info.experiment_id}/runs/{best.run_id}?")
+    for path in re.findall(r"get-artifact\?path=(.*)&", note):
+        assert artifact(swept, parent.info.run_id, unquote(path), tmp_path).stat().st_size > 1000
     assert parent.data.tags[names.TAG_BEST_RUN] == swept.result.results.best.run_id
     assert parent.data.metrics[names.STUDY_BEST] == pytest.approx(swept.result.results.best.val_recon)
     assert parent.data.metrics[names.STUDY_COMPUTE_SAVED] == pytest.approx(swept.result.results.compute_saved)
@@ -113,7 +122,7 @@ def test_the_parent_holds_what_was_found(swept, tmp_path):
 
 def test_the_winners_settings_are_accepted_by_pretrain(swept, tmp_path):
     file = artifact(swept, swept.result.run_id, names.ARTIFACT_BEST_CONFIG, tmp_path)
-    config = cli._pretrain_config("pretrain", "", ["--config", str(file)])
+    config = pretrain_config("pretrain", "", ["--config", str(file)])
     expected = apply(swept.base, swept.result.results.best.params, 60)
     assert asdict(config) == asdict(expected)
     assert yaml.safe_load(file.read_text())["monitor"]["on_collapse"] == "stop"
@@ -123,9 +132,7 @@ def test_a_trial_run_again_from_its_logged_settings_gives_the_same_nll(swept, tm
     monkeypatch.chdir(tmp_path)
     best = swept.result.results.best
     file = artifact(swept, best.run_id, names.ARTIFACT_CONFIG, tmp_path)
-    config = cli._pretrain_config(
-        "pretrain", "", ["--config", str(file), "--tracking_uri", f"sqlite:///{tmp_path}/x.db"]
-    )
+    config = pretrain_config("pretrain", "", ["--config", str(file), "--tracking_uri", f"sqlite:///{tmp_path}/x.db"])
     assert pretrain(config).val_metrics[names.VAL_RECON] == pytest.approx(best.val_recon, rel=1e-6)
 
 
