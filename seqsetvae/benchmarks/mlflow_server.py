@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,32 +35,30 @@ class Answer:
         return pd.DataFrame(self.content["predictions"])
 
 
+@dataclass(frozen=True)
 class Served:
-    """A running server, asked through one connection that stays open."""
+    """A running server."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    port: int
 
     def ask(self, body: bytes, content_type: str = "application/json") -> Answer:
-        """POST to /invocations."""
-        self._connection.request("POST", "/invocations", body, {"Content-Type": content_type})
-        reply = self._connection.getresponse()
-        return Answer(reply.status, json.loads(reply.read(), parse_constant=_refuse))
+        """POST to /invocations, through a connection of its own: the server closes one that is idle for some seconds."""
+        status, content = self._request("POST", "/invocations", body, {"Content-Type": content_type})
+        return Answer(status, json.loads(content, parse_constant=_refuse))
 
     def answers(self) -> bool:
         """Whether it has loaded its model."""
         try:
-            self._connection.request("GET", "/ping")
-            reply = self._connection.getresponse()
-            reply.read()
+            return self._request("GET", "/ping")[0] == 200
         except OSError:
-            self._connection.close()
             return False
-        return reply.status == 200
 
-    def close(self) -> None:
-        self._connection.close()
+    def _request(self, *request: Any) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(*request)
+            reply = connection.getresponse()
+            return reply.status, reply.read()
 
 
 def _refuse(constant: str) -> None:
@@ -72,7 +70,7 @@ def as_json(events: pd.DataFrame) -> bytes:
     return f'{{"dataframe_split": {events.to_json(orient="split", index=False, double_precision=15)}}}'.encode()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve(model: str, tracking_uri: str, folder: Path) -> Iterator[Served]:
     """`mlflow models serve -m MODEL --env-manager local` on a free port of the loopback interface, until the block is left.
 
@@ -117,6 +115,5 @@ def serve(model: str, tracking_uri: str, folder: Path) -> Iterator[Served]:
             time.sleep(0.1)
         yield served
     finally:
-        served.close()
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)

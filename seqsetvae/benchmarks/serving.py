@@ -60,7 +60,7 @@ def measure(quick: bool = False) -> list[Table]:
                 rows += rows_of(patients, *timed)
     note = (
         f"Stays of the demo data, {sum(map(len, stays)) / MANY:.0f} events each, width {model.width}, {torch.get_num_threads()} threads; "
-        "requests one after the other through one connection, a JSON table written and read by the client included. The server "
+        "requests one after the other, a connection each, a JSON table written and read by the client included. The server "
         f"answered {start_seconds:.1f} s after its start."
     )
     columns = ("patients per request", "where", "median ms", "95 % within ms", "patients/s", "time")
