@@ -87,6 +87,13 @@ def test_every_point_arrives_with_its_step_and_time(tmp_path, store):
     assert found["version_0"].end_time >= BEGAN + 2 * 11_999
 
 
+def test_a_server_takes_it_too(tmp_path, server):
+    train(tmp_path / "for_the_server")
+    importing(tmp_path / "for_the_server", server.uri)
+    assert "already imported" in importing(tmp_path / "for_the_server", server.uri)[0]
+    assert histories(server.uri)["for_the_server"].metrics[names.TRAIN_KL].step_T.tolist() == list(STEPS)
+
+
 def test_what_means_the_same_gets_our_name(tmp_path, store):
     train(
         tmp_path / "logs",

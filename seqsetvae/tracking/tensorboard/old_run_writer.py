@@ -1,7 +1,7 @@
 """One older training into the MLflow store: a new run, or what is missing of one that was imported before.
 
-A run is known again by the hash of its first record. What it should hold is sent whole: MLflow drops points that it has. So an import
-that was cut off, or whose event files have grown since, is completed by the same command.
+A run is known again by the hash of its first record. An import that was cut off, or whose event files have grown since, is completed by
+the same command.
 """
 
 from __future__ import annotations
@@ -118,18 +118,26 @@ def _send(
     params = iter([Param(key, text) for key, text in fresh.items() if key not in run.data.params])
     while some := list(islice(params, MAX_PARAMS)):
         client.log_batch(run.info.run_id, params=some)
-    metrics = _metrics(old, named)
+    metrics = _metrics(old, named, _points_of(client, run, set(named.values())))
     while points := list(islice(metrics, MAX_METRICS)):
         client.log_batch(run.info.run_id, metrics=points)
         advance(len(points))
 
 
-def _metrics(old: OldRun, named: Mapping[str, str]) -> Iterator[Metric]:
+def _points_of(client: MlflowClient, run: StoredRun, wanted: set[str]) -> dict[str, set[tuple[int, int]]]:
+    """(step, milliseconds) of what a run has. MLflow would drop a point that is sent again by itself, but takes seconds over each batch."""
+    has = wanted & run.data.metrics.keys()
+    return {key: {(one.step, one.timestamp) for one in client.get_metric_history(run.info.run_id, key)} for key in has}
+
+
+def _metrics(old: OldRun, named: Mapping[str, str], known: Mapping[str, set[tuple[int, int]]]) -> Iterator[Metric]:
     from mlflow.entities import Metric
 
     for tag, points in old.scalars.items():
+        has = known.get(named[tag], set())
         for step, time, value in points.tolist():
-            yield Metric(named[tag], value, time, step)
+            if (step, time) not in has:
+                yield Metric(named[tag], value, time, step)
 
 
 def _settle(client: MlflowClient, run_id: str, old: OldRun, note: str) -> None:
