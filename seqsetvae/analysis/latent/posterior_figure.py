@@ -114,7 +114,7 @@ def draw_indicators(axes: Axes, summary: LatentSummary) -> None:
     style.dress(axes, "Against the monitor's thresholds", "")
     indicators = summary.indicators
     ratios = [max(one.value / one.threshold, 0.0) for one in indicators]
-    low, high = 0.1, 4.0 * max(250.0, *ratios)
+    low, high = 0.1, 4.0 * max(500.0, *ratios)
     for place, (one, ratio) in enumerate(zip(indicators, ratios, strict=True)):
         color = style.LEVEL_COLORS[Level.RED] if one.out_of_range else style.BLUE
         axes.barh(place, max(ratio, low) - low, left=low, color=color, height=0.32, zorder=3)
@@ -142,4 +142,6 @@ def described(one: Indicator, summary: LatentSummary) -> str:
     if one.name == "mutual_information":
         ceiling = f", at most {summary.statistics.mutual_information_ceiling:.2f}"
     label = one.label[0].upper() + one.label[1:]
-    return f"{label}: {one.value:.3g} {UNITS[one.name]}{ceiling} (threshold {one.threshold:g})"
+    # Of a collapsed posterior the estimates are 0 up to rounding.
+    value = one.value if abs(one.value) > 1e-9 else 0.0
+    return f"{label}: {value:.3g} {UNITS[one.name]}{ceiling} (threshold {one.threshold:g})"

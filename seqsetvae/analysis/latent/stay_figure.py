@@ -93,6 +93,8 @@ def draw_trace(axes: Axes, trace: Trace) -> list[Artist]:
     band = axes.fill_between(trace.hour_S, trace.low_S, trace.high_S, color=style.SKY, alpha=0.45, lw=0, zorder=2)
     band.set_label("90 % band")
     [line] = axes.plot(trace.hour_S, trace.middle_S, color=style.BLUE, linewidth=1.3, zorder=3, label="reconstruction")
+    if len(trace.hour_S) == 1:
+        line.set(marker="o", markersize=4)
     [dots] = axes.plot(trace.hour_T, trace.recorded_T, label="recorded", zorder=4)
     dots.set(color=RECORDED, marker="o", markersize=3, linestyle="none")
     low, high = limits(trace)

@@ -22,6 +22,10 @@ NOT_KNOWN = "#bbbbbb"
 def umap_figure(sample: LatentSample, embedding: Embedding | None, probes: Probes, title: str, subtitle: str) -> Figure:
     """Three times the same map. Without a map, the figure says why."""
     figure = style.new_figure(title, subtitle, HEIGHT)
+    if embedding is None:
+        said = "There is no map: too few sets, or all posterior means are the same."
+        figure.text(style.LEFT, 0.8, said, **style.font(style.TEXT))
+        return figure
     top, bottom = 1 - (style.HEADING + 0.55) / HEIGHT, 1.05 / HEIGHT
     width, gap = 0.285, 0.03
     panels = []
@@ -31,10 +35,6 @@ def umap_figure(sample: LatentSample, embedding: Embedding | None, probes: Probe
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(NullLocator())
         panels.append(axes)
-    if embedding is None:
-        said = "There is no map: too few sets, or all posterior means are the same."
-        panels[0].text(0.05, 0.5, said, transform=panels[0].transAxes, **style.font(style.TEXT))
-        return figure
     for axes in panels:
         low_2, high_2 = embedding.xy_S2.min(0), embedding.xy_S2.max(0)
         margin_2 = 0.04 * (high_2 - low_2)
