@@ -10,6 +10,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.tracking.store import find_checkpoint
 from seqsetvae.training.checkpoints import load_model
 from seqsetvae.training.exported import DESCRIPTION, Pretrained, read_pretrained, vocabulary_of
 
@@ -18,8 +19,8 @@ def load(model: str | Path, tracking_uri: str | None = None) -> Pretrained:
     """A pretrained model, ready to encode.
 
     Args:
-        model: `models:/seqsetvae@champion`, `models:/seqsetvae/3`, the id of a run (its best checkpoint is taken), a checkpoint file, or a
-            folder with an exported model.
+        model: `models:/seqsetvae@champion`, `models:/seqsetvae/3`, the id of a run (its best checkpoint is taken), a checkpoint file,
+            `last.ckpt` and the like of the newest run that has one, or a folder with an exported model.
         tracking_uri: MLflow store; None: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working directory.
 
     Raises:
@@ -40,6 +41,13 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     if re.fullmatch(r"(runs:/)?[0-9a-f]{32}", model):
         record = read_run(config, model.removeprefix("runs:/"))
         return from_checkpoint(fetch_checkpoint(config, record, best_checkpoint(record))), None
+    if (
+        not path.is_file()
+        and path.name == model
+        and path.suffix == ".ckpt"
+        and (found := find_checkpoint(config, model))
+    ):
+        path = found[0]
     if path.is_file():
         return from_checkpoint(path), None
     raise InputError(

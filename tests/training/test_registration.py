@@ -46,7 +46,7 @@ def test_a_healthy_run_registers_itself_and_loads_the_same_in_every_way(tiny: Pr
     assert version.tags["data_hash"] == open_store("demo").content_hash
 
     best = result.final_checkpoint.parent / version.tags["checkpoint"]
-    one, *others = (seqsetvae.load(str(ref)) for ref in ("models:/seqsetvae/1", result.run_id, best))
+    one, *others = (seqsetvae.load(str(ref)) for ref in ("models:/seqsetvae/1", result.run_id, best, best.name))
     events = pd.DataFrame(
         {
             "subject": [7, 7, 8],
