@@ -32,8 +32,8 @@ class VisualizeConfig:
     patient_row: int | None = None
     """The same by its row in the split, from 0. None: of the drawn patients the one with the most events."""
     severity: str | None = None
-    """A variable that colors the map by its last recorded value. None: SAPS-I points where the store has enough of their variables, else
-    how far the values of a set lie from the training medians."""
+    """A variable that colors the map by its last recorded value. None: SAPS-I points in a store of PhysioNet 2012, else how
+    far the values of a set lie from the training medians."""
     log: bool = False
     """Also put the files into the run that the model comes from, as artifacts in its folder visualizations/."""
 

@@ -18,6 +18,7 @@ from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.statistics import Statistics
 from seqsetvae.data.store import Store
+from seqsetvae.data.units import PHYSIONET_2012
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.reservoir import Reservoir
@@ -229,7 +230,9 @@ def test_saps_points_of_a_known_patient():
     }
     ill = {"GCS": 3.0, "HR": 185.0, "NISysABP": 50.0, "MechVent": 1.0, "K": 6.2, "Temp": 420.0}
     packed, vocabulary = made([[(0, healthy), (60, ill)], [(0, {"HR": 45.0})]], sorted(SAPS_1))
-    severity = Severity.choose(vocabulary, None)
+    severity = Severity.choose(vocabulary, PHYSIONET_2012, None)
+    assert Severity.choose(vocabulary, PHYSIONET_2012 | {"K": "mg/dL"}, None).label.endswith("(12 of 14 items)")
+    assert Severity.choose(vocabulary, {}, None).variables == (), "points of values whose unit is not known"
     assert severity.label == "SAPS-I points of the last recorded values (13 of 14 items)"
     # 4 for coma, 4 for the heart rate, 4 for the pressure, 3 for the ventilator, 3 for potassium; 420 degrees are a mistake.
     assert severity.of(packed, vocabulary).tolist() == [0.0, 18.0, 3.0]
@@ -237,14 +240,14 @@ def test_saps_points_of_a_known_patient():
 
 def test_severity_without_the_scores_variables():
     packed, vocabulary = made([[(0, {"a": 0.0}), (60, {"a": 2.0, "b": -2.0})], [(0, {"b": 1.0})]], ["a", "b"])
-    found = Severity.choose(vocabulary, None)
+    found = Severity.choose(vocabulary, {}, None)
     assert "distance of the set's values from the training medians" in found.label
     np.testing.assert_allclose(found.of(packed, vocabulary), np.arcsinh([0.0, 2.0, 1.0]), rtol=1e-6)
-    chosen = Severity.choose(vocabulary, "a")
+    chosen = Severity.choose(vocabulary, {}, "a")
     assert chosen.label == "a, last recorded value"
     np.testing.assert_array_equal(chosen.of(packed, vocabulary), [0.0, 2.0, np.nan])
     with pytest.raises(InputError, match="severity is 'c', but the model's variables are a, b"):
-        Severity.choose(vocabulary, "c")
+        Severity.choose(vocabulary, {}, "c")
 
 
 def test_a_store_that_cannot_be_drawn(store, tmp_path: Path):

@@ -63,7 +63,7 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
         InputError: the model knows none of their variables, or not the one that severity was to be.
     """
     vocabulary = model.vocabulary
-    severity = Severity.choose(vocabulary, config.severity)
+    severity = Severity.choose(vocabulary, units_of(store), config.severity)
     posteriors = Reservoir(SETS_KEPT, 1, config.seed)
     errors = Reservoir(EVENTS_KEPT, len(vocabulary), config.seed)
     uses: list[tuple[float, int]] = []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae.data.packed import Packed
+from seqsetvae.data.units import PHYSIONET_2012
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
@@ -69,14 +71,18 @@ class Severity:
     """It is the value of one variable itself."""
 
     @classmethod
-    def choose(cls, vocabulary: Vocabulary, wanted: str | None) -> Severity:
-        """What the data allow. Raises :class:`InputError` for a wanted variable that the model does not know."""
+    def choose(cls, vocabulary: Vocabulary, units: Mapping[str, str], wanted: str | None) -> Severity:
+        """What the data allow: points only where the units are those that the points are given in.
+
+        Raises:
+            InputError: a wanted variable that the model does not know.
+        """
         if wanted is not None:
             if wanted not in vocabulary.names:
                 known = ", ".join(vocabulary.names[:8])
                 raise InputError(f"--visualize.severity is {wanted!r}, but the model's variables are {known}, ...")
             return cls((wanted,), f"{wanted}, last recorded value", single=True)
-        found = tuple(name for name in SAPS_1 if name in vocabulary.names)
+        found = tuple(name for name in SAPS_1 if name in vocabulary.names and units.get(name) == PHYSIONET_2012[name])
         items = len(found) - sum(one in found and other in found for one, other in ONE_ITEM)
         if items >= LEAST_ITEMS:
             return cls(found, f"SAPS-I points of the last recorded values ({items} of 14 items)")
