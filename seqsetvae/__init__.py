@@ -3,10 +3,13 @@
 __version__ = "0.1.0"
 
 
+_FROM = {"load": "seqsetvae.training.loading", "pretrain": "seqsetvae.training.fit"}
+
+
 def __getattr__(name: str) -> object:
-    """`seqsetvae.load`, found when it is first used: `import seqsetvae` alone must not load torch."""
-    if name != "load":
+    """`seqsetvae.load` and `seqsetvae.pretrain`, found when first used: `import seqsetvae` alone must not load torch."""
+    if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return import_module("seqsetvae.training.loading").load
+    return getattr(import_module(_FROM[name]), name)
