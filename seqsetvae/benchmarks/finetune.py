@@ -13,13 +13,12 @@ from seqsetvae.benchmarks.table import Table
 from seqsetvae.config import FinetuneConfig, ModelConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import Store
-from seqsetvae.model.classifier import RiskHead, head_input, pool_over_time
+from seqsetvae.model.classifier import RiskHead, pool_over_time
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained
 from seqsetvae.training.features import labelled_stays
 from seqsetvae.training.head_training import Examples, train_head
+from seqsetvae.training.members import inputs
 
 EPOCHS = 20
 
@@ -30,14 +29,13 @@ def measure(quick: bool = False) -> list[Table]:
     config = ModelConfig(width=32, latent_dim=32, levels=1, ff_dim=32, history_layers=1) if quick else ModelConfig()
     torch.manual_seed(0)
     vae = SeqSetVAE(config, len(store.vocabulary)).eval()
-    model = Pretrained(vae, store.vocabulary, config, Recipe({}, list(store.vocabulary.names), [], [], 1, ""))
     walked = 2 if quick else 12
     repeats = 1 if quick else 3
     by_walking = min(timed(lambda: walk(vae, config, store, walked)) for _ in range(repeats)) / walked
     begun = time.perf_counter()
-    stays = labelled_stays(model, store, "train")
+    stays = labelled_stays(store.vocabulary, store, "train")
+    examples = Examples(inputs(vae, "posterior+history", stays), stays.label_B)
     first = (time.perf_counter() - begun) / len(stays.label_B)
-    examples = Examples(head_input(stays.features, "both").clone(), stays.label_B)
     settings = FinetuneConfig(max_epochs=EPOCHS, patience=EPOCHS)
     cached = min(timed(lambda: train_head(examples, examples, settings)) for _ in range(repeats))
     cached /= EPOCHS * len(stays.label_B)
@@ -72,7 +70,7 @@ def walk(vae: SeqSetVAE, config: ModelConfig, store: Store, patients: int) -> No
             posterior = DiagonalGaussian(torch.cat([q.mu_SZ for q in found]), torch.cat([q.logvar_SZ for q in found]))
             moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], 1)
             features = [pool_over_time(x, stay) for x in (moments_SF, vae.history(posterior.mu_SZ, stay))]
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(head.logit(torch.cat(features, 1)), stay.label_B)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(torch.cat(features, 1)), stay.label_B)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seqsetvae.config.require import require
+from seqsetvae.errors import InputError
+
+HEAD_PARTS = ("posterior", "history", "summaries")
+"""What a finetuned head may look at."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +30,26 @@ class RegisterConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """A classifier of the store's outcomes (label 0 or 1) on a pretrained model whose weights stay as they are."""
+    """A classifier of the store's outcomes (label 0 or 1) on a pretrained model."""
 
     model: str | None = None
     """The pretrained model, required: models:/seqsetvae@champion, models:/seqsetvae/3, a run id, or the path of a checkpoint."""
     store: str = "demo"
     """Folder that `seqsetvae prepare` wrote, or `demo`. Variables are matched to the model's by name; patients without an outcome
     are left out."""
-    head_input: Literal["auto", "posterior", "history", "both"] = "auto"
-    """What the head sees, each as last, mean and greatest value over time: `posterior` mean and variance, the state of the `history`, or
-    `both`. `auto`: one head is trained on each, and the validation patients choose."""
+    head_input: str = "auto"
+    """What the head sees, joined by `+`: `posterior` mean and variance and the state of the `history`, each as last, mean and greatest
+    value over time; `summaries` of each variable (last, mean, least, greatest value, spread, change, count, age). `auto`: one head is
+    trained on each sensible choice, and the validation patients choose."""
+    unfreeze: Literal["none", "history", "all"] = "none"
+    """What of the pretrained model is trained along: nothing, so that its features are computed once; the `history` transformer; or
+    `all` but the decoder."""
+    backbone_lr: float = 3e-4
+    """Learning rate of what is unfrozen, after one epoch of warm-up."""
+    event_dropout: float = 0.2
+    """With an unfrozen backbone: share of the events that each batch leaves out."""
+    n_seeds: int = 1
+    """Members that are trained with different seeds; the mean of their logits predicts."""
     hidden: int = 128
     """Width between the two layers of the head."""
     dropout: float = 0.3
@@ -50,24 +64,70 @@ class FinetuneConfig:
     """How much `focal` does so."""
     monitor: Literal["val_auc", "val_auprc"] = "val_auc"
     """Score that scheduler, early stopping, best epoch and champion go by."""
-    max_epochs: int = 200
-    """Passes over the cached features."""
-    patience: int = 30
-    """Epochs without a better score before the end."""
+    max_epochs: int | None = None
+    """Passes over the labelled patients. None: 200 over cached features, 10 with an unfrozen backbone."""
+    patience: int | None = None
+    """Epochs without a better score before the end. None: 30, or 3 with an unfrozen backbone."""
     batch_size: int = 64
     """Patients per batch."""
     seed: int = 0
-    """Of the head's weights and the order of patients."""
+    """Of the head's weights, the order of patients and dropout; further members count up from it."""
+    label_share: float = 1.0
+    """Learn from this share of the labelled patients only, drawn by the seed: what are fewer labels worth?"""
+    from_scratch: bool = False
+    """The same network with new weights instead of the pretrained ones, for comparison. Needs --unfreeze all."""
     allow_collapsed: bool = False
     """Also take a model that was registered by force."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """With an unfrozen backbone. auto: a GPU where there is one."""
+    progress_bar: bool = True
+    """With an unfrozen backbone."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "max_epochs", "patience", "batch_size"):
+        for name in ("hidden", "batch_size", "n_seeds"):
             require(getattr(self, name) >= 1, f"finetune.{name}", getattr(self, name), "at least 1")
-        require(0.0 <= self.dropout < 1.0, "finetune.dropout", self.dropout, "at least 0 and below 1")
-        require(self.head_lr > 0.0, "finetune.head_lr", self.head_lr, "above 0")
+        for name in ("max_epochs", "patience"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"finetune.{name}", value, "at least 1")
+        require(0.0 < self.label_share <= 1.0, "finetune.label_share", self.label_share, "above 0 and at most 1")
+        for name in ("dropout", "event_dropout"):
+            require(0.0 <= getattr(self, name) < 1.0, f"finetune.{name}", getattr(self, name), "at least 0 and below 1")
+        for name in ("head_lr", "backbone_lr"):
+            require(getattr(self, name) > 0.0, f"finetune.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "focal_gamma"):
             require(getattr(self, name) >= 0.0, f"finetune.{name}", getattr(self, name), "0 or more")
+        parts = self.head_input.split("+")
+        known = set(parts) <= set(HEAD_PARTS) and len(set(parts)) == len(parts)
+        require(
+            self.head_input == "auto" or known,
+            "finetune.head_input",
+            self.head_input,
+            f"auto, or one or more of {', '.join(HEAD_PARTS)} joined by +",
+        )
+        if self.unfreeze != "none" and self.head_input == "summaries":
+            raise InputError(
+                "--finetune.head_input summaries does not use the backbone, so there is nothing to unfreeze."
+            )
+        if self.from_scratch and (self.unfreeze != "all" or self.head_input == "auto"):
+            raise InputError(
+                "--finetune.from_scratch needs --finetune.unfreeze all, because new weights that stay as they are learn nothing, and a "
+                "named --finetune.head_input, because `auto` chooses by the pretrained features."
+            )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the pretrained model stays as it is."""
+        return self.unfreeze == "none"
+
+    @property
+    def epochs(self) -> int:
+        """At most."""
+        return self.max_epochs or (200 if self.frozen else 10)
+
+    @property
+    def epochs_of_patience(self) -> int:
+        """Without a better score before the end."""
+        return self.patience or (30 if self.frozen else 3)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class EventLoader(DataLoader[EventBatch]):
 
     sampler: EventBatchSampler
 
-    def __init__(self, dataset: EventDataset, sampler: EventBatchSampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[EventBatch], sampler: EventBatchSampler, **options: Any) -> None:
         # A generator of its own: the global random state is the model's alone, whatever the number of workers.
         super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
         self._epoch = 0

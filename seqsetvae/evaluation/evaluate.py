@@ -112,8 +112,9 @@ def predict_all(
     stays = hand_made(store, config.split)
     found: dict[str, dict[str, float]] = {}
     for name, (model, _) in models.items():
-        read = labelled_stays(model.pretrained, store, config.split)
-        found[name] = dict(zip(read.subject_id, model.from_features(read.features).tolist(), strict=True))
+        stays_of_model = labelled_stays(model.pretrained.vocabulary, store, config.split)
+        risk_B = model.predict(stays_of_model.packed)
+        found[name] = dict(zip(stays_of_model.subject_id, risk_B.tolist(), strict=True))
     subject_id = labelled_ids(store, config.split)
     common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
     label_B = stays.label_B[common_B]

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
+from seqsetvae.config.finetune import HEAD_PARTS
+from seqsetvae.model.summaries import variable_summaries
 from seqsetvae.model.vae import SeqSetVAE
 
-INPUTS = ("posterior", "history", "both")
-"""What the head may look at: posterior mean and variance, the history's state, or both."""
+POSTERIOR, HISTORY, SUMMARIES = HEAD_PARTS
+"""Posterior mean and variance, the history's state, summaries of each variable."""
+FARTHEST = 5.0
+"""Standard deviations: an input farther out, such as the summary of a typing error, counts as this far."""
+
+
+def parts_of(chosen: str) -> tuple[str, ...]:
+    """The parts of a head's input.
+
+    >>> parts_of("history+summaries")
+    ('history', 'summaries')
+    """
+    return tuple(chosen.split("+"))
 
 
 def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
@@ -23,26 +39,31 @@ def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
     return torch.cat([last_BF, mean_BF, greatest_BF], dim=1)
 
 
-def stay_features(vae: SeqSetVAE, batch: EventBatch) -> dict[str, Tensor]:
-    """Features of every subject by their name in :data:`INPUTS`. The decoder is never run.
+def stay_features(vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD_PARTS) -> dict[str, Tensor]:
+    """Features of every subject by the name of their part. The decoder is never run.
 
     The history is computed from posterior means, so that the features of a stay are always the same.
     """
-    posterior = vae.encode(batch)
-    moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
-    return {
-        "posterior": pool_over_time(moments_SF, batch),
-        "history": pool_over_time(vae.history(posterior.mu_SZ, batch), batch),
-    }
+    found: dict[str, Tensor] = {}
+    if POSTERIOR in parts or HISTORY in parts:
+        posterior = vae.encode(batch)
+        if POSTERIOR in parts:
+            moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
+            found[POSTERIOR] = pool_over_time(moments_SF, batch)
+        if HISTORY in parts:
+            found[HISTORY] = pool_over_time(vae.history(posterior.mu_SZ, batch), batch)
+    if SUMMARIES in parts:
+        found[SUMMARIES] = variable_summaries(batch, vae.variables)
+    return found
 
 
-def head_input(features: dict[str, Tensor], chosen: str) -> Tensor:
-    """What the head looks at, shape (B, F)."""
-    return torch.cat([features["posterior"], features["history"]], 1) if chosen == "both" else features[chosen]
+def head_input(features: Mapping[str, Tensor], chosen: str) -> Tensor:
+    """What the head looks at, shape (B, F); NaN where a summary has nothing to say."""
+    return torch.cat([features[part] for part in parts_of(chosen)], dim=1)
 
 
 class RiskHead(nn.Module):
-    """Standardization by the training stays, two layers, and a monotone recalibration of the logit.
+    """Standardization by the training stays, then two layers. What is NaN counts as the mean.
 
     Args:
         inputs: F.
@@ -52,28 +73,55 @@ class RiskHead(nn.Module):
 
     mean_F: Tensor
     std_F: Tensor
-    slope: Tensor
-    offset: Tensor
 
     def __init__(self, inputs: int, hidden: int, dropout: float):
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(inputs))
         self.register_buffer("std_F", torch.ones(inputs))
-        self.register_buffer("slope", torch.ones(()))
-        self.register_buffer("offset", torch.zeros(()))
         self.layers = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
         )
 
     def fit_scale(self, x_BF: Tensor) -> None:
         """Take mean and standard deviation of the training stays."""
-        self.mean_F.copy_(x_BF.mean(0))
-        self.std_F.copy_(x_BF.std(0, correction=0).clamp(min=1e-4))
-
-    def logit(self, x_BF: Tensor) -> Tensor:
-        """What is trained, shape (B,): weighted and focal losses push it off the true risk."""
-        return self.layers((x_BF - self.mean_F) / self.std_F).squeeze(1)
+        mean_F = x_BF.nanmean(0).nan_to_num(0.0)
+        self.mean_F.copy_(mean_F)
+        self.std_F.copy_((x_BF - mean_F).square().nanmean(0).sqrt().nan_to_num(1.0).clamp(min=1e-4))
 
     def forward(self, x_BF: Tensor) -> Tensor:
+        """The logit of every subject, shape (B,): weighted and focal losses push it off the true risk."""
+        scaled_BF = (x_BF - self.mean_F) / self.std_F
+        return self.layers(scaled_BF.clamp(-FARTHEST, FARTHEST).nan_to_num(0.0)).squeeze(1)
+
+
+class RiskNet(nn.Module):
+    """Members that were trained with different seeds; the mean of their logits, recalibrated, is the risk.
+
+    Args:
+        backbones: one for all members where it is frozen, else one each.
+        heads: one for each member.
+        chosen: what the heads look at.
+    """
+
+    slope: Tensor
+    offset: Tensor
+
+    def __init__(self, backbones: Sequence[SeqSetVAE], heads: Sequence[RiskHead], chosen: str):
+        super().__init__()
+        self.backbones = nn.ModuleList(backbones)
+        self.heads = nn.ModuleList(heads)
+        self.chosen = chosen
+        self.register_buffer("slope", torch.ones(()))
+        self.register_buffer("offset", torch.zeros(()))
+
+    def logit(self, batch: EventBatch) -> Tensor:
+        """Mean of the members, not recalibrated, shape (B,)."""
+        parts = parts_of(self.chosen)
+        backbones = cast(Sequence[SeqSetVAE], self.backbones)
+        inputs = [head_input(stay_features(vae, batch, parts), self.chosen) for vae in backbones]
+        shared = inputs * len(self.heads) if len(inputs) == 1 else inputs
+        return torch.stack([head(x_BF) for head, x_BF in zip(self.heads, shared, strict=True)]).mean(0)
+
+    def forward(self, batch: EventBatch) -> Tensor:
         """Risk between 0 and 1 of every subject, shape (B,)."""
-        return torch.sigmoid(self.slope * self.logit(x_BF) + self.offset)
+        return torch.sigmoid(self.slope * self.logit(batch) + self.offset)

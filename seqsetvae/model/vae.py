@@ -30,6 +30,7 @@ class SeqSetVAE(nn.Module):
 
     def __init__(self, config: ModelConfig, variables: int, frozen_VE: Tensor | None = None):
         super().__init__()
+        self.variables = variables
         self.set_encoder: nn.Module = SetEncoder(config, variables, frozen_VE)
         self.history: nn.Module = CausalHistory(config)
         self.set_decoder: nn.Module = SetDecoder(config, variables)

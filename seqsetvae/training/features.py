@@ -1,35 +1,32 @@
-"""Features of labelled stays from a frozen backbone: computed once, and used in every epoch."""
+"""Labelled stays as a classifier sees them, and their features from a frozen backbone: computed once, used in every epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
+from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import stay_features
-from seqsetvae.training.exported import Pretrained
+from seqsetvae.model.classifier import RiskNet, stay_features
+from seqsetvae.model.vae import SeqSetVAE
 
 EVENTS_PER_BATCH = 8000
 
 
 @dataclass(frozen=True)
 class LabelledStays:
-    """A split as a classifier sees it."""
+    """The labelled stays of a split, B of them, in the vocabulary of a model."""
 
-    features: dict[str, Tensor]
-    """By name in :data:`seqsetvae.model.classifier.INPUTS`, one row per stay."""
-    label_B: Tensor
-    """0 or 1."""
-    subject_id: list[str]
+    packed: Packed
+    vocabulary: Vocabulary
     unlabelled: int
     """Stays left out because they have no outcome: never counted as 0."""
     unknown: dict[str, int]
@@ -37,10 +34,27 @@ class LabelledStays:
     without_events: int
     """Stays left out because the model knows none of their variables."""
 
+    @property
+    def label_B(self) -> Tensor:
+        """0 or 1, float32."""
+        return torch.from_numpy(self.packed.label_B)
+
+    @property
+    def subject_id(self) -> list[str]:
+        return [str(name) for name in self.packed.subject_id]
+
+    def some(self, share: float, seed: int) -> LabelledStays:
+        """A share of the stays with each outcome, at least one of each, drawn by a seed."""
+        if share == 1.0:
+            return self
+        rng = np.random.default_rng(seed)
+        groups = [np.flatnonzero(self.packed.label_B == outcome) for outcome in (0, 1)]
+        kept = [rng.permutation(rows)[: max(1, round(share * len(rows)))] for rows in groups]
+        return replace(self, packed=self.packed.take(np.sort(np.concatenate(kept))))
+
     def describe(self) -> str:
         """In words, with everything that was left out."""
-        positives = int(self.label_B.sum())
-        text = f"{len(self.label_B)} stays with an outcome, {positives} of them positive"
+        text = f"{self.packed.n_subjects} stays with an outcome, {int(self.packed.label_B.sum())} of them positive"
         if self.unlabelled:
             text += f"; {self.unlabelled} without one are left out"
         if self.without_events:
@@ -52,13 +66,13 @@ class LabelledStays:
         return text
 
 
-def labelled_stays(model: Pretrained, store: Store, split: str) -> LabelledStays:
-    """Run the backbone once over the labelled stays of a split.
+def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> LabelledStays:
+    """The labelled stays of a split.
 
     Raises:
-        InputError: the model knows none of the variables, or only one of the two outcomes occurs.
+        InputError: none of the variables is in the vocabulary, or only one of the two outcomes occurs.
     """
-    aligned = align(store, split, model.vocabulary)
+    aligned = align(store, split, vocabulary)
     packed = aligned.packed
     rows_B = np.flatnonzero(~np.isnan(packed.label_B))
     label_B = packed.label_B[rows_B]
@@ -68,9 +82,8 @@ def labelled_stays(model: Pretrained, store: Store, split: str) -> LabelledStays
             "classifier needs both outcomes there. Prepare the store with the file of outcomes, or with other splits."
         )
     return LabelledStays(
-        features=compute_features(model, packed, rows_B),
-        label_B=torch.from_numpy(label_B),
-        subject_id=[str(packed.subject_id[int(row)]) for row in rows_B],
+        packed=packed.take(rows_B),
+        vocabulary=vocabulary,
         unlabelled=packed.n_subjects - len(rows_B),
         unknown=aligned.unknown,
         without_events=aligned.without_events,
@@ -78,16 +91,25 @@ def labelled_stays(model: Pretrained, store: Store, split: str) -> LabelledStays
 
 
 @torch.inference_mode()
-def compute_features(model: Pretrained, packed: Packed, rows_B: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Features of some subjects, in the order of `rows_B`."""
-    order_B = np.argsort(np.diff(packed.events_before_B)[rows_B], kind="stable")  # like lengths together: less padding
-    parts = [stay_features(model.vae, batch) for batch in _batches(model, packed, rows_B[order_B])]
-    back = torch.from_numpy(np.argsort(order_B))
-    # Out of inference mode by the clone's own rules: the head is trained on these.
-    return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}
+def compute_features(vae: SeqSetVAE, packed: Packed, vocabulary: Vocabulary, parts: Sequence[str]) -> dict[str, Tensor]:
+    """Features of all subjects by the name of their part, in the order of `packed`."""
+    order_B, batches = _by_length(packed, vocabulary)
+    found = [stay_features(vae, batch, parts) for batch in batches]
+    back_B = torch.from_numpy(np.argsort(order_B))
+    # Cloned out of inference mode: heads are trained on these.
+    return {name: torch.cat([part[name] for part in found])[back_B] for name in found[0]}
 
 
-def _batches(model: Pretrained, packed: Packed, rows_B: NDArray[np.int64]) -> Iterator[EventBatch]:
-    events_B = np.cumsum(np.diff(packed.events_before_B)[rows_B])
-    for rows in np.split(rows_B, np.flatnonzero(np.diff(events_B // EVENTS_PER_BATCH)) + 1):
-        yield gather(packed, rows, model.vocabulary)
+@torch.inference_mode()
+def mean_logits(net: RiskNet, packed: Packed, vocabulary: Vocabulary) -> Tensor:
+    """Logit of all subjects, not recalibrated, in the order of `packed`."""
+    order_B, batches = _by_length(packed, vocabulary)
+    return torch.cat([net.logit(batch) for batch in batches])[torch.from_numpy(np.argsort(order_B))]
+
+
+def _by_length(packed: Packed, vocabulary: Vocabulary) -> tuple[np.ndarray, Iterator[EventBatch]]:
+    """Like lengths together, which saves padding: the order of the subjects, and batches of them."""
+    n_events_B = np.diff(packed.events_before_B)
+    order_B = np.argsort(n_events_B, kind="stable")
+    edges = np.flatnonzero(np.diff(np.cumsum(n_events_B[order_B]) // EVENTS_PER_BATCH)) + 1
+    return order_B, (gather(packed, rows, vocabulary) for rows in np.split(order_B, edges))

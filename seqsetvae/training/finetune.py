@@ -5,17 +5,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
+import numpy as np
+import torch
 import yaml
+from numpy.typing import NDArray
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import INPUTS, head_input
+from seqsetvae.model.classifier import RiskNet
+from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
 from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import (
@@ -30,9 +35,10 @@ from seqsetvae.tracking.registry import (
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.exported import Pretrained
-from seqsetvae.training.features import LabelledStays, labelled_stays
-from seqsetvae.training.head_training import Examples, FittedHead, train_head
+from seqsetvae.training.features import labelled_stays
+from seqsetvae.training.head_training import risk_scores
 from seqsetvae.training.loading import find_model
+from seqsetvae.training.members import train_members
 from seqsetvae.training.model_cards import CARDS, mortality_version
 from seqsetvae.training.mortality import RiskModel, export_risk_model
 from seqsetvae.training.registration import example_events
@@ -50,7 +56,7 @@ class FinetuneResult:
 
 
 def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult:
-    """Train a two-layer head on the features of a frozen pretrained model, and record the run.
+    """Train a two-layer head on a pretrained model, frozen or not, and record the run.
 
     Raises:
         InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
@@ -66,9 +72,8 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
             f"{config.model} was registered by force: {version.tags['forced']}. --allow_collapsed finetunes it all the same."
         )
     store = open_store(config.store)
-    begun = time.perf_counter()
-    train, valid = (labelled_stays(model, store, split) for split in ("train", "valid"))
-    seconds = time.perf_counter() - begun
+    train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
+    train = train.some(config.label_share, config.seed)
     name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
     tags = {
         names.TAG_DATA: Path(config.store).name,
@@ -88,19 +93,24 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
             f"Finetuning {config.model}",
             f"  {'train':<8}{train.describe()}",
             f"  {'valid':<8}{valid.describe()}",
-            f"  {'backbone':<9}frozen; its features were computed once, in {seconds:.1f} s",
+            f"  {'trained':<8}{what_is_trained(config)}",
             f"  {'run':<8}{run.run_id}",
             run.where_to_look,
         ]
         print("\n".join(lines), flush=True)
         run.log_dataset(config.store, store.content_hash, str(store.path))
-        run.log_metrics({names.FINETUNE_FEATURE_SECONDS: seconds}, step=0)
-        chosen, fitted = choose_head(train, valid, config, run)
-        risk_model = RiskModel(model, fitted.head, chosen, config.hidden)
-        print(loaded_message(model, fitted), flush=True)
-        found = record_validation(run, risk_model, valid, fitted)
+        begun = time.perf_counter()
+        net, fitted = train_members(model, train, valid, config, run)
+        trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
+        risk_model = RiskModel(trained, net.eval(), config.hidden)
+        print(loaded_message(model, net, config), flush=True)
+        risk_B = risk_model.predict(valid.packed)
+        metrics = risk_scores(torch.from_numpy(risk_B), valid.label_B)
+        seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
+        run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
+        found = record_validation(run, risk_B, valid.label_B.double().numpy())
         run_id, uri = run.run_id, run.tracking_uri
-        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {chosen}"])
+        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
         tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
         run.describe(
             f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n{facts}\n\n"
@@ -109,49 +119,43 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
     if version is not None:
         record_input(uri, run_id, version)
     made = (
-        register_risk_model(uri, run_id, risk_model, fitted, store, version, config)
+        register_risk_model(uri, run_id, risk_model, metrics, store, version, config)
         if tracking.register_model
         else None
     )
-    return FinetuneResult(run_id, risk_model, fitted.metrics, made)
+    return FinetuneResult(run_id, risk_model, metrics, made)
 
 
-def choose_head(train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run) -> tuple[str, FittedHead]:
-    """Train a head for each input that is in question; the validation stays choose."""
-    wanted = INPUTS if config.head_input == "auto" else (config.head_input,)
-    fitted: dict[str, FittedHead] = {}
-    for name in wanted:
-        prefix = f"{name}/" if len(wanted) > 1 else ""
-
-        def on_epoch(epoch: int, metrics: Mapping[str, float], prefix: str = prefix) -> None:
-            run.log_metrics({f"{prefix}{key}": value for key, value in metrics.items()}, step=epoch)
-
-        examples = [Examples(head_input(part.features, name).clone(), part.label_B) for part in (train, valid)]
-        fitted[name] = train_head(examples[0], examples[1], config, on_epoch)
-        shown = ", ".join(f"{key} {value:.4f}" for key, value in fitted[name].metrics.items())
-        print(f"  head on {name:<10} best epoch {fitted[name].epoch} of {fitted[name].epochs}: {shown}", flush=True)
-    chosen = max(fitted, key=lambda name: fitted[name].metrics[config.monitor])
-    run.set_tag(names.TAG_HEAD_INPUT, chosen)
-    run.log_metrics(fitted[chosen].metrics, step=fitted[chosen].epoch if len(wanted) == 1 else config.max_epochs + 1)
-    return chosen, fitted[chosen]
+def what_is_trained(config: FinetuneConfig) -> str:
+    """In words."""
+    start = "new weights" if config.from_scratch else "the pretrained weights"
+    backbone = {
+        "none": "the head; the backbone is frozen, its features are computed once",
+        "history": f"the head, and the history transformer from {start} at {config.backbone_lr:g}",
+        "all": f"the head, and the whole backbone from {start} at {config.backbone_lr:g}",
+    }[config.unfreeze]
+    seeds = f"; {config.n_seeds} seeds, whose logits are averaged" if config.n_seeds > 1 else ""
+    share = f"; from {config.label_share:.0%} of the labels" if config.label_share < 1.0 else ""
+    return backbone + seeds + share
 
 
-def loaded_message(model: Pretrained, fitted: FittedHead) -> str:
+def loaded_message(model: Pretrained, net: RiskNet, config: FinetuneConfig) -> str:
     """How much of the classifier was loaded, and what was not."""
     backbone = {key: p.numel() for key, p in model.vae.named_parameters() if not key.startswith("set_decoder.")}
     decoder = sum(p.numel() for p in model.vae.set_decoder.parameters())
-    head = {f"head.{key}": p.numel() for key, p in fitted.head.named_parameters()}
+    head = {f"head.{key}": p.numel() for key, p in net.heads[0].named_parameters()}
     loaded, new = sum(backbone.values()), sum(head.values())
+    if config.from_scratch:
+        return f"Loaded 0 of {loaded + new:,} parameters: all of them began with new weights."
+    then = {"none": "frozen", "history": "then the history was trained on", "all": "then trained on"}[config.unfreeze]
     return (
-        f"✅ Loaded {loaded:,} of {loaded + new:,} parameters ({len(backbone)} tensors, frozen). Not loaded, trained here: "
+        f"✅ Loaded {loaded:,} of {loaded + new:,} parameters ({len(backbone)} tensors, {then}). Not loaded, trained here: "
         f"{', '.join(head)}. Not used: the decoder's {decoder:,}; nothing is reconstructed."
     )
 
 
-def record_validation(run: Run, model: RiskModel, valid: LabelledStays, fitted: FittedHead) -> dict[str, Interval]:
+def record_validation(run: Run, risk_B: NDArray[np.float64], label_B: NDArray[np.float64]) -> dict[str, Interval]:
     """Scores of the validation stays; with the calibration curve they become tables of the run."""
-    label_B = valid.label_B.double().numpy()
-    risk_B = model.from_features(valid.features)
     found = with_intervals(label_B, risk_B)
     rows = [[name, one.value, one.low, one.high] for name, one in found.items()]
     run.log_table({"columns": ["score", "value", "low_95", "high_95"], "data": rows}, names.ARTIFACT_VAL_SCORES)
@@ -168,18 +172,18 @@ def register_risk_model(
     uri: str,
     run_id: str,
     model: RiskModel,
-    fitted: FittedHead,
+    metrics: Mapping[str, float],
     store: Store,
     pretrained: Registered | None,
     config: FinetuneConfig,
 ) -> Registered:
     """Make it the next version of `seqsetvae-mortality`; the champion moves to a higher monitored score on the same data."""
     origin = pretrained.uri if pretrained is not None else str(config.model)
-    tags = {key: f"{value:.6g}" for key, value in fitted.metrics.items()} | {
+    tags = {key: f"{value:.6g}" for key, value in metrics.items()} | {
         "data_hash": store.content_hash,
         "pretrained": origin,
         "pretrained_run": model.pretrained.recipe.run_id,
-        "head_input": model.head_input,
+        "head_input": model.net.chosen,
     }
     example = example_events(model.pretrained)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +204,7 @@ def register_risk_model(
         )
     before = champion(uri, names.MODEL_MORTALITY)
     same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
-    score = fitted.metrics[config.monitor]
+    score = metrics[config.monitor]
     if before is None or (same_data and score > float(before.tags.get(config.monitor, "-inf"))):
         make_champion(uri, made)
         print(f"Registered {made.uri}; it is the champion.", flush=True)

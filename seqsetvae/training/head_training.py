@@ -35,6 +35,7 @@ class FittedHead:
     head: RiskHead
     epoch: int
     metrics: dict[str, float]
+    """Of the validation stays at that epoch."""
     epochs: int
     """That were trained."""
 
@@ -59,12 +60,9 @@ def risk_loss(logit_B: Tensor, label_B: Tensor, kind: str, positive_share: float
     return (weight_B * F.binary_cross_entropy_with_logits(logit_B, label_B, reduction="none")).mean()
 
 
-def validate(head: RiskHead, valid: Examples) -> dict[str, float]:
+def risk_scores(risk_B: Tensor, label_B: Tensor) -> dict[str, float]:
     """Scores of the validation stays, by their names in the store."""
-    head.eval()
-    with torch.no_grad():
-        risk_B = head(valid.x_BF)
-    truth_B = valid.label_B.long()
+    truth_B = label_B.long()
     return {
         names.FINETUNE_AUC: float(binary_auroc(risk_B, truth_B)),
         names.FINETUNE_AUPRC: float(binary_average_precision(risk_B, truth_B)),
@@ -73,58 +71,37 @@ def validate(head: RiskHead, valid: Examples) -> dict[str, float]:
     }
 
 
-def train_head(train: Examples, valid: Examples, config: FinetuneConfig, on_epoch: OnEpoch | None = None) -> FittedHead:
-    """Train until the monitored score has not risen for `patience` epochs; return the best state, recalibrated."""
-    torch.manual_seed(config.seed)
+def train_head(
+    train: Examples, valid: Examples, config: FinetuneConfig, seed: int = 0, on_epoch: OnEpoch | None = None
+) -> FittedHead:
+    """Train until the monitored score has not risen for `epochs_of_patience`; return the best state."""
+    torch.manual_seed(seed)
     head = RiskHead(train.x_BF.shape[1], config.hidden, config.dropout)
     head.fit_scale(train.x_BF)
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_lr, weight_decay=config.weight_decay)
-    scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=max(1, config.patience // 3))
+    scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=max(1, config.epochs_of_patience // 3))
     share = float(train.label_B.mean())
     best: dict[str, float] = {config.monitor: -1.0}
     best_state, best_epoch, epoch = deepcopy(head.state_dict()), 0, 0
-    for epoch in range(1, config.max_epochs + 1):
+    for epoch in range(1, config.epochs + 1):
         head.train()
         total = 0.0
         for rows in torch.randperm(len(train.label_B)).split(config.batch_size):
-            loss = risk_loss(head.logit(train.x_BF[rows]), train.label_B[rows], config.loss, share, config.focal_gamma)
+            loss = risk_loss(head(train.x_BF[rows]), train.label_B[rows], config.loss, share, config.focal_gamma)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += float(loss.detach()) * len(rows)
-        metrics = validate(head, valid)
+        head.eval()
+        with torch.no_grad():
+            metrics = risk_scores(torch.sigmoid(head(valid.x_BF)), valid.label_B)
         scheduler.step(metrics[config.monitor])
         if on_epoch is not None:
             rate = float(optimizer.param_groups[0]["lr"])
             on_epoch(epoch, metrics | {names.TRAIN_LOSS: total / len(train.label_B), names.LEARNING_RATE: rate})
         if metrics[config.monitor] > best[config.monitor]:
             best, best_state, best_epoch = metrics, deepcopy(head.state_dict()), epoch
-        elif epoch - best_epoch >= config.patience:
+        elif epoch - best_epoch >= config.epochs_of_patience:
             break
     head.load_state_dict(best_state)
-    recalibrate(head, valid)
-    return FittedHead(head.eval(), best_epoch, validate(head, valid), epoch)
-
-
-def recalibrate(head: RiskHead, valid: Examples) -> None:
-    """Fit slope and offset of the logit on the validation stays (Platt 1999), so that the output is a risk again."""
-    head.eval()
-    with torch.no_grad():
-        logit_B = head.logit(valid.x_BF).double()
-    # Platt's targets: never quite 0 or 1, so that perfectly separated stays do not drive the slope to infinity.
-    positives = float(valid.label_B.sum())
-    high, low = (positives + 1) / (positives + 2), 1 / (len(valid.label_B) - positives + 2)
-    target_B = torch.where(valid.label_B > 0, high, low).double()
-    log_slope, offset = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    parameters = [log_slope.requires_grad_(), offset.requires_grad_()]
-    optimizer = torch.optim.LBFGS(parameters, max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(log_slope.exp() * logit_B + offset, target_B)
-        value.backward()
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call,unused-ignore]
-    head.slope.copy_(log_slope.detach().exp())
-    head.offset.copy_(offset.detach())
+    return FittedHead(head.eval(), best_epoch, best, epoch)

@@ -1,4 +1,4 @@
-"""`RiskModel`: backbone and head together, as they are registered, served and evaluated."""
+"""`RiskModel`: backbones and heads together, as they are registered, served and evaluated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seqsetvae.data.events_table import read_events
-from seqsetvae.model.classifier import RiskHead, head_input
+from seqsetvae.data.packed import Packed
+from seqsetvae.model.classifier import RiskHead, RiskNet
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.exported import Pretrained, read_folder, rebuild, write_folder
-from seqsetvae.training.features import compute_features
+from seqsetvae.training.features import mean_logits
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class RiskModel:
     """Predicts the risk of the outcome that it was finetuned on."""
 
     pretrained: Pretrained
-    head: RiskHead
-    head_input: str
-    """One of :data:`seqsetvae.model.classifier.INPUTS`."""
+    """The first member's backbone, with the vocabulary that all of them share."""
+    net: RiskNet
     hidden: int
+    """Width between the layers of a head."""
 
-    def from_features(self, features: Mapping[str, Tensor]) -> NDArray[np.float64]:
-        """Risk of every row of computed features."""
-        with torch.inference_mode():
-            return self.head(head_input(dict(features), self.head_input)).double().numpy()
+    def predict(self, packed: Packed) -> NDArray[np.float64]:
+        """Risk of every subject."""
+        logit_B = mean_logits(self.net, packed, self.pretrained.vocabulary)
+        return torch.sigmoid(self.net.slope * logit_B + self.net.offset).double().numpy()
 
     def risk(self, events: pd.DataFrame) -> pd.DataFrame:
         """Risk of each subject of a table with the columns subject, minute, variable, value: the columns subject, risk, error.
@@ -46,9 +47,7 @@ class RiskModel:
         table = read_events(events, self.pretrained.vocabulary)
         risk_of: dict[str, float] = {}
         if table.packed is not None:
-            rows_B = np.arange(table.packed.n_subjects)
-            risk_B = self.from_features(compute_features(self.pretrained, table.packed, rows_B))
-            risk_of = dict(zip(map(str, table.packed.subject_id), risk_B.tolist(), strict=True))
+            risk_of = dict(zip(map(str, table.packed.subject_id), self.predict(table.packed).tolist(), strict=True))
         return pd.DataFrame(
             {
                 "subject": table.subjects,
@@ -60,12 +59,9 @@ class RiskModel:
 
 def export_risk_model(model: RiskModel, folder: Path, origin: Mapping[str, Any]) -> None:
     """Write a model; `origin` says where it comes from, for people."""
-    weights = {f"backbone.{key}": tensor for key, tensor in model.pretrained.vae.state_dict().items()}
-    weights |= {f"head.{key}": tensor for key, tensor in model.head.state_dict().items()}
-    head = {"input": model.head_input, "hidden": model.hidden}
-    write_folder(
-        folder, "risk", weights, {"recipe": asdict(model.pretrained.recipe), "head": head, "origin": dict(origin)}
-    )
+    head = {"input": model.net.chosen, "hidden": model.hidden}
+    description = {"recipe": asdict(model.pretrained.recipe), "head": head, "origin": dict(origin)}
+    write_folder(folder, "risk", model.net.state_dict(), description)
 
 
 def read_risk_model(folder: Path) -> RiskModel:
@@ -75,11 +71,24 @@ def read_risk_model(folder: Path) -> RiskModel:
         InputError: the folder is none of those, or a file was changed, or holds anything but tensors.
     """
     weights, description = read_folder(folder, "risk")
-    parts: dict[str, dict[str, Tensor]] = {"backbone": {}, "head": {}}
+    recipe, head = Recipe(**description["recipe"]), description["head"]
+    backbones = [rebuild(part, recipe) for part in _members(weights, "backbones")]
+    heads = []
+    for part in _members(weights, "heads"):
+        heads.append(RiskHead(len(part["mean_F"]), head["hidden"], dropout=0.0))
+        heads[-1].load_state_dict(part)
+    net = RiskNet([one.vae for one in backbones], heads, head["input"])
+    net.slope.copy_(weights["slope"])
+    net.offset.copy_(weights["offset"])
+    return RiskModel(backbones[0], net.eval(), head["hidden"])
+
+
+def _members(weights: Mapping[str, Tensor], part: str) -> list[dict[str, Tensor]]:
+    """Weights of each member's backbone or head, by their own names."""
+    found: dict[int, dict[str, Tensor]] = {}
     for key, tensor in weights.items():
-        part, _, name = key.partition(".")
-        parts[part][name] = tensor
-    head = RiskHead(len(parts["head"]["mean_F"]), description["head"]["hidden"], dropout=0.0)
-    head.load_state_dict(parts["head"])
-    pretrained = rebuild(parts["backbone"], Recipe(**description["recipe"]))
-    return RiskModel(pretrained, head.eval(), description["head"]["input"], description["head"]["hidden"])
+        place, _, rest = key.partition(".")
+        if place == part:
+            number, _, name = rest.partition(".")
+            found.setdefault(int(number), {})[name] = tensor
+    return [found[number] for number in sorted(found)]

@@ -100,7 +100,7 @@ def test_the_elbo_is_that_of_one_batch(planted, backbone):
 @pytest.mark.slow
 def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, capsys):
     config = FinetuneConfig(
-        str(backbone), str(planted.path), head_input="both", head_lr=3e-3, max_epochs=30, patience=10
+        str(backbone), str(planted.path), head_input="posterior+history", head_lr=3e-3, max_epochs=30, patience=10
     )
     version = finetune(config, QUIET).version
     assert version is not None

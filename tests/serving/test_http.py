@@ -44,7 +44,7 @@ def risk_model(tracking: TrackingConfig) -> RiskModel:
     vae = SeqSetVAE(config, len(vocabulary)).eval()
     with contextlib.chdir(tracking.work_dir):
         export(Pretrained(vae, vocabulary, config, recipe), Path("backbone"))
-        return finetune(FinetuneConfig("backbone", head_input="both", max_epochs=2), tracking).model
+        return finetune(FinetuneConfig("backbone", head_input="posterior+history", max_epochs=2), tracking).model
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,18 +14,24 @@ import torch
 from mlflow import MlflowClient
 
 from seqsetvae import names
+from seqsetvae.batch import EventBatch
 from seqsetvae.config import DataConfig, FinetuneConfig, PretrainConfig, TrackingConfig
+from seqsetvae.config.finetune import HEAD_PARTS
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import pool_over_time
-from seqsetvae.training.features import compute_features, labelled_stays
+from seqsetvae.model.classifier import RiskNet, pool_over_time
+from seqsetvae.model.summaries import KINDS, variable_summaries
+from seqsetvae.scores import auroc
+from seqsetvae.training.event_dropout import drop_events
+from seqsetvae.training.features import compute_features, labelled_stays, mean_logits
 from seqsetvae.training.finetune import finetune
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.head_training import Examples, train_head
 from seqsetvae.training.loading import load
 from seqsetvae.training.mortality import export_risk_model, read_risk_model
+from seqsetvae.training.recalibration import recalibration
 
 QUIET = TrackingConfig(log_system_metrics=False)
 
@@ -61,9 +68,13 @@ def examples(n: int, seed: int) -> Examples:
 @pytest.mark.parametrize("loss", ["weighted", "focal", "plain"])
 def test_a_head_finds_what_was_planted_and_its_output_is_a_risk(loss):
     config = FinetuneConfig(head_lr=3e-3, max_epochs=30, patience=10, loss=loss, hidden=16)
-    fitted = train_head(examples(2000, 0), examples(1000, 1), config)
+    unseen = examples(1000, 1)
+    fitted = train_head(examples(2000, 0), unseen, config)
     assert fitted.metrics[names.FINETUNE_AUC] > 0.88  # the best there is: Phi(2 / sqrt 2) = 0.921
-    assert fitted.metrics[names.FINETUNE_PRED] == pytest.approx(0.1, abs=0.03)
+    with torch.no_grad():
+        logit_B = fitted.head(unseen.x_BF)
+    slope, offset = recalibration(logit_B, unseen.label_B)
+    assert torch.sigmoid(slope * logit_B + offset).mean() == pytest.approx(0.1, abs=0.03)
     assert fitted.epoch <= fitted.epochs <= config.max_epochs
 
 
@@ -81,7 +92,7 @@ def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
     assert run.info.status == "FINISHED"
     assert run.data.tags[names.TAG_KIND] == "finetune"
     assert run.data.metrics[names.FINETUNE_AUC] == pytest.approx(result.val_metrics[names.FINETUNE_AUC], abs=1e-6)
-    assert {"history/val_auc", "both/val_auprc", "posterior/train_loss"} <= run.data.metrics.keys()
+    assert {"history/val_auc", "posterior_history/val_auprc", "posterior/train_loss"} <= run.data.metrics.keys()
 
     # Served, in batch, and after a round trip: the same risk; a bad row spares the others.
     import mlflow
@@ -127,16 +138,18 @@ def test_lineage_names_the_version_and_a_forced_one_is_refused(checkpoint, plant
 @pytest.mark.slow
 def test_features_do_not_depend_on_the_batch_and_a_model_survives_its_export(checkpoint, planted, tmp_path):
     model = load(checkpoint)
-    stays = labelled_stays(model, planted, "valid")
-    packed = planted.shard("valid", 0)
-    alone = compute_features(model, packed, np.array([3]))
-    for name, features in stays.features.items():
-        torch.testing.assert_close(features[3:4], alone[name], rtol=1e-4, atol=1e-5)
-    config = FinetuneConfig(model=str(checkpoint), store=str(planted.path), max_epochs=1, head_input="both")
+    stays = labelled_stays(model.vocabulary, planted, "valid")
+    together = compute_features(model.vae, stays.packed, model.vocabulary, HEAD_PARTS)
+    alone = compute_features(model.vae, stays.packed.take(np.array([3])), model.vocabulary, HEAD_PARTS)
+    for name, features in together.items():
+        torch.testing.assert_close(features[3:4], alone[name], rtol=1e-4, atol=1e-5, equal_nan=True)
+    config = FinetuneConfig(
+        model=str(checkpoint), store=str(planted.path), max_epochs=1, head_input="posterior+history", n_seeds=2
+    )
     trained = finetune(config, replace(QUIET, register_model=False)).model
     export_risk_model(trained, tmp_path / "model", {})
     again = read_risk_model(tmp_path / "model")
-    np.testing.assert_array_equal(again.from_features(stays.features), trained.from_features(stays.features))
+    np.testing.assert_array_equal(again.predict(stays.packed), trained.predict(stays.packed))
     with pytest.raises(InputError, match="holds a risk model"):
         load(tmp_path / "model")
 
@@ -154,19 +167,145 @@ def test_pooling_takes_last_mean_and_greatest(planted):
 def test_subjects_without_an_outcome_are_left_out_never_counted_as_0(checkpoint, planted, monkeypatch):
     model = load(checkpoint)
     label_B = planted.shard("train", 0).label_B
-    known = labelled_stays(model, planted, "train")
+    known = labelled_stays(model.vocabulary, planted, "train")
     positive = np.flatnonzero(label_B == 1)
     label_B[positive[:5]] = np.nan
-    stays = labelled_stays(model, planted, "train")
+    stays = labelled_stays(model.vocabulary, planted, "train")
     assert stays.unlabelled == 5
     assert len(stays.label_B) == len(known.label_B) - 5
     assert stays.label_B.sum() == known.label_B.sum() - 5
     assert "5 without one are left out" in stays.describe()
     label_B[:] = 0
     with pytest.raises(InputError, match="0 positive outcomes"):
-        labelled_stays(model, planted, "train")
+        labelled_stays(model.vocabulary, planted, "train")
 
 
 def test_a_pretrained_model_is_required():
     with pytest.raises(InputError, match="needs a pretrained model"):
         finetune(FinetuneConfig(), QUIET)
+
+
+@pytest.mark.slow
+def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, planted):
+    config = FinetuneConfig(
+        model=str(checkpoint),
+        store=str(planted.path),
+        head_input="history",
+        unfreeze="all",
+        n_seeds=2,
+        max_epochs=6,
+        head_lr=3e-3,
+        backbone_lr=3e-3,
+        progress_bar=False,
+    )
+    before = load(checkpoint).vae.state_dict()
+    result = finetune(config, replace(QUIET, register_model=False))
+    assert result.val_metrics[names.FINETUNE_AUC] > 0.85
+    first, second = result.model.net.backbones
+    changed = {key for key, weights in first.state_dict().items() if not torch.equal(weights, before[key])}
+    assert {key.split(".")[0] for key in changed} == {"set_encoder", "history"}  # never the decoder
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    saved = {one.path for one in client.list_artifacts(result.run_id, names.ARTIFACT_CHECKPOINTS)}
+    assert saved == {"checkpoints/best_seed0.ckpt", "checkpoints/best_seed1.ckpt"}
+    history = [point.value for point in client.get_metric_history(result.run_id, "seed_1/val_auc")]
+    stays = labelled_stays(result.model.pretrained.vocabulary, planted, "valid")
+    alone = RiskNet([second], [result.model.net.heads[1]], "history")
+    reached = auroc(stays.label_B.numpy(), mean_logits(alone, stays.packed, stays.vocabulary).numpy())
+    assert max(history) == pytest.approx(reached, abs=1e-4)  # the best epoch's weights, not the last
+
+
+@pytest.mark.slow
+def test_only_what_is_unfrozen_changes(checkpoint, planted):
+    config = FinetuneConfig(
+        model=str(checkpoint),
+        store=str(planted.path),
+        head_input="history",
+        unfreeze="history",
+        max_epochs=1,
+        progress_bar=False,
+    )
+    before = load(checkpoint).vae.state_dict()
+    (vae,) = finetune(config, replace(QUIET, register_model=False)).model.net.backbones
+    changed = {key.split(".")[0] for key, weights in vae.state_dict().items() if not torch.equal(weights, before[key])}
+    assert changed == {"history"}
+
+
+def test_fewer_labels_keep_the_share_of_each_outcome(planted):
+    stays = labelled_stays(planted.vocabulary, planted, "train")
+    some = stays.some(0.25, seed=3)
+    assert some.label_B.sum() == round(0.25 * float(stays.label_B.sum()))
+    assert len(some.label_B) == pytest.approx(0.25 * len(stays.label_B), abs=1)
+    assert set(some.subject_id) < set(stays.subject_id)
+    assert some.subject_id == stays.some(0.25, seed=3).subject_id != stays.some(0.25, seed=4).subject_id
+
+
+def test_event_dropout_thins_stays_and_keeps_every_subject(planted):
+    torch.manual_seed(0)
+    batch = planted.gather("train", 0, np.arange(50))
+    thin = drop_events(batch, 0.5)
+    assert thin.n_events == pytest.approx(0.5 * batch.n_events, rel=0.1)
+    assert torch.equal(thin.subject_S.unique(), torch.arange(50))
+    assert torch.equal(thin.set_N.unique(), torch.arange(thin.n_sets))  # no set is empty
+
+    def events(of: EventBatch) -> set[tuple[int, float, int, float]]:
+        columns = (of.subject_S[of.set_N], of.minute_S[of.set_N], of.variable_N, of.value_N)
+        return set(zip(*(column.tolist() for column in columns), strict=True))
+
+    assert events(thin) < events(batch)
+    for subject in range(50):
+        assert thin.position_S[thin.subject_S == subject].tolist() == list(
+            range(int((thin.subject_S == subject).sum()))
+        )
+    nearly_nothing = drop_events(batch, 0.999)
+    assert torch.equal(nearly_nothing.subject_S.unique(), torch.arange(50))
+
+
+def test_summaries_are_those_of_pandas(planted):
+    batch = planted.gather("train", 0, np.arange(40))
+    found = variable_summaries(batch, 6).view(40, len(KINDS), 6).double()
+    frame = pd.DataFrame(
+        {
+            "subject": batch.subject_S[batch.set_N].numpy(),
+            "variable": batch.variable_N.numpy(),
+            "minute": batch.minute_S[batch.set_N].numpy(),
+            "value": batch.value_N.double().numpy(),
+        }
+    )
+    groups = frame.groupby(["subject", "variable"])
+    value = groups["value"]
+    end = frame.groupby("subject")["minute"].max()
+    expected = {
+        "last": value.last(),
+        "mean": value.mean(),
+        "min": value.min(),
+        "max": value.max(),
+        "std": value.std(ddof=0),
+        "change": value.last() - value.first(),
+        "log_count": np.log1p(value.count()),
+        "measured": value.count().astype(float).clip(upper=1.0),
+        "log_age": np.log1p(groups["minute"].max().rsub(end, level="subject")),
+    }
+    assert list(expected) == list(KINDS)
+    for number, (kind, series) in enumerate(expected.items()):
+        wanted = series.unstack().reindex(index=range(40), columns=range(6))
+        wanted = wanted.fillna(0.0) if kind in ("log_count", "measured") else wanted
+        np.testing.assert_allclose(found[:, number], wanted.to_numpy(), atol=2e-5, err_msg=kind)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"head_input": "both"}, "must be auto, or one or more of posterior, history, summaries"),
+        ({"head_input": "history+history"}, "must be auto, or one or more of"),
+        ({"head_input": "summaries", "unfreeze": "all"}, "there is nothing to unfreeze"),
+        ({"from_scratch": True}, "needs --finetune.unfreeze all"),
+        ({"from_scratch": True, "unfreeze": "all"}, "named --finetune.head_input"),
+        ({"label_share": 0.0}, "above 0 and at most 1"),
+        ({"n_seeds": 0}, "must be at least 1"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        FinetuneConfig(**settings)

@@ -1,0 +1,123 @@
+"""What `finetune` trains: a head for each seed on a frozen backbone, or a backbone with its head for each seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from seqsetvae import names
+from seqsetvae.config import FinetuneConfig
+from seqsetvae.model.classifier import RiskNet, head_input, parts_of
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.tracking.run import Run
+from seqsetvae.training.exported import Pretrained
+from seqsetvae.training.features import LabelledStays, compute_features, mean_logits
+from seqsetvae.training.head_training import Examples, FittedHead, OnEpoch, train_head
+from seqsetvae.training.recalibration import recalibration
+
+CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
+"""Inputs of the head that `auto` tries."""
+
+
+def train_members(
+    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+) -> tuple[RiskNet, list[FittedHead]]:
+    """Train all members, recalibrate the mean of their logits on the validation stays, and say how each of them did."""
+    chosen, first = config.head_input, None
+    if config.frozen or chosen == "auto":
+        chosen, first = choose_input(model, train, valid, config, run)
+    run.set_tag(names.TAG_HEAD_INPUT, chosen)
+    if first is None or not config.frozen:
+        net, fitted = unfrozen_members(model, chosen, train, valid, config, run)
+    else:
+        net, fitted = frozen_members(model, chosen, first, train, valid, config)
+    slope, offset = recalibration(mean_logits(net, valid.packed, valid.vocabulary), valid.label_B)
+    net.slope.copy_(slope)
+    net.offset.copy_(offset)
+    return net, fitted
+
+
+def choose_input(
+    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+) -> tuple[str, FittedHead]:
+    """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
+    wanted = CANDIDATES if config.head_input == "auto" else (config.head_input,)
+    parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
+    features = [compute_features(model.vae, stays.packed, model.vocabulary, parts) for stays in (train, valid)]
+    fitted: dict[str, FittedHead] = {}
+    for name in wanted:
+        seen, unseen = (
+            Examples(head_input(found, name).clone(), stays.label_B)
+            for found, stays in zip(features, (train, valid), strict=True)
+        )
+        folder = name.replace("+", "_") + "/"  # MLflow takes no plus in a metric's name
+        on_epoch = recorder(run, folder if len(wanted) > 1 else "")
+        fitted[name] = train_head(seen, unseen, config, config.seed, on_epoch)
+        print(f"  head on {name:<18} {how_it_did(fitted[name])}", flush=True)
+    chosen = max(fitted, key=lambda name: fitted[name].metrics[config.monitor])
+    return chosen, fitted[chosen]
+
+
+def frozen_members(
+    model: Pretrained,
+    chosen: str,
+    first: FittedHead,
+    train: LabelledStays,
+    valid: LabelledStays,
+    config: FinetuneConfig,
+) -> tuple[RiskNet, list[FittedHead]]:
+    """Further heads beside the first, which saw the same features."""
+    fitted = [first]
+    if config.n_seeds > 1:
+        seen, unseen = (Examples(inputs(model.vae, chosen, stays), stays.label_B) for stays in (train, valid))
+        for seed in range(config.seed + 1, config.seed + config.n_seeds):
+            fitted.append(train_head(seen, unseen, config, seed))
+            print(f"  seed {seed:<21} {how_it_did(fitted[-1])}", flush=True)
+    return RiskNet([model.vae], [one.head for one in fitted], chosen), fitted
+
+
+def unfrozen_members(
+    model: Pretrained, chosen: str, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+) -> tuple[RiskNet, list[FittedHead]]:
+    """Backbone and head together, once for each seed."""
+    from seqsetvae.training.unfrozen_training import train_member
+
+    members = []
+    for seed in range(config.seed, config.seed + config.n_seeds):
+        start = new_weights(model, seed) if config.from_scratch else model.vae
+        on_epoch = recorder(run, f"seed_{seed}/" if config.n_seeds > 1 else "")
+        scale = inputs(start, chosen, train)
+        members.append(train_member(start, scale, chosen, train, valid, config, seed, run.checkpoint_dir, on_epoch))
+        run.log_file(members[-1].checkpoint, f"{names.ARTIFACT_CHECKPOINTS}/{members[-1].checkpoint.name}", copy=False)
+        print(f"  seed {seed:<21} {how_it_did(members[-1].fitted)}", flush=True)
+    fitted = [one.fitted for one in members]
+    return RiskNet([one.vae for one in members], [one.head for one in fitted], chosen), fitted
+
+
+def inputs(vae: SeqSetVAE, chosen: str, stays: LabelledStays) -> Tensor:
+    """What a head sees of some stays, (B, F)."""
+    return head_input(compute_features(vae, stays.packed, stays.vocabulary, parts_of(chosen)), chosen).clone()
+
+
+def new_weights(model: Pretrained, seed: int) -> SeqSetVAE:
+    """The same network before any training."""
+    torch.manual_seed(seed)
+    embedding = getattr(model.vae.set_encoder, "embed").frozen_VE  # noqa: B009 - a part may be any module
+    return SeqSetVAE(model.config, len(model.vocabulary), embedding).eval()
+
+
+def recorder(run: Run, prefix: str) -> OnEpoch:
+    """Records the scores of each epoch."""
+
+    def record(epoch: int, metrics: Mapping[str, float]) -> None:
+        run.log_metrics({f"{prefix}{key}": value for key, value in metrics.items()}, step=epoch)
+
+    return record
+
+
+def how_it_did(fitted: FittedHead) -> str:
+    """In words."""
+    shown = ", ".join(f"{key} {fitted.metrics[key]:.4f}" for key in (names.FINETUNE_AUC, names.FINETUNE_AUPRC))
+    return f"best epoch {fitted.epoch} of {fitted.epochs}: {shown}"
