@@ -162,7 +162,10 @@ ARTIFACT_CALIBRATION = "validation/calibration.json"
 # Evaluation: artifacts of its run. Metrics are `<model>/<score>`, by the names in seqsetvae.scores.SCORES.
 ARTIFACT_EVALUATION = "evaluation/scores.json"
 ARTIFACT_EVALUATION_SUBGROUPS = "evaluation/subgroups.json"
+ARTIFACT_EVALUATION_COMPARISON = "evaluation/comparison.json"
+"""The one table that people read: a column per model, a row per score."""
 ARTIFACT_EVALUATION_CALIBRATION = "evaluation/calibration.json"
+ARTIFACT_EVALUATION_CALIBRATION_FIGURE = "evaluation/calibration.png"
 
 # The model registry.
 EVENT_COLUMNS = ("subject", "minute", "variable", "value")

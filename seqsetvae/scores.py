@@ -94,14 +94,18 @@ SCORES: Mapping[str, Score] = {
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its 95 % bootstrap interval."""
+    """A score with its 95 % bootstrap interval.
+
+    >>> print(Interval(0.785, 0.755, 0.815), Interval(-0.0004, -0.014, 0.012))
+    0.785 (0.755-0.815) -0.000 (-0.014 to 0.012)
+    """
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+        return f"{self.value:.3f} ({self.low:.3f}{' to ' if self.low < 0 else '-'}{self.high:.3f})"
 
 
 def with_intervals(label_B: Floats, score_B: Floats, repeats: int = 500, seed: int = 0) -> dict[str, Interval]:

@@ -31,15 +31,14 @@ class LatentScores:
     mutual_information: float
     """Nats, at most the logarithm of the pooled sets."""
 
-    def row(self) -> str:
-        """As a row of a Markdown table."""
-        return (
-            f"| {self.negative_elbo:.2f} | {self.kl:.2f} | {self.active_units} of {self.latent_dim} | "
-            f"{self.mutual_information:.2f} |"
-        )
-
-
-HEAD = "| model | -ELBO | KL | active units | mutual information |\n|---|---|---|---|---|"
+    def cells(self) -> dict[str, str]:
+        """As rows of a table for people."""
+        return {
+            "-ELBO, nats per set": f"{self.negative_elbo:.2f}",
+            "KL, nats per set": f"{self.kl:.2f}",
+            "active units": f"{self.active_units} of {self.latent_dim}",
+            "mutual information, nats": f"{self.mutual_information:.2f}",
+        }
 
 
 @torch.inference_mode()

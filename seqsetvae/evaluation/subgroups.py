@@ -51,9 +51,3 @@ def subgroup_rows(
             found = with_intervals(inside, risk_B[members_B], repeats)
             rows.append((group, name, len(inside), positives, found["auroc"], found["auprc_average_precision"]))
     return rows
-
-
-def subgroup_table(rows: Sequence[tuple[str, str, int, int, Interval, Interval]]) -> str:
-    """As Markdown."""
-    lines = ["| subgroup | model | stays | positive | auroc | auprc_average_precision |", "|---|---|---|---|---|---|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqsetvae.config import ModelConfig, TrackingConfig
@@ -34,7 +36,8 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     if model.startswith("models:"):
         uri = resolve_uri(config)
         version = find_version(uri, model)
-        return read_pretrained(model_folder(uri, version)), version
+        with naming(model):
+            return read_pretrained(model_folder(uri, version)), version
     path = Path(model)
     if path.is_dir() and (path / DESCRIPTION).is_file():
         return read_pretrained(path), None
@@ -53,6 +56,15 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     raise InputError(
         f"{model}: no such model. Give models:/seqsetvae@champion, models:/seqsetvae/VERSION, a run id, or the path of a checkpoint."
     )
+
+
+@contextmanager
+def naming(model: str) -> Iterator[None]:
+    """An error about a model's files begins with the address that the user gave."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{model}: {error}") from error
 
 
 def from_checkpoint(path: Path) -> Pretrained:

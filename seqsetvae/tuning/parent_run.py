@@ -9,6 +9,7 @@ from optuna.study import Study
 
 from seqsetvae import names
 from seqsetvae.analysis import study_figures
+from seqsetvae.analysis.text_table import text_table
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_uri
 from seqsetvae.tracking.experiment_page import artifact_links, picture, run_page
 from seqsetvae.tracking.image_series import thumbnail
@@ -23,7 +24,6 @@ from seqsetvae.tuning.results import (
     read_results,
     row_of,
     table_rows,
-    text_table,
     winning_config,
 )
 

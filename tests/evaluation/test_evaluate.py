@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,20 @@ import torch
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.config import EvaluateConfig, FinetuneConfig, ModelConfig, TrackingConfig
+from seqsetvae.config import EvaluateConfig, FinetuneConfig, TrackingConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import baseline_risks
-from seqsetvae.evaluation.evaluate import evaluate, hand_made
+from seqsetvae.evaluation.evaluate import evaluate
 from seqsetvae.evaluation.hand_features import KINDS, hand_features
 from seqsetvae.evaluation.latents import latent_scores
+from seqsetvae.evaluation.predictions import hand_made
 from seqsetvae.evaluation.subgroups import subgroup_rows
-from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import auroc
-from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained, export
+from seqsetvae.training.exported import export
 from seqsetvae.training.finetune import finetune
 from seqsetvae.training.loading import load
 
@@ -45,21 +44,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.fixture
-def backbone(planted: Store, tmp_path: Path) -> Path:
-    """A folder with an untrained model: a random backbone already carries the severity to a head."""
-    torch.manual_seed(0)
-    config = ModelConfig(width=16, latent_dim=8, levels=1, heads=2, ff_dim=16, history_layers=1)
-    vocabulary = planted.vocabulary
-    recipe = Recipe(
-        {"model": asdict(config)},
-        list(vocabulary.names),
-        vocabulary.center_V.tolist(),
-        vocabulary.spread_V.tolist(),
-        1,
-        "0" * 32,
-    )
-    vae = SeqSetVAE(config, len(vocabulary)).eval()
-    export(Pretrained(vae, vocabulary, config, recipe), tmp_path / "backbone")
+def backbone(planted: Store, untrained, tmp_path: Path) -> Path:
+    """A folder with an untrained model."""
+    export(untrained(planted.vocabulary), tmp_path / "backbone")
     return tmp_path / "backbone"
 
 
@@ -110,8 +97,9 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     assert result.scores[version.uri]["auroc"].value > 0.75
     assert result.stays == planted.n_subjects("test")
     said = capsys.readouterr().out
-    assert f"| {version.uri} |" in said
-    assert "| gradient boosting |" in said
+    heading, auroc = (re.split(" {2,}", line.strip()) for line in said.splitlines()[2:4])
+    assert heading == ["seqsetvae-mortality/1", "logistic regression", "gradient boosting"]
+    assert auroc == ["AUROC", *(str(found["auroc"]) for found in result.scores.values())]
 
     latents = result.latents[version.uri]
     assert 0 <= latents.mutual_information <= np.log(planted.n_sets("test")) + 1e-3
@@ -126,6 +114,12 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     assert tagged == str(result.scores[version.uri]["auroc"])
     table = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION)).read_text())
     assert len(table["data"]) == 3 * len(result.scores[version.uri])
+    wide = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_COMPARISON)).read_text())
+    assert wide["columns"] == ["score", "seqsetvae-mortality/1", "logistic regression", "gradient boosting"]
+    assert [row[0] for row in wide["data"]][-2:] == ["active units", "mutual information, nats"]
+    assert wide["data"][-2][1:] == [f"{latents.active_units} of 8", "", ""]
+    figure = client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
+    assert Path(figure).read_bytes().startswith(b"\x89PNG")
 
 
 def test_subgroups_are_scored_by_their_own_members_and_small_ones_left_out():

@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
 from seqsetvae.benchmarks.serving import demo_stays
-from seqsetvae.config import FinetuneConfig, ModelConfig, TrackingConfig
+from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained, export
+from seqsetvae.training.exported import export
 from seqsetvae.training.finetune import finetune
 from seqsetvae.training.mortality import RiskModel
 
@@ -34,16 +30,10 @@ def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
 
 
 @pytest.fixture(scope="module")
-def risk_model(tracking: TrackingConfig) -> RiskModel:
+def risk_model(tracking: TrackingConfig, untrained) -> RiskModel:
     """An untrained backbone with a head that has seen the demo data twice: registered as version 1, and the champion."""
-    torch.manual_seed(0)
-    config = ModelConfig(width=16, latent_dim=8, levels=1, heads=2, ff_dim=16, history_layers=1)
-    vocabulary = open_store("demo").vocabulary
-    scale = vocabulary.center_V.tolist(), vocabulary.spread_V.tolist()
-    recipe = Recipe({"model": asdict(config)}, list(vocabulary.names), *scale, 1, "0" * 32)
-    vae = SeqSetVAE(config, len(vocabulary)).eval()
     with contextlib.chdir(tracking.work_dir):
-        export(Pretrained(vae, vocabulary, config, recipe), Path("backbone"))
+        export(untrained(open_store("demo").vocabulary), Path("backbone"))
         return finetune(FinetuneConfig("backbone", head_input="posterior+history", max_epochs=2), tracking).model
 
 

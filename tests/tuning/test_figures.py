@@ -10,8 +10,9 @@ from PIL import Image
 
 from seqsetvae.analysis import study_figures
 from seqsetvae.analysis.study_rows import TrialRow
+from seqsetvae.analysis.text_table import text_table
 from seqsetvae.tuning.progress import Progress
-from seqsetvae.tuning.results import Results, table_rows, text_table
+from seqsetvae.tuning.results import Results, table_rows
 
 BETAS = (0.01, 0.1, 1.0, 20.0, 50.0)
 ROWS = [

@@ -1,0 +1,69 @@
+"""Calibration curves: how often the outcome came, against the risk that was predicted. A panel per model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from seqsetvae.analysis import style
+
+Floats = NDArray[np.float64]
+COLUMNS = 4
+PANEL = 3.1
+"""Inches of a panel's height."""
+MARGINS = (0.95, 0.75)
+"""Inches above the first row of panels, and below each."""
+NORMAL = 1.959964
+"""The 97.5 % quantile of the standard normal distribution."""
+
+READING = "A point is a group of stays of like risk, with its 95 % interval; on the dotted line risks are as observed."
+
+
+def draw_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]], subtitle: str) -> bytes:
+    """As PNG.
+
+    Args:
+        curves: by model, (mean predicted risk, observed share, stays) of groups of stays, as :func:`seqsetvae.scores.calibration` gives
+            it; at least one model.
+        subtitle: what was predicted.
+    """
+    rows = -(-len(curves) // COLUMNS)
+    height = MARGINS[0] + rows * (PANEL + MARGINS[1])
+    mean_G, share_G, stays_G = np.array([point for curve in curves.values() for point in curve], dtype=float).T
+    limit = min(1.0, 1.05 * float(np.maximum(mean_G, interval(share_G, stays_G)[1]).max()))
+    with style.DRAWING:
+        figure = style.new_figure("Calibration: observed against predicted risk", f"{subtitle}. {READING}", height)
+        width = (style.RIGHT - style.LEFT) / COLUMNS
+        for number, (name, curve) in enumerate(curves.items()):
+            row, column = divmod(number, COLUMNS)
+            bottom = 1 - (MARGINS[0] + (row + 1) * PANEL + row * MARGINS[1]) / height
+            axes = figure.add_axes((style.LEFT + column * width, bottom, width - 0.04, PANEL / height))
+            _draw(axes, name, curve, limit)
+        return style.png(figure)
+
+
+def _draw(axes: Axes, name: str, curve: Sequence[tuple[float, float, int]], limit: float) -> None:
+    style.dress(axes, name, "observed share" if axes.get_position().x0 < style.LEFT + 0.01 else "")
+    style.plain_ticks(axes.xaxis)
+    style.label_below(axes, "mean predicted risk")
+    axes.set(xlim=(0, limit), ylim=(0, limit))
+    axes.plot([0, 1], [0, 1], color=style.GRAY, linewidth=1.2, linestyle=(0, (1, 2)))
+    mean_G, share_G, stays_G = np.array(curve, dtype=float).T
+    axes.vlines(mean_G, *interval(share_G, stays_G), color=style.BLUE, linewidth=1.2, alpha=0.6)
+    axes.plot(mean_G, share_G, color=style.BLUE, linewidth=1.2, marker="o", markersize=4)
+
+
+def interval(share_G: Floats, stays_G: Floats) -> tuple[Floats, Floats]:
+    """Wilson's 95 % intervals of the shares of G groups (Wilson 1927), which also hold for 0 and 1 of few stays.
+
+    >>> low, high = interval(np.array([0.1, 0.5]), np.array([10.0, 1000.0]))
+    >>> low.round(3).tolist(), high.round(3).tolist()
+    ([0.018, 0.469], [0.404, 0.531])
+    """
+    centre_G = share_G + NORMAL**2 / (2 * stays_G)
+    half_G = NORMAL * np.sqrt(share_G * (1 - share_G) / stays_G + (NORMAL / (2 * stays_G)) ** 2)
+    scale_G = 1 + NORMAL**2 / stays_G
+    return (centre_G - half_G) / scale_G, (centre_G + half_G) / scale_G

@@ -1,0 +1,81 @@
+"""What is compared: finetuned models and baselines, each with its risk of the same stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsetvae import names
+from seqsetvae.config import EvaluateConfig, TrackingConfig
+from seqsetvae.data.aligned import align
+from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
+from seqsetvae.evaluation.baselines import Stays, baseline_risks
+from seqsetvae.evaluation.hand_features import hand_features
+from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.registry import Registered, find_version, model_folder
+from seqsetvae.training.features import labelled_stays
+from seqsetvae.training.loading import naming
+from seqsetvae.training.mortality import RiskModel, read_risk_model
+
+Array = NDArray[np.float64]
+
+
+def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[str, tuple[RiskModel, Registered | None]]:
+    """A finetuned model from the registry, or from a folder it was exported to, by the name to record it under.
+
+    That is the number of its version, not an alias: what is recorded must mean the same when the alias has moved on.
+
+    Raises:
+        InputError: there is no such model, it was changed, or is none that predicts risks.
+    """
+    if name.startswith("models:"):
+        uri = resolve_uri(tracking)
+        version = find_version(uri, name)
+        with naming(name):
+            return version.uri, (read_risk_model(model_folder(uri, version)), version)
+    if Path(name).is_dir():
+        return name, (read_risk_model(Path(name)), None)
+    raise InputError(
+        f"{name}: no such model. Give models:/{names.MODEL_MORTALITY}@{names.ALIAS_CHAMPION}, as `finetune` registers it."
+    )
+
+
+def predict_all(
+    models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
+) -> tuple[Stays, dict[str, Array]]:
+    """The stays that every model can say something about, and their risk by each."""
+    stays = hand_made(store, config.split)
+    found: dict[str, dict[str, float]] = {}
+    for name, (model, _) in models.items():
+        labelled = labelled_stays(model.pretrained.vocabulary, store, config.split)
+        found[name] = dict(zip(labelled.subject_id, model.predict(labelled.packed).tolist(), strict=True))
+    subject_id = labelled_ids(store, config.split)
+    common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
+    label_B = stays.label_B[common_B]
+    if not 0 < label_B.sum() < len(label_B):
+        raise InputError(
+            f"Split {config.split!r} of {store.path} lacks one of the two outcomes: nothing can be scored."
+        )
+    risks = {
+        name: np.array([risk[one] for one, keep in zip(subject_id, common_B, strict=True) if keep])
+        for name, risk in found.items()
+    }
+    evaluated = Stays(stays.x_BF[common_B], label_B)
+    if config.baselines:
+        risks |= baseline_risks(hand_made(store, "train"), hand_made(store, "valid"), evaluated)
+    return evaluated, risks
+
+
+def hand_made(store: Store, split: str) -> Stays:
+    """Hand-made features of the labelled stays of a split."""
+    packed = align(store, split, store.vocabulary).packed
+    known_B = ~np.isnan(packed.label_B)
+    return Stays(hand_features(packed, len(store.vocabulary))[known_B], packed.label_B[known_B].astype(np.float64))
+
+
+def labelled_ids(store: Store, split: str) -> list[str]:
+    """Names of the labelled stays, in the order of :func:`hand_made`."""
+    return store.subject_ids(split, np.flatnonzero(~np.isnan(store.labels(split))))

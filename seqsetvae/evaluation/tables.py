@@ -1,0 +1,117 @@
+"""An evaluation as people read it: one table for the terminal, a short one for the run's page; and as code reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from seqsetvae import names
+from seqsetvae.analysis.calibration_figure import draw_calibration
+from seqsetvae.analysis.text_table import text_table
+from seqsetvae.evaluation.latents import LatentScores
+from seqsetvae.scores import Interval
+from seqsetvae.tracking.experiment_page import artifact_links, picture
+from seqsetvae.tracking.run import Run
+
+SubgroupRow = tuple[str, str, int, int, Interval, Interval]
+"""Subgroup, model, stays, positives, AUROC, average precision."""
+Curve = list[tuple[float, float, int]]
+"""As :func:`seqsetvae.scores.calibration` gives it."""
+HEADINGS = {
+    "auroc": "AUROC",
+    "auprc_average_precision": "AUPRC, average precision",
+    "auprc_trapezoid": "AUPRC, trapezoid rule",
+    "min_precision_recall": "min(precision, recall)",
+    "brier": "Brier score (low is good)",
+    "calibration_gap": "mean risk - observed share",
+}
+"""Of the rows, by the names in :data:`seqsetvae.scores.SCORES`."""
+
+
+def comparison(
+    scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores]
+) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the one table: a column per model, a row per score; where there is a backbone, how it does as a VAE."""
+    rows = [[HEADINGS[key], *(str(found[key]) for found in scores.values())] for key in HEADINGS]
+    of_latents = [latents[name].cells() if name in latents else {} for name in scores]
+    headings = next(iter(latents.values())).cells() if latents else ()
+    rows += [[heading, *(cells.get(heading, "") for cells in of_latents)] for heading in headings]
+    return ["", *map(label, scores)], rows
+
+
+def subgroup_table(rows: Sequence[SubgroupRow]) -> dict[str, object]:
+    """All that is known of the subgroups, as a table of the run."""
+    columns = ["subgroup", "model", "stays", "positive", "auroc", "auprc_average_precision"]
+    cells = [
+        [group, label(name), stays, positives, str(auroc), str(auprc)]
+        for group, name, stays, positives, auroc, auprc in rows
+    ]
+    return {"columns": columns, "data": cells}
+
+
+def subgroup_text(rows: Sequence[SubgroupRow], groups: Sequence[str], models: Sequence[str]) -> str:
+    """AUROC of each model in each subgroup, and which subgroups are left out."""
+    found = {(group, name): score for group, name, _, _, score, _ in rows}
+    sizes = {group: f"{stays} ({positives})" for group, _, stays, positives, _, _ in rows}
+    lines = [[group, size, *(str(found[group, name]) for name in models)] for group, size in sizes.items()]
+    table = text_table(["AUROC in subgroups", "stays (positive)", *map(label, models)], lines) if lines else ""
+    left_out = [group for group in groups if group not in sizes]
+    note = f"Too few of either outcome to be scored: {', '.join(left_out)}." if left_out else ""
+    return "\n".join(part for part in (table, note) if part)
+
+
+def short_table(scores: dict[str, dict[str, Interval]]) -> str:
+    """Three scores as Markdown, for the run's page: MLflow's tables have no space between columns."""
+    lines = [
+        "| model | \u2003AUROC\u2003 | \u2003AUPRC (average precision)\u2003 | \u2003Brier\u2003 |",
+        "|:--|---|---|---|",
+    ]
+    for name, found in scores.items():
+        cells = (found["auroc"], found["auprc_average_precision"], found["brier"])
+        lines.append(f"| {label(name)} | {' | '.join(f'{chr(0x2003)}{one}' for one in cells)} |")
+    return "\n".join(lines)
+
+
+def tables_of(run: Run, has_subgroups: bool) -> str:
+    """The calibration curves, and links to what else the run has recorded."""
+    files = {names.ARTIFACT_EVALUATION_COMPARISON: "all scores", names.ARTIFACT_EVALUATION_CALIBRATION: "calibration"}
+    files |= {names.ARTIFACT_EVALUATION_SUBGROUPS: "subgroups"} if has_subgroups else {}
+    shown = picture(run.run_id, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE, "Calibration")
+    return f"{shown}\n\n{artifact_links(run.experiment_id, run.run_id, files)}"
+
+
+def record_scores(run: Run, scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores]) -> None:
+    """All scores as a table of the run for people, one for code, and as its metrics."""
+    columns, wide = comparison(scores, latents)
+    run.log_table({"columns": ["score", *columns[1:]], "data": wide}, names.ARTIFACT_EVALUATION_COMPARISON)
+    rows = [[name, key, one.value, one.low, one.high] for name, found in scores.items() for key, one in found.items()]
+    columns = ["model", "score", "value", "low_95", "high_95"]
+    run.log_table({"columns": columns, "data": rows}, names.ARTIFACT_EVALUATION)
+    for name, found in scores.items():
+        run.log_metrics({f"{place(name)}/{key}": one.value for key, one in found.items()}, step=0)
+
+
+def record_calibration(run: Run, curves: Mapping[str, Curve], head: str) -> None:
+    """The calibration curves as a table and as a figure of the run."""
+    points = [[name, *point] for name, curve in curves.items() for point in curve]
+    columns = ["model", "mean_risk", "observed_share", "stays"]
+    run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
+    figure = draw_calibration({label(name): curve for name, curve in curves.items()}, head)
+    run.log_bytes(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
+
+
+def label(name: str) -> str:
+    """A model's name as it heads a column.
+
+    >>> label("models:/seqsetvae-mortality/3")
+    'seqsetvae-mortality/3'
+    """
+    return name.removeprefix("models:/")
+
+
+def place(name: str) -> str:
+    """A model's name as the folder of its metrics.
+
+    >>> place("models:/seqsetvae-mortality@champion")
+    'seqsetvae-mortality_champion'
+    """
+    return label(name).replace("@", "_").replace(" ", "_").replace("/", "_")
