@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,17 @@ def align(store: Store, split: str, vocabulary: Vocabulary, rows_B: NDArray[np.i
     kept = [_keep_known(part, number_V) for part in parts]
     before, after = sum(part.n_subjects for part in parts), sum(part.n_subjects for part in kept)
     return Aligned(concatenate(kept), _by_name(names, unknown_V), before - after)
+
+
+def listed(unknown: Mapping[str, int], most: int = 5) -> str:
+    """Variables with their number of events, the most frequent first, for a message.
+
+    >>> listed({"Pulse": 3, "Lactate": 1200, "EEG": 1}, most=2)
+    'Lactate (1,200 events), Pulse (3 events) and 1 more'
+    """
+    by_count = sorted(unknown.items(), key=lambda item: -item[1])
+    named = ", ".join(f"{name} ({count:,} events)" for name, count in by_count[:most])
+    return named if len(by_count) <= most else f"{named} and {len(by_count) - most} more"
 
 
 def _parts(store: Store, split: str, rows_B: NDArray[np.int64] | None) -> list[Packed]:

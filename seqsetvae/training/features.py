@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqsetvae.batch import EventBatch
-from seqsetvae.data.aligned import align
+from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.vocabulary import Vocabulary
@@ -60,9 +60,7 @@ class LabelledStays:
         if self.without_events:
             text += f"; {self.without_events} without any variable that the model knows are left out"
         if self.unknown:
-            shown = ", ".join(f"{name} ({count} events)" for name, count in list(self.unknown.items())[:5])
-            more = f" and {len(self.unknown) - 5} more" if len(self.unknown) > 5 else ""
-            text += f"; variables unknown to the model are left out: {shown}{more}"
+            text += f"; variables unknown to the model are left out: {listed(self.unknown)}"
         return text
 
 

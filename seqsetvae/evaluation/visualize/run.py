@@ -12,6 +12,7 @@ from seqsetvae.analysis.latent.draw import STAY, TEXT, Drawn, draw_model, draw_s
 from seqsetvae.analysis.output_folder import writable, write
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig, TrackingConfig, VisualizeConfig
+from seqsetvae.data.aligned import listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
@@ -69,6 +70,7 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
         thresholds=thresholds(model.recipe),
         seed=config.seed,
     )
+    print("Drawing; the map takes a while.", flush=True)
     # What leaves this machine names nobody; what stays here says what the user asked for.
     files = draw_model(drawn)
     named = {} if config.patient is None else {STAY: draw_stay(drawn, f"patient {config.patient}")}
@@ -128,10 +130,7 @@ def left_out(sampled: Sampled) -> str:
     """What the model could not take in; empty where there is nothing."""
     said = ""
     if sampled.unknown:
-        most = sorted(sampled.unknown.items(), key=lambda item: -item[1])[:5]
-        named = ", ".join(f"{name} ({count:,} events)" for name, count in most)
-        said += f"Left out, because the model does not know them: {named}"
-        said += f" and {len(sampled.unknown) - 5} more.\n" if len(sampled.unknown) > 5 else ".\n"
+        said += f"Left out, because the model does not know them: {listed(sampled.unknown)}.\n"
     if sampled.without_events:
         said += f"Left out: {sampled.without_events:,} stays without any variable that the model knows.\n"
     return said

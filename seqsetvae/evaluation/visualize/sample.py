@@ -30,8 +30,8 @@ SETS_KEPT = 4000
 """Posteriors that are kept. From 4096 on UMAP searches neighbors approximately, which takes several times as long and shows no more."""
 EVENTS_KEPT = 20_000
 """Reconstruction errors of one variable that are kept."""
-USE_BATCHES = 8
-"""Batches on which decoder use is measured."""
+USE_BATCHES = 20
+"""Batches on which decoder use is measured, each on its first 256 sets or so."""
 
 
 @dataclass(frozen=True)
