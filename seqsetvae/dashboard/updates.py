@@ -29,7 +29,7 @@ class Updates:
     def of(self, history: RunHistory, config: MonitorConfig) -> list[CollapseStatistics]:
         """All of them, oldest first; none where nobody watches. The list is the same object as long as nothing has changed."""
         kl = history.metrics.get(names.COLLAPSE_KL)
-        if kl is None or not len(kl):
+        if kl is None or not len(kl) or history.imported:
             return []
         settled = sorted(self._known)[:-UNSETTLED]
         first = settled[-1] + 1 if settled else int(kl.step_T[0])
@@ -59,8 +59,6 @@ def thresholds(history: RunHistory) -> tuple[MonitorConfig, str]:
     planned = history.tags.get(names.TAG_TOTAL_STEPS, "")
     steps = max(UNPLANNED_STEPS, int(planned) if planned.isdecimal() else 0)
     missing = (
-        ""
-        if names.COLLAPSE_KL not in history.metrics
-        else "The thresholds shown are the standard ones: the run has not recorded its own."
+        "" if not history.watched else "The thresholds shown are the standard ones: the run has not recorded its own."
     )
     return resolve_monitor(MonitorConfig(), steps), missing

@@ -156,6 +156,10 @@ def missing(history: RunHistory, watched: bool) -> tuple[str, ...]:
     kind = history.tags.get(names.TAG_KIND, "pretrain")
     if not history.metrics:
         said.append("Nothing recorded yet: the first points come with the first steps.")
+    elif history.imported:
+        said.append(
+            "Imported from event files: no monitor of ours has judged it. `seqsetvae analyze` judges it by its KL."
+        )
     elif kind != "pretrain" and not watched:
         said.append(f"This is a run of kind {kind}: it has no posterior to watch.")
     elif history.params.get("monitor/disable_metrics_monitoring") == "True":

@@ -253,18 +253,22 @@ def test_a_folder_with_files_of_a_live_training_is_read_as_it_stands(tmp_path):
 
 @pytest.mark.parametrize(("kl", "verdict"), [(1e-4, "Found: posterior collapse (red)"), (5.0, "Nothing found")])
 def test_analyze_judges_an_imported_run_by_its_kl(tmp_path, store, kl, verdict, monkeypatch, capsys):
-    """Collapse metrics of another monitor are shown, and no silence of ours is taken for health."""
+    """Collapse metrics of another monitor are shown, and no silence of ours is taken for health, nor a gap for a collapse."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monitored = {"kl_divergence": kl, "variance": 1.0 if kl < 1 else 0.1, "active_ratio": 1.0}
     train(Path("logs", "version_0"), kl=kl, **monitored)
     for arguments in (
         "import-tensorboard --log_dir logs --import.progress false",
         "analyze --run version_0 --save_dir out",
+        "monitor --run version_0 --once",
     ):
         with pytest.raises(SystemExit) as ended:
             cli.main(arguments.split())
         assert ended.value.code == 0
-    assert verdict in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert verdict in said
+    assert "Imported from event files: no monitor of ours has judged it" in said
+    assert "Mutual information" not in said, "it was never measured"
     text = Path("out", "collapse_analysis.txt").read_text()
     assert "Mean posterior variance" in text
     assert "imported from event files" in text
