@@ -103,7 +103,7 @@ FIGURES = {
     "correlation": lambda: correlation_figure(SUMMARY.correlation, "run", "subtitle"),
     "no correlation": lambda: correlation_figure(DEAD.correlation, "run", "subtitle"),
     "stay": lambda: stay_figure(view(), SUMMARY.active_A, "run", "subtitle"),
-    "stay of one set": lambda: stay_figure(view(sets=1), [], "run", "subtitle"),
+    "stay of one set": lambda: stay_figure(view(sets=1), [0, 1], "run", "subtitle"),
 }
 
 

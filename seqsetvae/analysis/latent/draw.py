@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from seqsetvae.analysis import style
 from seqsetvae.analysis.latent import text
 from seqsetvae.analysis.latent.arrays import LatentSample, StayView, VariableError
@@ -47,6 +49,8 @@ def draw_model(drawn: Drawn) -> dict[str, bytes]:
     embedding, probes = embed(sample, drawn.seed), probe(sample)
     of = f"{len(sample.mu_SZ):,} of {sample.sets:,} sets of {sample.stays:,} stays"
     quality = "" if embedding is None else f", trustworthiness {embedding.trustworthiness:.2f} (1 is best)"
+    if not len(summary.active_A):
+        quality += "; no dimension is active: a map of next to nothing"
     neighbors = "" if embedding is None else f" ({embedding.neighbors} neighbors)"
     independent = (
         ""
@@ -87,4 +91,4 @@ def draw_stay(drawn: Drawn, name: str) -> bytes:
     outcome = {0.0: ", outcome 0", 1.0: ", outcome 1"}.get(drawn.stay.label, "")
     said = f"{name}{outcome}: the most active dimensions, and the variables recorded most often"
     with style.DRAWING:
-        return style.png(stay_figure(drawn.stay, drawn.summary.active_A, drawn.title, said))
+        return style.png(stay_figure(drawn.stay, np.argsort(-drawn.summary.signal_Z), drawn.title, said))

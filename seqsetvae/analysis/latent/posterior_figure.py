@@ -120,6 +120,8 @@ def draw_indicators(axes: Axes, summary: LatentSummary) -> None:
         axes.barh(place, max(ratio, low) - low, left=low, color=color, height=0.32, zorder=3)
         text = axes.text(1.15, place - 0.32, described(one, summary), va="center", zorder=4)
         text.set(fontsize=style.TEXT, fontfamily=style.font_families())
+        if one.out_of_range:  # the bar of a figure near 0 cannot be seen
+            text.set(color=color, fontweight="bold", fontsize=style.SMALL)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_ylim(len(indicators) - 0.5, -0.6)

@@ -42,9 +42,8 @@ def stay_figure(view: StayView, most_active: Sequence[int] | NDArray[np.intp], t
         return axes
 
     draw_sets(panel(0), view)
-    dimensions = list(most_active[:DIMENSIONS]) or list(range(min(DIMENSIONS, view.mu_SZ.shape[1])))
-    for dimension in dimensions:
-        draw_dimension(panel(0), view, int(dimension), first=dimension == dimensions[0])
+    for place, dimension in enumerate(most_active[:DIMENSIONS]):
+        draw_dimension(panel(0), view, int(dimension), first=place == 0)
     handles: list[Artist] = []
     for trace in view.traces:
         handles = draw_trace(panel(1), trace)

@@ -52,11 +52,11 @@ def map_text(sample: LatentSample, embedding: Embedding | None, probes: Probes) 
 def reconstruction_text(errors: Sequence[VariableError]) -> str:
     """A row for each variable: median absolute error with its quartiles, of the model and of the training median."""
     width = max(len(one.name) for one in errors) + 2
-    rows = [f"{'variable':<{width}}{'unit':<18}{'values':>8}  {'model':<28}{'training median':<28}ratio"]
+    rows = [f"{'variable':<{width}}{'unit':<18}{'values':>8}  {'model':<30}{'training median':<30}ratio"]
     for one in ordered(errors):
         cells = [f"{q.median:.3g} ({q.low:.3g} to {q.high:.3g})" for q in (one.model, one.training_median)]
         ratio = "" if np.isnan(one.ratio) else f"{one.ratio:.2f}"
-        rows.append(f"{one.name:<{width}}{one.unit:<18}{one.events:>8,}  {cells[0]:<28}{cells[1]:<28}{ratio}".rstrip())
+        rows.append(f"{one.name:<{width}}{one.unit:<18}{one.events:>8,}  {cells[0]:<30}{cells[1]:<30}{ratio}".rstrip())
     return "\n".join(rows)
 
 
