@@ -12,7 +12,7 @@ from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
-from seqsetvae.evaluation.predictions import find_risk_model, predict_all
+from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all
 from seqsetvae.evaluation.subgroups import subgroup_rows, subgroups
 from seqsetvae.evaluation.tables import (
     comparison,
@@ -40,6 +40,10 @@ class Evaluation:
     """By model, then by score."""
     latents: dict[str, LatentScores]
     """By model."""
+    label_B: Array
+    """Outcome of each stay."""
+    risks: dict[str, Array]
+    """By model, of the same stays."""
 
 
 def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
@@ -86,4 +90,4 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
             record_input(uri, run_id, version)
             found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
             tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
-    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores, latents)
+    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores, latents, label_B, risks)

@@ -80,7 +80,8 @@ class RiskModule(pl.LightningModule):
         # One epoch of warm-up: the untrained head's first gradients would undo what the backbone has learned.
         steps = int(self.trainer.estimated_stepping_batches) // config.epochs
         warmup = LinearLR(optimizer, start_factor=0.01, total_iters=max(1, steps))
-        plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=1)
+        # Halved by each epoch that is no better, so that the last ones before the end are steps of another size.
+        plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
         return [optimizer], [
             {"scheduler": warmup, "interval": "step"},
             {"scheduler": plateau, "interval": "epoch", "monitor": config.monitor},
