@@ -182,7 +182,8 @@ def description(old: OldRun, named: Mapping[str, str], unread: int = 0) -> str:
             "Left out: " + ", ".join(f"{count:,} x {kind}" for kind, count in left_out.items()) + "."
             if left_out
             else "",
-            *(f"Incomplete: {one.path.name} is {one}." for one in old.broken),
+            # Not the file's name: it holds that of a machine.
+            *(f"Incomplete: an event file is {one}." for one in old.broken),
             "" if old.failed else "Event files do not tell how a training ended: the status FINISHED is assumed.",
         )
         if part
