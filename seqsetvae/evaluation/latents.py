@@ -37,7 +37,7 @@ class LatentScores:
             "-ELBO, nats per set": f"{self.negative_elbo:.2f}",
             "KL, nats per set": f"{self.kl:.2f}",
             "active units": f"{self.active_units} of {self.latent_dim}",
-            "mutual information, nats": f"{self.mutual_information:.2f}",
+            "mutual info, nats": f"{self.mutual_information:.2f}",
         }
 
 

@@ -18,13 +18,13 @@ Curve = list[tuple[float, float, int]]
 """As :func:`seqsetvae.scores.calibration` gives it."""
 HEADINGS = {
     "auroc": "AUROC",
-    "auprc_average_precision": "AUPRC, average precision",
+    "auprc_average_precision": "AUPRC, avg. precision",
     "auprc_trapezoid": "AUPRC, trapezoid rule",
     "min_precision_recall": "min(precision, recall)",
-    "brier": "Brier score (low is good)",
-    "calibration_gap": "mean risk - observed share",
+    "brier": "Brier (low is good)",
+    "calibration_gap": "risk - observed share",
 }
-"""Of the rows, by the names in :data:`seqsetvae.scores.SCORES`."""
+"""Of the rows, by the names in :data:`seqsetvae.scores.SCORES`; no longer than MLflow's tables show."""
 
 
 def comparison(
@@ -67,7 +67,7 @@ def short_table(scores: dict[str, dict[str, Interval]]) -> str:
     ]
     for name, found in scores.items():
         cells = (found["auroc"], found["auprc_average_precision"], found["brier"])
-        lines.append(f"| {label(name)} | {' | '.join(f'{chr(0x2003)}{one}' for one in cells)} |")
+        lines.append(f"| {label(name)}\u2003 | {' | '.join(f'{chr(0x2003)}{one}' for one in cells)} |")
     return "\n".join(lines)
 
 

@@ -116,7 +116,7 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     assert len(table["data"]) == 3 * len(result.scores[version.uri])
     wide = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_COMPARISON)).read_text())
     assert wide["columns"] == ["score", "seqsetvae-mortality/1", "logistic regression", "gradient boosting"]
-    assert [row[0] for row in wide["data"]][-2:] == ["active units", "mutual information, nats"]
+    assert [row[0] for row in wide["data"]][-2:] == ["active units", "mutual info, nats"]
     assert wide["data"][-2][1:] == [f"{latents.active_units} of 8", "", ""]
     figure = client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
     assert Path(figure).read_bytes().startswith(b"\x89PNG")
