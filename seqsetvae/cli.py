@@ -148,7 +148,7 @@ def visualize(arguments: list[str]) -> int:
     """Draw a model: its posterior, a map of it, reconstruction errors in each variable's unit, one stay."""
     parser = make_parser("visualize", visualize.__doc__ or "")
     parser.add_class_arguments(VisualizeConfig, "visualize")
-    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY | {"experiment"})
     chosen = parser.instantiate(parse(parser, arguments))
     from seqsetvae.evaluation.visualize.run import visualize as draw_model
 

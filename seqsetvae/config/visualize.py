@@ -40,6 +40,7 @@ class VisualizeConfig:
     def __post_init__(self) -> None:
         for name in ("max_batches", "batch_size"):
             require(getattr(self, name) >= 1, f"visualize.{name}", getattr(self, name), "at least 1")
+        require(0 <= self.seed < 2**32, "visualize.seed", self.seed, "0 or more, and below 2^32")
         row = self.patient_row
         require(row is None or row >= 0, "visualize.patient_row", row, "0 or more")
         require(

@@ -111,6 +111,7 @@ def test_a_file_whose_run_is_not_in_the_store_is_logged_nowhere(exported, capsys
         ("--model model --severity Pulse", "--visualize.severity is 'Pulse', but the model's variables are"),
         ("--model model --max_batches 0", "--visualize.max_batches is 0, but must be at least 1"),
         ("--model model --batch_size 0", "--visualize.batch_size is 0, but must be at least 1"),
+        ("--model model --seed -1", "--visualize.seed is -1, but must be 0 or more"),
         ("--model model --save_dir file/below", "--visualize.save_dir is 'file/below', which cannot be made"),
         ("--model model --save_dir /proc", "--visualize.save_dir is '/proc', which cannot be written"),
     ],

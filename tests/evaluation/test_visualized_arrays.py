@@ -243,8 +243,8 @@ def test_severity_without_the_scores_variables():
     found = Severity.choose(vocabulary, {}, None)
     assert "distance of the set's values from the training medians" in found.label
     np.testing.assert_allclose(found.of(packed, vocabulary), np.arcsinh([0.0, 2.0, 1.0]), rtol=1e-6)
-    chosen = Severity.choose(vocabulary, {}, "a")
-    assert chosen.label == "a, last recorded value"
+    chosen = Severity.choose(vocabulary, {"a": "mmol/L"}, "a")
+    assert chosen.label == "a, last recorded value (mmol/L)"
     np.testing.assert_array_equal(chosen.of(packed, vocabulary), [0.0, 2.0, np.nan])
     with pytest.raises(InputError, match="severity is 'c', but the model's variables are a, b"):
         Severity.choose(vocabulary, {}, "c")

@@ -48,7 +48,7 @@ def draw_model(drawn: Drawn) -> dict[str, bytes]:
     sample, errors, title, summary = drawn.sample, drawn.errors, drawn.title, drawn.summary
     embedding, probes = embed(sample, drawn.seed), probe(sample)
     of = f"{len(sample.mu_SZ):,} of {sample.sets:,} sets of {sample.stays:,} stays"
-    quality = "" if embedding is None else f", trustworthiness {embedding.trustworthiness:.2f} (1 is best)"
+    quality = "" if embedding is None else f", trustworthiness {embedding.trustworthiness:.3f} (1 is best)"
     if not len(summary.active_A):
         quality += "; no dimension is active: a map of next to nothing"
     neighbors = "" if embedding is None else f" ({embedding.neighbors} neighbors)"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae.data.packed import Packed
-from seqsetvae.data.units import PHYSIONET_2012
+from seqsetvae.data.units import AS_RECORDED, PHYSIONET_2012
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
@@ -81,7 +81,7 @@ class Severity:
             if wanted not in vocabulary.names:
                 known = ", ".join(vocabulary.names[:8])
                 raise InputError(f"--visualize.severity is {wanted!r}, but the model's variables are {known}, ...")
-            return cls((wanted,), f"{wanted}, last recorded value", single=True)
+            return cls((wanted,), f"{wanted}, last recorded value ({units.get(wanted, AS_RECORDED)})", single=True)
         found = tuple(name for name in SAPS_1 if name in vocabulary.names and units.get(name) == PHYSIONET_2012[name])
         items = len(found) - sum(one in found and other in found for one, other in ONE_ITEM)
         if items >= LEAST_ITEMS:
