@@ -7,7 +7,7 @@ import uuid
 
 
 def image_series(content: bytes, key: str, step: int, milliseconds: int, unique: str = "") -> dict[str, bytes]:
-    """The files, by their path among the run's artifacts, that make one image of a series: the PNG itself and a small copy.
+    """The files, by their path among the run's artifacts, that make one image of a series: the PNG itself, and the copy that the UI shows.
 
     Args:
         content: a PNG file.
@@ -16,14 +16,14 @@ def image_series(content: bytes, key: str, step: int, milliseconds: int, unique:
         milliseconds: time since the epoch.
         unique: tells it from other images of the same key, step and time; made up where it is not given.
     """
-    from mlflow.tracking.multimedia import compress_image_size
     from PIL import Image
 
-    small = io.BytesIO()
-    compress_image_size(Image.open(io.BytesIO(content))).save(small, "webp")
+    # In its full size: MLflow's own client makes it 256 pixels wide, and the text of a figure cannot be read, however far one enlarges it.
+    shown = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(shown, "webp")
     # The name that MlflowClient.log_image gives, which the UI parses; fixed here, so that a second delivery overwrites the first.
     stem = f"images/{key.replace('/', '~')}+step+{step}+timestamp+{milliseconds}+{unique or uuid.uuid4()}"
-    return {f"{stem}.png": content, f"{stem}+compressed.webp": small.getvalue()}
+    return {f"{stem}.png": content, f"{stem}+compressed.webp": shown.getvalue()}
 
 
 THUMBNAIL_WIDTH = 860

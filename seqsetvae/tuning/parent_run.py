@@ -27,6 +27,9 @@ from seqsetvae.tuning.results import (
     winning_config,
 )
 
+SHOWN = ("history", "parallel_coordinates")
+"""Figures in the description."""
+
 
 class StudyRecord:
     """Writes to the parent run, and says it in words.
@@ -135,7 +138,7 @@ class StudyRecord:
         files = {names.ARTIFACT_TRIALS: "all trials"}
         if best is not None:
             files |= {names.ARTIFACT_BEST_CONFIG: "the winner's settings, for `seqsetvae pretrain --config`"}
-        shown = [name for name in ("history", "parallel_coordinates") if name in figures]
+        shown = [name for name in SHOWN if name in figures]
         return "\n\n".join(
             [
                 f"{head} {self._counts(results)}",
@@ -182,7 +185,8 @@ class StudyRecord:
         png = draw()
         self.run.log_image(png, f"study/{name}", 0)  # where the UI's slider opens
         self.run.log_bytes(png, f"study/{name}.png")
-        self.run.log_bytes(thumbnail(png), f"study/{name}_small.png")
+        if name in SHOWN:
+            self.run.log_bytes(thumbnail(png), f"study/{name}_small.png")
 
 
 def settle_all(job: Job, experiment_id: str, study: Study) -> None:
