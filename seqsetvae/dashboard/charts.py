@@ -105,7 +105,8 @@ class Chart:
         """Whether both show the same."""
         pairs = zip(self.traces, other.traces, strict=False)
         return (
-            len(self.traces) == len(other.traces)
+            self.title == other.title
+            and len(self.traces) == len(other.traces)
             and all(len(mine.step_T) == len(its.step_T) and mine.step_T[-1] == its.step_T[-1] for mine, its in pairs)
             and (self.references, self.log_below) == (other.references, other.log_below)
         )

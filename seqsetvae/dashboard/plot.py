@@ -28,13 +28,14 @@ class ChartPlot(PlotextPlot):
         self.chart: Chart | None = None
         """To be seen after the next :meth:`draw`."""
         self.drawn_at = 0.0
-        self._drawn: tuple[Chart | None, int, int] | None = None
+        self._drawn: tuple[Chart, int, int] | None = None
 
     @property
     def stale(self) -> bool:
         """Whether what is on the screen is not the chart as it is now."""
-        drawn = self._drawn
-        return drawn is None or drawn[0] is not self.chart or drawn[1:] != (self.size.width, self.size.height)
+        if self._drawn is None or self.chart is None or self._drawn[1:] != (self.size.width, self.size.height):
+            return self.chart is not None
+        return not self.chart.same_as(self._drawn[0])
 
     def draw(self) -> None:
         """Draw curves and references."""

@@ -22,7 +22,8 @@ def status_text(view: View) -> str:
     for chart in view.charts:
         limits = "; ".join(reference.label for reference in chart.references)
         mark = "!" if chart.out_of_range else " "
-        lines.append(f"{mark} {chart.title:<22} {chart.now} {chart.unit}" + (f" [{limits}]" if limits else ""))
+        unit = "" if chart.count_of else f" {chart.unit}"
+        lines.append(f"{mark} {chart.title:<22} {chart.now}{unit}" + (f" [{limits}]" if limits else ""))
     lines += [f"  alert       {alert_line(alert)}" for alert in view.alerts[:LISTED]]
     if len(view.alerts) > LISTED:
         lines.append(f"              and {len(view.alerts) - LISTED} earlier ones")

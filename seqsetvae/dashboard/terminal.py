@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -76,6 +77,7 @@ class TerminalDashboard(App[None]):
         self.view: View | None = None
         self._looking = False
         self._first_chart = 0
+        self._lines: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="light")
@@ -111,55 +113,69 @@ class TerminalDashboard(App[None]):
         if place != self.place:
             self.look()
             return
-        new_run = self.view is None or self.view.run_id != view.run_id
+        other = self.view is None or self.view.run_id != view.run_id or len(self.view.charts) != len(view.charts)
         self.view = view
         self._write(view)
-        self._draw(all_of_them=new_run)
+        self._draw(view, anew=other)
 
     def _write(self, view: View) -> None:
         place = f"run {self.place + 1} of {len(self.watched.runs)}" if len(self.watched.runs) > 1 else ""
-        light = self.query_one("#light", Static)
-        symbol, light.styles.background = view.light
-        light.update(Text(f"{symbol} {view.verdict}", "bold black", no_wrap=True))
-        self.query_one("#state", Static).update(_state(view, place))
-        self.query_one("#progress", Static).update(_progress(view))
-        self.query_one("#indicators", Static).update(_indicators(view, wide=self.size.width >= 100))
-        self.query_one("#alert_lines", Static).update(_alerts(view))
+        wide = self.size.width >= 100
+        symbol, color = view.light
+        self._say("#light", Text(f"{symbol} {view.verdict}", "bold black", no_wrap=True), 1)
+        if self._lines.get("color") != color:
+            self._lines["color"] = self.query_one("#light", Static).styles.background = color
+        self._say("#state", _state(view, place), view.trouble)
+        self._say("#progress", _progress(view), 1)
+        self._say("#indicators", _indicators(view, wide), (len(view.charts), view.notes, wide))
+        said = (view.alerts, view.reasons)
+        if self._lines.get("#alert_lines") != said:
+            self._say("#alert_lines", _alerts(view), said)
 
-    def _draw(self, all_of_them: bool) -> None:
-        """Hand each plot its chart. Drawing takes milliseconds: at one look only the plot that has waited longest is drawn anew, unless
-        `all_of_them` are.
+    def _say(self, name: str, content: RenderableType, lines: object) -> None:
+        """Write a piece. Only where `lines`, on which its height depends, differs from the last time is everything laid out anew."""
+        self.query_one(name, Static).update(content, layout=self._lines.get(name) != lines)
+        self._lines[name] = lines
+
+    def _draw(self, view: View, anew: bool) -> None:
+        """Hand each plot its chart.
+
+        Laying out and drawing take milliseconds: only where the run or the size is another one is all of it done `anew`; at other
+        looks only the plot is drawn that has waited longest.
         """
-        assert self.view is not None
-        charts = self.view.charts
-        columns = max(1, min(3, self.size.width // CHART_WIDTH))
         area = self.query_one("#charts", Grid)
-        rows = max(1, min(PLOTS // columns, (area.size.height or self.size.height - 5) // CHART_HEIGHT))
-        self._first_chart = self._first_chart if self._first_chart < len(charts) else 0
-        shown = charts[self._first_chart : self._first_chart + columns * rows]
-        area.styles.grid_size_columns = columns
-        area.styles.grid_size_rows = min(rows, -(-len(shown) // columns) or 1)
-        plots = list(self.query(ChartPlot))
-        for place, plot in enumerate(plots):
-            plot.display = place < len(shown)
-            if place < len(shown):
-                plot.chart = shown[place]
-        self.call_after_refresh(self._draw_waiting, all_of_them)
+        if anew:
+            self._lay_out(area, len(view.charts))
+        plots = [plot for plot in self.query(ChartPlot) if plot.display]
+        for plot, chart in zip(plots, view.charts[self._first_chart :], strict=False):
+            plot.chart = chart
+        if area.display:
+            self.call_after_refresh(self._draw_waiting, plots if anew else plots[:1] and [_longest_waiting(plots)])
 
-    def _draw_waiting(self, all_of_them: bool) -> None:
-        waiting = [plot for plot in self.query(ChartPlot) if plot.display and plot.stale]
-        waiting.sort(key=lambda plot: plot.drawn_at)
-        for plot in waiting if all_of_them else waiting[:1]:
-            plot.draw()
+    def _lay_out(self, area: Grid, charts: int) -> None:
+        columns = max(1, min(3, self.size.width // CHART_WIDTH))
+        rows = max(1, min(PLOTS // columns, (area.size.height or self.size.height - 5) // CHART_HEIGHT))
+        self._first_chart = self._first_chart if self._first_chart < charts else 0
+        shown = min(columns * rows, charts - self._first_chart)
+        area.styles.grid_size_columns = columns
+        area.styles.grid_size_rows = min(rows, -(-shown // columns) or 1)
+        for place, plot in enumerate(self.query(ChartPlot)):
+            plot.display = place < shown
         self.refresh_bindings()
+
+    def _draw_waiting(self, plots: Sequence[ChartPlot]) -> None:
+        for plot in plots:
+            if plot.stale:
+                plot.draw()
 
     def on_resize(self, _: Resize) -> None:
         self.call_after_refresh(self._redraw)
 
     def _redraw(self) -> None:
         if self.view is not None:
+            self._lines.clear()
             self._write(self.view)
-            self._draw(all_of_them=True)
+            self._draw(self.view, anew=True)
 
     def action_switch(self, by: int) -> None:
         """Show another run."""
@@ -194,6 +210,10 @@ class TerminalDashboard(App[None]):
             seen = not self.screen.has_class("-low") or self.screen.has_class("charts")
             return seen and self.view is not None and shown < len(self.view.charts)
         return True
+
+
+def _longest_waiting(plots: Sequence[ChartPlot]) -> ChartPlot:
+    return min(plots, key=lambda plot: (not plot.stale, plot.drawn_at))
 
 
 def _state(view: View, place: str) -> RenderableType:

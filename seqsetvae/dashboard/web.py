@@ -87,8 +87,8 @@ class Page:
         else:
             for element, chart, drawn in zip(self.charts, charts, self._drawn, strict=True):
                 if not chart.same_as(drawn):
-                    element.options.update(options(chart))
-                    element.update()
+                    # Straight to the browser: NiceGUI would wrap each point of `element.options`, to notice when it changes.
+                    element.run_chart_method("setOption", options(chart))
         self._drawn = charts
 
 
@@ -130,5 +130,6 @@ def serve(watch: Watch, update_interval: float, host: str, port: int) -> None:
         tailwind=False,
         binding_refresh_interval=None,
         show_welcome_message=False,
+        ws_per_message_deflate=False,  # squeezing every message costs more than sending it across one machine
         title="seqsetvae monitor",
     )

@@ -1,0 +1,63 @@
+"""Runs of a store that hold what a collapse looks like, in no time: the simulated run, written as a training writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from seqsetvae import names
+from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, Demo
+from seqsetvae.tracking.run_history import RunHistory
+
+
+def simulated_until(step: int) -> RunHistory:
+    """The simulated run, which is at this step just now."""
+    now = time.time()
+    demo = Demo(lambda: now - step / STEPS_PER_SECOND)
+    demo._clock = lambda: now
+    return demo.poll()
+
+
+def write_run(uri: str, name: str, step: int = STEPS, watched: bool = True) -> str:
+    """A run in a store; its id."""
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name("exp")
+    run = client.create_run(found.experiment_id if found else client.create_experiment("exp"), run_name=name)
+    history = simulated_until(step)
+    if not watched:
+        kept = {key: series for key, series in history.metrics.items() if not key.startswith("collapse/")}
+        off = {"monitor/disable_metrics_monitoring": "True"}
+        history = replace(history, metrics=kept, params=history.params | off, alerts=())
+    points = [
+        Metric(key, value, int(1000 * when), step)
+        for key, series in history.metrics.items()
+        for step, when, value in zip(
+            series.step_T.tolist(), series.time_T.tolist(), series.value_T.tolist(), strict=True
+        )
+    ]
+    for start in range(0, len(points), 1000):
+        client.log_batch(run.info.run_id, points[start : start + 1000])
+    params = [Param(key, value) for key, value in history.params.items()]
+    client.log_batch(run.info.run_id, params=params, tags=[RunTag(key, value) for key, value in history.tags.items()])
+    if history.alerts:
+        columns = list(history.alerts[0])
+        table = {"columns": columns, "data": [[row[column] for column in columns] for row in history.alerts]}
+        client.log_text(run.info.run_id, json.dumps(table), names.ARTIFACT_ALERTS)
+    if history.status != "RUNNING":
+        client.set_terminated(run.info.run_id)
+    return run.info.run_id
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a store with a run that is healthy so far, one that nobody watched, and the newest, which has collapsed."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('dashboard') / 'mlflow.db'}"
+    write_run(uri, "healthy so far", step=1500)
+    write_run(uri, "blind", watched=False)
+    write_run(uri, "collapsed")
+    return uri

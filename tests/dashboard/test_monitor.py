@@ -1,0 +1,104 @@
+"""`seqsetvae monitor` as a command: one look in words, a picture, and every mistake in one line."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+
+import pytest
+from PIL import Image
+
+from seqsetvae.cli import main
+from seqsetvae.config import TrackingConfig
+from seqsetvae.dashboard.monitor import runs_of
+from seqsetvae.tracking import follow_sql
+
+
+def command(arguments: str, capsys) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["monitor", *arguments.split()])
+    said = capsys.readouterr()
+    return stopped.value.code, said.out, said.err
+
+
+def test_where_there_is_no_terminal_every_run_is_told_in_words(recorded, capsys):
+    code, out, _ = command(f"--run collapsed latest --tracking_uri {recorded}", capsys)
+    assert code == 0
+    assert out.count("collapsed (") == 1, "no run twice"
+    for said in ("RED since step", "finished", "! KL divergence", "[threshold 0.01]", "alert       step"):
+        assert said in out
+
+
+def test_the_demo_needs_no_store(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command("--demo --once", capsys)
+    assert code == 0
+    assert "simulated collapse" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture(recorded, capsys, tmp_path):
+    code, out, _ = command(f"--run collapsed --tracking_uri {recorded} --save {tmp_path}/now.png", capsys)
+    assert (code, out) == (0, f"Saved {tmp_path}/now.png\n")
+    with Image.open(tmp_path / "now.png") as picture:
+        assert picture.size == (1400, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == ["now.png"]
+
+
+def test_a_run_that_nobody_watched_says_so(recorded, capsys, tmp_path):
+    code, out, _ = command(f"--run blind --tracking_uri {recorded}", capsys)
+    assert code == 0
+    assert "not watched for collapse" in out
+    assert "Monitoring was off (--disable_metrics_monitoring)" in out
+    code, _, err = command(f"--run blind --tracking_uri {recorded} --save {tmp_path}/now.png", capsys)
+    assert code == 2
+    assert "has no collapse metrics to draw. Monitoring was off" in err
+    assert not (tmp_path / "now.png").exists()
+
+
+def test_a_store_that_is_locked_for_long_is_told(recorded, capsys, monkeypatch):
+    monkeypatch.setattr(follow_sql, "BUSY_SECONDS", 0.2)
+    writer = sqlite3.connect(recorded.removeprefix("sqlite:///"))
+    [run] = runs_of(TrackingConfig(tracking_uri=recorded), ["collapsed"], 100)
+    assert run.look(0.0).trouble == ""
+    writer.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "database is locked" in run.look(0.0).trouble
+    finally:
+        writer.rollback()
+        writer.close()
+    assert run.look(0.0).trouble == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--run nobody --tracking_uri {store}", "There is no run with the id or the name 'nobody'"),
+        ("--tracking_uri sqlite:///missing.db", "There is no tracking store"),
+        ("--tracking_uri http://127.0.0.1:9", "http://127.0.0.1:9 cannot be used"),
+        ("--experiment other --tracking_uri {store}", "There are no runs in"),
+        ("--update_interval 2000 --demo", "the guides count milliseconds: their 2000 is 2 here"),
+        ("--max_points 5 --demo", "--monitor.max_points is 5, but must be from 10 to 2000"),
+        ("--save picture.jpg --demo", "name the file *.png"),
+        ("--save /proc/no/picture.png --tracking_uri {store}", "--monitor.save is '/proc/no'"),
+        ("--web --port 99999 --demo", "--monitor.port 99999 of 127.0.0.1 cannot be listened on"),
+        ("--web --host 203.0.113.1 --demo", "of 203.0.113.1 cannot be listened on"),
+    ],
+)
+def test_mistakes_are_explained(arguments, said, recorded, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    code, _, err = command(arguments.format(store=recorded), capsys)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_in_use(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, err = command(f"--demo --web --port {taken.getsockname()[1]}", capsys)
+    assert code == 2
+    assert "cannot be listened on: Address already in use. Choose another one with --monitor.port" in err
