@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorboard.summary
 from mlflow import MlflowClient
 
 from seqsetvae import cli, names
@@ -126,12 +127,13 @@ def test_settings_texts_and_images_come_along(tmp_path, store):
         writer.add_histogram("weights", np.arange(9.0), 30)
     (folder / "hparams.yaml").write_text(
         "latent_dim: 32\nbetas: !!python/tuple\n- 0.9\n- 0.99\nmodel: !!python/object/apply:os.system ['touch harm']\n"
+        "activation: !!python/name:torch.nn.GELU ''\n"
     )
     importing(folder, store)
     [run] = histories(store).values()
     assert run.params == {
         **{"objective/max_beta": "0.5", "optimizer/lr": "0.001", "model/latent_dim": "32", "betas": "[0.9, 0.99]"},
-        "model": "['touch harm']",
+        **{"model": "['touch harm']", "activation": "torch.nn.GELU"},
     }
     assert not Path("harm").exists(), "nothing of the file is carried out"
     artifacts = Path(run.artifact_uri)
@@ -140,6 +142,15 @@ def test_settings_texts_and_images_come_along(tmp_path, store):
     assert "tensorboard/hparams.yaml" in files
     assert (artifacts / "tensorboard" / "_" / "note.md").read_text() == "## Step 20\n\nbetter *than* before\n"
     assert "1 x histogram" in run.tags["mlflow.note.content"]
+
+
+def test_scalars_that_are_written_as_tensors_are_scalars(tmp_path, store):
+    writer = tensorboard.summary.Writer(str(tmp_path / "keras"))
+    for step in range(3):
+        writer.add_scalar("val_loss", step / 2, step)
+    writer.close()
+    importing(tmp_path / "keras", store)
+    assert histories(store)["keras"].metrics[names.VAL_LOSS].value_T.tolist() == [0.0, 0.5, 1.0]
 
 
 def test_importing_twice_does_nothing_and_growth_is_added(tmp_path, store):

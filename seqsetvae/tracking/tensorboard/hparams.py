@@ -19,8 +19,8 @@ class _PlainLoader(yaml.SafeLoader):
 
 def _plain(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
-        # A function or class is an empty scalar whose tag names it.
-        return loader.construct_scalar(node) or suffix
+        # A function or class is an empty scalar whose tag names it, as in `name:torch.nn.GELU`.
+        return loader.construct_scalar(node) or suffix.partition(":")[2]
     if isinstance(node, yaml.SequenceNode):
         return loader.construct_sequence(node, deep=True)
     return loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else suffix

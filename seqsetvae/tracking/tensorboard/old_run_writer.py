@@ -87,8 +87,7 @@ def write_old_run(
     if found:
         done = f"{old.points - before:,} points added to" if before else "the import that was cut off is completed, in"
         return Imported(old.name, run.info.run_id, old.points - before, f"{done} run {run.info.run_id}")
-    said = f"{old.points:,} points of {len(named)} metrics, as run {run.info.run_id}"
-    return Imported(old.name, run.info.run_id, old.points, said)
+    return Imported(old.name, run.info.run_id, old.points, f"{_amount(old)}, as run {run.info.run_id}")
 
 
 def _imported_before(client: MlflowClient, old: OldRun) -> StoredRun | None:
@@ -167,6 +166,11 @@ def _files(old: OldRun) -> tuple[dict[str, bytes], int]:
     return files, unread
 
 
+def _amount(old: OldRun) -> str:
+    points, metrics = old.points, len(old.scalars)
+    return f"{points:,} point{'s' * (points != 1)} of {metrics} metric{'s' * (metrics != 1)}"
+
+
 def description(old: OldRun, named: Mapping[str, str], unread: int = 0) -> str:
     """The run's description, in Markdown."""
     renamed = [f"`{tag}` is `{name}`" for tag, name in named.items() if name != tag]
@@ -175,7 +179,7 @@ def description(old: OldRun, named: Mapping[str, str], unread: int = 0) -> str:
     return "\n\n".join(
         part
         for part in (
-            f"Imported from the TensorBoard event files of `{old.name}`: {old.points:,} points of {len(named)} metrics.",
+            f"Imported from the TensorBoard event files of `{old.name}`: {_amount(old)}.",
             "Its losses are in the units of the training that wrote them; a metric of the same name in a run of `seqsetvae pretrain` "
             "is in nats per set.",
             f"Renamed: {', '.join(renamed[:LISTED])}{more}." if renamed else "",
