@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,11 @@ from seqsetvae.benchmarks.table import Table
 from seqsetvae.tracking.history import open_histories
 from seqsetvae.tracking.run_history import RunHistory
 
-OTHERS = 10
-"""Metrics beside those of training and of the posterior."""
+KEYS = (
+    *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.BETA, names.GRADIENT_NORM, names.LEARNING_RATE),
+    *(names.VAL_LOSS, names.VAL_RECON, names.VAL_KL, names.PATIENTS_PER_SECOND),
+    *(f"other/{number}" for number in range(10)),
+)
 
 
 def measure(quick: bool = False) -> list[Table]:
@@ -49,35 +52,35 @@ def measure(quick: bool = False) -> list[Table]:
     return [Table(title, ("how", "time", "speed"), rows, "Each way in the same process, the client first.")]
 
 
-def make_run(uri: str, steps: int) -> str:
-    """A run with that many steps of 20 metrics, in a new store; its points go in by SQL, for MLflow's client would take minutes."""
+def make_run(uri: str, steps: int, keys: Sequence[str] = KEYS, ended: bool = True) -> str:
+    """A run with that many steps of these metrics; its points go in by SQL, for MLflow's client would take minutes."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    run_id: str = client.create_run(client.create_experiment("long")).info.run_id
+    found = client.get_experiment_by_name("long")
+    run_id: str = client.create_run(found.experiment_id if found else client.create_experiment("long")).info.run_id
     with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
-        database.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, 0)", points_of(run_id, steps))
+        database.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, 0)", points_of(run_id, steps, keys))
         # As MLflow keeps it: the newest value of each metric, by which its client knows what there is.
         database.execute(
-            "INSERT INTO latest_metrics SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics WHERE step = ?",
-            (steps,),
+            "INSERT INTO latest_metrics SELECT key, value, timestamp, step, is_nan, run_uuid FROM metrics "
+            "WHERE run_uuid = ? AND step = ?",
+            (run_id, steps),
         )
-    client.set_terminated(run_id)
+    if ended:
+        client.set_terminated(run_id)
     return run_id
 
 
-def points_of(run_id: str, steps: int) -> Iterator[tuple[str, float, int, str, int]]:
-    """Rows in the order in which a training writes them: a step's metrics together."""
+def points_of(run_id: str, steps: int, keys: Sequence[str]) -> Iterator[tuple[str, float, int, str, int]]:
+    """Rows in the order in which a training writes them: a step's metrics together; the last one was written just now."""
     rng = np.random.default_rng(0)
-    keys = [
-        names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.BETA, names.GRADIENT_NORM, names.LEARNING_RATE,
-        names.VAL_LOSS, names.VAL_RECON, names.VAL_KL, names.PATIENTS_PER_SECOND, *(f"other/{n}" for n in range(OTHERS)),
-    ]  # fmt: skip
     falling_T = 20.0 + 10.0 * np.exp(-np.arange(steps) / steps)
+    started = int(1000 * time.time()) - 50 * steps
     for step, level in enumerate(falling_T.tolist(), start=1):
         noise = rng.normal(0.0, 0.1, len(keys)).tolist()
         for key, value in zip(keys, noise, strict=True):
-            yield key, level + value, 1_700_000_000_000 + 50 * step, run_id, step
+            yield key, level + value, started + 50 * step, run_id, step
 
 
 def seconds_by_client(uri: str, run_id: str) -> tuple[float, int]:

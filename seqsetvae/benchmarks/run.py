@@ -20,6 +20,7 @@ NAMES = (
     "analyze",
     "finetune",
     "serving",
+    "dashboard",
 )
 """Modules of this package, each with `measure(quick) -> list[Table]`."""
 BY_NAME = ("mortality",)
@@ -30,8 +31,8 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving, mortality. None: all
-            of them but mortality, which takes hours and keeps its models in the folder mortality_comparison.
+        only: One of step, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving, dashboard,
+            mortality. None: all of them but mortality, which takes hours and keeps its models in the folder mortality_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmark mortality: a folder that `seqsetvae prepare` wrote, or `demo`.
     """

@@ -88,6 +88,9 @@ def progress(history: RunHistory, now: float) -> Progress:
         pace = steps_per_second(since_last_pause(anchor))
         left = max(0, total - step) / pace if pace else None
     age = max(0.0, now - newest)  # another machine's clock may run ahead
+    silent = running and age > patience_with(anchor)
+    if silent:
+        return Progress(step, total, None, None, None, running, age, silent)
     return Progress(
         step=step,
         total=total,
@@ -96,7 +99,7 @@ def progress(history: RunHistory, now: float) -> Progress:
         seconds_left=left,
         running=running,
         age=age,
-        silent=running and age > patience_with(anchor),
+        silent=False,
     )
 
 

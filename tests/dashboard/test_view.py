@@ -140,6 +140,7 @@ def test_a_run_that_has_gone_silent_is_seen():
     assert look(history, START + 100 + 59).state == "running"
     silent = look(history, START + 100 + 700)
     assert (silent.state, silent.worrying) == ("running, but silent for 11 min", True)
+    assert (silent.progress.speed, silent.progress.left) == ("", ""), "neither holds any more"
     validates = planted({names.TRAIN_LOSS: replace_gap(every_tenth_step(50, 2.0), seconds=600.0)})
     assert not look(validates, START + 700 + 1000).worrying, "one that was as long without a point before may validate"
     assert look(planted(), START + 299).state == "running"
