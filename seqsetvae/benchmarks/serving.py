@@ -52,7 +52,7 @@ def measure(quick: bool = False) -> list[Table]:
             requests = {1: stays, MANY: [pd.concat(stays)]}
             rows: list[tuple[object, ...]] = []
             for patients, tables in requests.items():
-                repeats = (20 if quick else 200) if patients == 1 else (3 if quick else 20)
+                repeats = (20 if quick else 200) if patients == 1 else (3 if quick else 10)
                 timed = by_turns(
                     [lambda table: server.ask(as_json(table)).table, risk_model.risk],
                     [tables[number % len(tables)] for number in range(repeats + WARM_UP)],

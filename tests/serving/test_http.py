@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seqsetvae import names
 from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
 from seqsetvae.benchmarks.serving import demo_stays
 from seqsetvae.config import FinetuneConfig, TrackingConfig
@@ -117,3 +118,17 @@ def test_faults_are_said_for_each_subject_and_the_others_get_their_risk(risk_mod
         assert "Traceback" not in str(refused.content)
     nothing = server.ask(as_json(good[0].head(0)))
     assert (nothing.status, nothing.content) == (200, {"predictions": []})
+
+
+@pytest.mark.slow
+def test_the_example_that_a_version_carries_is_answered_as_its_signature_says(server: Served, tracking, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(tracking.tracking_uri))
+    import mlflow  # here, because it warns about itself
+
+    loaded = mlflow.pyfunc.load_model(MODEL)
+    signature = mlflow.models.get_model_info(MODEL).signature
+    assert signature is not None
+    assert signature.inputs.input_names() == list(names.EVENT_COLUMNS) == list(loaded.input_example.columns)
+    answer = server.ask(as_json(loaded.input_example)).table
+    assert list(answer.columns) == signature.outputs.input_names()
+    assert answer.to_dict("records") == loaded.predict(loaded.input_example).to_dict("records")
