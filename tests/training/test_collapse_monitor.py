@@ -167,6 +167,8 @@ def test_nan_stops_the_run_with_a_checkpoint_and_a_reason(tiny, monkeypatch):
     (run,) = client.search_runs(["1"])
     assert (run.info.status, run.data.tags["collapse"]) == ("FAILED", "red")
     assert run.data.tags[names.TAG_ENDED_BY] == "PosteriorNotFinite"
+    said = "⏹️ **Broken off: PosteriorNotFinite.** A posterior holds NaN or inf at step 13"
+    assert run.data.tags["mlflow.note.content"].startswith(said)
     assert (Path(run.info.artifact_uri) / "checkpoints" / "error_0000013.ckpt").is_file()
     alerts = json.loads((Path(run.info.artifact_uri) / names.ARTIFACT_ALERTS).read_text())
     assert "a posterior holds NaN or inf" in str(alerts["data"][-1])
