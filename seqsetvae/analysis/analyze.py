@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import resolve_uri
-from seqsetvae.tracking.history import HistoryStore, choose, open_histories
+from seqsetvae.tracking.history import HistoryStore, choose, listed_runs, open_histories
 from seqsetvae.tracking.run_history import RunHistory
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
@@ -47,10 +46,7 @@ def analyze(
     folder = writable(Path(save_dir), SAVE_DIR)
     started = time.perf_counter()
     with open_histories(uri) as store:
-        # Under `mlflow run` the newest run is the one that this very command was given.
-        own = os.environ.get("MLFLOW_RUN_ID")
-        listing = [one for one in store.listing(tracking.experiment) if one.run_id != own]
-        histories = read_runs(store, choose(listing, run, uri))
+        histories = read_runs(store, choose(listed_runs(store, tracking.experiment), run, uri))
         known = {one.run_id: one for one in histories}
         before = [updates_before(store, one, known) for one in histories]
     points = sum(len(series) for one in histories for series in one.metrics.values())

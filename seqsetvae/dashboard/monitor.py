@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import resolve_uri
-from seqsetvae.tracking.history import choose, open_histories
+from seqsetvae.tracking.history import choose, listed_runs, open_histories
 
 SHORTEST, LONGEST = 0.2, 600.0
 """Seconds between two looks."""
@@ -79,9 +78,7 @@ def runs_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> lis
     """The runs that are meant, in the order in which they are asked for."""
     uri = resolve_uri(tracking)
     with open_histories(uri) as store:
-        # Under `mlflow run` the newest run is the one that this very command was given.
-        own = os.environ.get("MLFLOW_RUN_ID")
-        listing = [one for one in store.listing(tracking.experiment) if one.run_id != own]
+        listing = listed_runs(store, tracking.experiment)
     names = {one.run_id: one.name for one in listing}
     return [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
 

@@ -7,6 +7,7 @@ with open_histories("sqlite:///mlflow.db") as store:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,14 @@ def is_database(uri: str) -> bool:
     (True, False)
     """
     return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
+
+
+def listed_runs(store: HistoryStore, experiment: str | None) -> list[ListedRun]:
+    """The runs that a command may be asked for, newest first. Under `mlflow run` the newest is the one that the command itself was
+    given: it is left out.
+    """
+    own = os.environ.get("MLFLOW_RUN_ID")
+    return [run for run in store.listing(experiment) if run.run_id != own]
 
 
 def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> list[str]:
