@@ -10,6 +10,7 @@ import json
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -63,9 +64,12 @@ def furnish(client: MlflowClient, experiment: Experiment) -> None:
     """Set what the experiment has not; what somebody has changed stays as it is. Also of one that was there before, such as the
     `Default` of `mlflow run`.
     """
+    from mlflow.exceptions import MlflowException
+
     for key, value in ((TAG_KIND, TRAINING), (TAG_NOTE, NOTE), (TAG_VIEW, saved_view())):
         if key not in experiment.tags:
-            client.set_experiment_tag(experiment.experiment_id, key, value)
+            with suppress(MlflowException):  # who may write runs but not change experiments is not kept from it
+                client.set_experiment_tag(experiment.experiment_id, key, value)
 
 
 def runs_page(experiment_id: str) -> str:
