@@ -37,7 +37,14 @@ QUICK = ModelConfig(width=32, latent_dim=16, levels=1, heads=2, ff_dim=32, histo
 SEEDS = 3
 FROZEN = FinetuneConfig(loss="plain", n_seeds=SEEDS)
 UNFROZEN = replace(
-    FROZEN, head_input="history+summaries", unfreeze="all", batch_size=32, dropout=0.4, max_epochs=8, patience=3
+    FROZEN,
+    head_input="history+summaries",
+    unfreeze="all",
+    backbone_lr=3e-4,
+    batch_size=32,
+    dropout=0.4,
+    max_epochs=8,
+    patience=3,
 )
 FEW_LABELS = replace(UNFROZEN, label_share=0.1, max_epochs=15, patience=5)
 VARIANTS = {
@@ -45,7 +52,6 @@ VARIANTS = {
     "frozen, history": replace(FROZEN, head_input="history"),
     "summaries alone": replace(FROZEN, head_input="summaries"),
     "frozen, history and summaries": replace(FROZEN, head_input="history+summaries"),
-    "unfrozen, history": replace(UNFROZEN, head_input="history"),
     "unfrozen": UNFROZEN,
     "from scratch": replace(UNFROZEN, from_scratch=True),
     "unfrozen, 10 % of labels": FEW_LABELS,

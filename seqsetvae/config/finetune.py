@@ -44,8 +44,8 @@ class FinetuneConfig:
     unfreeze: Literal["none", "history", "all"] = "none"
     """What of the pretrained model is trained along: nothing, so that its features are computed once; the `history` transformer; or
     `all` but the decoder."""
-    backbone_lr: float = 3e-4
-    """Learning rate of what is unfrozen, after one epoch of warm-up."""
+    backbone_lr: float = 1e-4
+    """Learning rate of what is unfrozen, after one epoch of warm-up: below the head's, so that pretraining is not forgotten."""
     event_dropout: float = 0.2
     """With an unfrozen backbone: share of the events that each batch leaves out."""
     n_seeds: int = 1
