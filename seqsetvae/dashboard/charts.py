@@ -38,6 +38,18 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A line of the table of indicators."""
+
+    title: str
+    value: str
+    unit: str
+    range: str
+    """What the value should keep to."""
+    out_of_range: bool
+
+
+@dataclass(frozen=True)
 class Chart:
     """Curves on the same axes."""
 
@@ -66,19 +78,18 @@ class Chart:
         return value < limit.value if limit.fires_below else value > limit.value
 
     @property
-    def first(self) -> str:
-        """The newest value of the first curve, in words.
+    def rows(self) -> tuple[Row, ...]:
+        """The newest value of each curve in words; the first one has the chart's title and its range.
 
-        >>> Chart("KL", "nats", (Trace("", np.array([1]), np.array([0.01234567])),)).first
-        '0.01235'
+        >>> trace = Trace("", np.array([1]), np.array([0.00345678]))
+        >>> Chart("KL", "nats", (trace,), (Reference("threshold 0.01", 0.01, True),)).rows[0]
+        Row(title='KL', value='0.003457', unit='nats', range='above 0.01', out_of_range=True)
         """
-        return self._words(self.traces[0])
-
-    @property
-    def now(self) -> str:
-        """The newest value of each curve."""
-        named = len(self.traces) > 1
-        return ", ".join(f"{one.label} {self._words(one)}" if named else self._words(one) for one in self.traces)
+        unit = "" if self.count_of else self.unit
+        first = Row(self.title, self._words(self.traces[0]), unit, self.range, self.out_of_range)
+        unit = "" if self.share else unit  # beside a variance stands a share of variances
+        others = (Row(f"  {one.label}", self._words(one), unit, "", one.broken) for one in self.traces[1:])
+        return (first, *others)
 
     def _words(self, trace: Trace) -> str:
         if not isfinite(trace.newest):
@@ -89,12 +100,7 @@ class Chart:
 
     @property
     def range(self) -> str:
-        """What the first curve should keep to; empty where no rule says so.
-
-        >>> trace = Trace("", np.array([1]), np.array([0.3]))
-        >>> Chart("KL", "nats", (trace,), (Reference("threshold 0.01", 0.01, True),)).range
-        'above 0.01'
-        """
+        """What the first curve should keep to; empty where no rule says so."""
         limit = self.threshold
         if limit is None:
             return ""

@@ -28,6 +28,7 @@ body { font: 15px/1.45 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; c
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .15rem .9rem .15rem 0; border-bottom: 1px solid #eee; white-space: nowrap; }
 th { font-weight: 400; color: #555; }
+td { white-space: pre; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; font-weight: 700; }
 tr.out td { background: #fff3d6; }
 .alert { margin: .2rem 0; padding-left: 1.4rem; text-indent: -1.4rem; }
@@ -63,14 +64,12 @@ def run(view: View) -> str:
 
 def indicators(view: View) -> str:
     """The newest values beside what they should be."""
-    rows = []
-    for chart in view.charts:
-        out = chart.out_of_range
-        unit = "" if chart.count_of else escape(chart.unit)
-        rows.append(
-            f"<tr{' class=out' if out else ''}><td>{'! ' if out else ''}{escape(chart.title)}</td>"
-            f'<td class="number">{escape(chart.first)}</td><td class="quiet">{unit}</td><td>{escape(chart.range)}</td></tr>'
-        )
+    rows = [
+        f"<tr{' class=out' if row.out_of_range else ''}><td>{'! ' if row.out_of_range else ''}{escape(row.title)}</td>"
+        f'<td class="number">{escape(row.value)}</td><td class="quiet">{escape(row.unit)}</td><td>{escape(row.range)}</td></tr>'
+        for chart in view.charts
+        for row in chart.rows
+    ]
     head = "<tr><th>indicator</th><th>now</th><th></th><th>should be</th></tr>"
     return f'<div class="card"><h2>Indicators</h2><table>{head}{"".join(rows)}</table></div>'
 

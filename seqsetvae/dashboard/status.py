@@ -21,9 +21,11 @@ def status_text(view: View) -> str:
     ]
     for chart in view.charts:
         limits = "; ".join(reference.label for reference in chart.references)
-        mark = "!" if chart.out_of_range else " "
-        unit = "" if chart.count_of else f" {chart.unit}"
-        lines.append(f"{mark} {chart.title:<22} {chart.now}{unit}" + (f" [{limits}]" if limits else ""))
+        for row, references in zip(
+            chart.rows, [f" [{limits}]" if limits else "", *[""] * len(chart.rows)], strict=False
+        ):
+            mark = "!" if row.out_of_range else " "
+            lines.append(f"{mark} {row.title:<22} {row.value} {row.unit}".rstrip() + references)
     lines += [f"  alert       {alert_line(alert)}" for alert in view.alerts[:LISTED]]
     if len(view.alerts) > LISTED:
         lines.append(f"              and {len(view.alerts) - LISTED} earlier ones")

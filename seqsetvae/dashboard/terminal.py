@@ -20,7 +20,7 @@ from textual.renderables.sparkline import Sparkline
 from textual.widgets import Footer, Static
 
 from seqsetvae import palette
-from seqsetvae.dashboard.charts import Chart
+from seqsetvae.dashboard.charts import Chart, Trace
 from seqsetvae.dashboard.plot import CHART_HEIGHT, CHART_WIDTH, ChartPlot
 from seqsetvae.dashboard.status import alert_line
 from seqsetvae.dashboard.view import SYMBOLS, View
@@ -127,7 +127,9 @@ class TerminalDashboard(App[None]):
             self._lines["color"] = self.query_one("#light", Static).styles.background = color
         self._say("#state", _state(view, place), view.trouble)
         self._say("#progress", _progress(view), 1)
-        self._say("#indicators", _indicators(view, wide), (len(view.charts), view.notes, wide))
+        self._say(
+            "#indicators", _indicators(view, wide), (sum(len(chart.traces) for chart in view.charts), view.notes, wide)
+        )
         said = (view.alerts, view.reasons)
         if self._lines.get("#alert_lines") != said:
             self._say("#alert_lines", _alerts(view), said)
@@ -245,15 +247,16 @@ def _indicators(view: View, wide: bool) -> RenderableType:
     table.add_column("should be", no_wrap=True, min_width=11)
     table.add_column("last points", ratio=1, no_wrap=True)
     for chart in view.charts:
-        look = f"bold {palette.ORANGE}" if chart.out_of_range else "bold"
-        unit = "" if chart.count_of else chart.unit if wide else re.split("[ ,]", chart.unit)[0]
-        mark = Text("!" if chart.out_of_range else "", look)
-        table.add_row(mark, chart.title, Text(chart.first, look), unit, chart.range, _sparkline(chart))
+        for row, trace in zip(chart.rows, chart.traces, strict=True):
+            look = f"bold {palette.ORANGE}" if row.out_of_range else "bold"
+            unit = row.unit if wide else re.split("[ ,]", row.unit)[0]
+            mark = Text("!" if row.out_of_range else "", look)
+            table.add_row(mark, Text(row.title), Text(row.value, look), unit, row.range, _sparkline(chart, trace))
     return Group(table, *(Text(note, "italic dim") for note in view.notes))
 
 
-def _sparkline(chart: Chart) -> RenderableType:
-    values = chart.drawn(chart.traces[0].value_T)
+def _sparkline(chart: Chart, trace: Trace) -> RenderableType:
+    values = chart.drawn(trace.value_T)
     values = values[np.isfinite(values)]
     values = np.log10(values) if chart.log_below is not None else values
     color = Color.parse(palette.SKY).rich_color

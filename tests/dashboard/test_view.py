@@ -75,13 +75,14 @@ def test_each_indicator_stands_beside_its_threshold():
     out = {title for title, chart in charts.items() if chart.out_of_range}
     assert out == {"KL divergence", "Mutual information", "Active units", "Decoder use"}
     assert charts["KL divergence"].range == "above 0.01"
-    assert charts["Active units"].first == "0 of 16"
+    assert charts["Active units"].rows[0].value == "0 of 16"
     assert charts["Active units"].range == "above 1.6 of 16"
     assert [one.label for one in charts["Mutual information"].references] == [
         "threshold 0.1",
         "ceiling ln 1,024 = 6.93",
     ]
     assert charts["Posterior variance"].range == "", "no rule of the default set judges it"
+    assert [row.title for row in charts["Posterior variance"].rows] == ["Posterior variance", "  share of σ² > 0.01"]
     assert {"Reconstruction loss", "Weight of the KL term", "Loss", "Gradient norm"} <= set(charts)
 
 
@@ -199,7 +200,7 @@ def test_a_posterior_that_is_no_number_is_red_and_said():
     broken = history.metrics[names.COLLAPSE_KL]
     broken.value_T[-1] = math.nan
     [kl] = [chart for chart in look(history, START + 10).charts if chart.title == "KL divergence"]
-    assert (kl.first, kl.out_of_range) == ("NaN or inf", True)
+    assert (kl.rows[0].value, kl.out_of_range) == ("NaN or inf", True)
 
 
 def test_updates_that_come_one_by_one_give_what_all_at_once_give():
