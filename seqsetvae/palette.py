@@ -9,14 +9,15 @@ YELLOW, ORANGE, VERMILION, PURPLE = "#F0E442", "#E69F00", "#D55E00", "#CC79A7"
 
 LEVELS = {"green": GREEN, "yellow": YELLOW, "orange": ORANGE, "red": VERMILION}
 """Of the collapse levels, by their word: "red" is vermilion, which red-green-blind readers tell from the green."""
-HEALTHY = (BLUE, GREEN, SKY, PURPLE)
-"""Of runs that nothing is wrong with: more than one, so that they can be told apart in one chart."""
+COOL, WARM = (BLUE, GREEN, SKY, BLACK), (VERMILION, ORANGE, PURPLE)
+"""Of runs that nothing is wrong with, and of the others: more than one, so that they can be told apart in one chart."""
+ALARMING = ("orange", "red")
 
 
 def run_color(run_id: str, level: str) -> str:
     """Of a run in a chart: warm where it collapsed or is about to, else one of the cool ones, by its id.
 
     >>> run_color("0c" * 16, "red"), run_color("0c" * 16, "green"), run_color("0d" * 16, "yellow")
-    ('#D55E00', '#009E73', '#CC79A7')
+    ('#D55E00', '#009E73', '#000000')
     """
-    return LEVELS[level] if level in ("orange", "red") else HEALTHY[crc32(run_id.encode()) % len(HEALTHY)]
+    return LEVELS[level] if level in ALARMING else COOL[crc32(run_id.encode()) % len(COOL)]

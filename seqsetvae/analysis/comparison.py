@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,21 +13,13 @@ from matplotlib.lines import Line2D
 
 from seqsetvae import names, palette
 from seqsetvae.analysis import style
-from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves
+from seqsetvae.analysis.curve_panels import Curve, CurvePanel, Dashes, draw_curves
 from seqsetvae.analysis.findings import finite
 from seqsetvae.tracking.run_history import RunHistory, Series
 
-COLORS = (
-    palette.BLUE,
-    palette.VERMILION,
-    palette.GREEN,
-    palette.PURPLE,
-    palette.SKY,
-    palette.ORANGE,
-    palette.BLACK,
-)
-"""Those of the palette that are seen on white."""
-DASHES = ("-", "--", ":")
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
+Look = tuple[str, Dashes]
+"""Color and dashes."""
 MOST = 14
 """Runs on one figure: more cannot be told apart."""
 ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -57,13 +50,14 @@ def comparison(histories: Sequence[RunHistory]) -> Figure | None:
     grid = figure.add_gridspec(
         len(rows), 2, left=style.LEFT, right=RIGHT, top=TOP, bottom=BOTTOM, hspace=GAP / height, wspace=0.2
     )
+    looks = looks_of(shown)
     seconds = max(float(series.time_T[-1]) - run.start_time for run in shown for series in run.metrics.values())
     unit_seconds, unit_name = (3600.0, "hours") if seconds > 7200 else (60.0, "minutes")
     for row, (title, unit, key) in enumerate(rows):
         for column in (0, 1):
             curves = tuple(
-                _curve(index, one.metrics[key], one.start_time, unit_seconds if column else 0.0)
-                for index, one in enumerate(shown)
+                _curve(look, one.metrics[key], one.start_time, unit_seconds if column else 0.0)
+                for look, one in zip(looks, shown, strict=True)
                 if key in one.metrics
             )
             axes = figure.add_subplot(grid[row, column])
@@ -77,7 +71,7 @@ def comparison(histories: Sequence[RunHistory]) -> Figure | None:
                 style.label_steps(axes)
                 if column:
                     axes.set_xlabel(f"{unit_name} since the start", **style.font(style.SMALL))
-    _legend(figure, shown)
+    _legend(figure, shown, looks)
     return figure
 
 
@@ -101,22 +95,27 @@ def _common(histories: Sequence[RunHistory], keys: Sequence[str]) -> list[str]:
     return [best] if counts[best] else []
 
 
-def _curve(index: int, series: Series, start: float, unit_seconds: float) -> Curve:
+def _curve(look: Look, series: Series, start: float, unit_seconds: float) -> Curve:
     x_T = (series.time_T - start) / unit_seconds if unit_seconds else series.step_T.astype(np.float64)
-    color, dashes = _look(index)
+    color, dashes = look
     order_T = np.argsort(x_T, kind="stable")
     return Curve("", x_T[order_T], series.value_T[order_T], color, dashes=dashes)
 
 
-def _look(index: int) -> tuple[str, str]:
-    return COLORS[index % len(COLORS)], DASHES[index // len(COLORS) % len(DASHES)]
+def looks_of(histories: Sequence[RunHistory]) -> list[Look]:
+    """Color and dashes of each run: warm for those that end orange or red, cool for all others, as in MLflow's charts."""
+    warm, cool = (product(DASHES, colors) for colors in (palette.WARM, palette.COOL))
+    found = []
+    for run in histories:
+        dashes, color = next(warm if run.tags.get(names.TAG_COLLAPSE) in palette.ALARMING else cool)
+        found.append((color, dashes))
+    return found
 
 
-def _legend(figure: Figure, shown: Sequence[RunHistory]) -> None:
+def _legend(figure: Figure, shown: Sequence[RunHistory], looks: Sequence[Look]) -> None:
     """To the right of all panels, one line for each run, with how it ended."""
     handles = []
-    for index, run in enumerate(shown):
-        color, dashes = _look(index)
+    for (color, dashes), run in zip(looks, shown, strict=True):
         name = textwrap.fill(run.name, LINE, max_lines=3, placeholder=" …")
         level = run.tags.get(names.TAG_COLLAPSE)
         label = f"{name}\n{run.run_id[:8]}, {run.status.lower()}{f', {level}' if level else ''}"

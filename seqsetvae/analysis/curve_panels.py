@@ -20,6 +20,8 @@ SMOOTH_FROM = 60
 DOTS_UP_TO = 30
 OUTLIERS = 0.5
 """Percent of the points at the top that may lie beyond the axis: one spike must not press everything else flat."""
+Dashes = str | tuple[int, tuple[int, ...]]
+"""As matplotlib names them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Curve:
     color: str
     noisy: bool = False
     """Of single batches: drawn faint under its running mean."""
-    dashes: str = "-"
+    dashes: Dashes = "-"
 
     @property
     def seen_T(self) -> NDArray[np.float64]:

@@ -13,9 +13,9 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from seqsetvae import cli, names
+from seqsetvae import cli, names, palette
 from seqsetvae.analysis.analyze import analyze
-from seqsetvae.analysis.comparison import MOST, comparison, pick
+from seqsetvae.analysis.comparison import MOST, comparison, looks_of, pick
 from seqsetvae.analysis.replay import replay
 from seqsetvae.analysis.run_analysis import analyze_run
 from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, training_dynamics
@@ -259,6 +259,17 @@ def test_runs_are_aligned_by_step_and_by_wall_time():
     [legend] = figure.legends
     assert [text.get_text().splitlines()[0] for text in legend.get_texts()] == ["made", "slow"]
     assert legend.get_window_extent().x0 > by_time.get_window_extent().x1, "outside the data"
+
+
+def test_runs_that_end_in_collapse_are_warm_and_no_two_look_alike():
+    many = [
+        replace(run(healthy(seed)), tags={names.TAG_COLLAPSE: "red" if seed % 2 else "green"}) for seed in range(MOST)
+    ]
+    for dead in (many, [replace(one, tags={names.TAG_COLLAPSE: "red"}) for one in many]):
+        looks = looks_of(dead)
+        assert len(set(looks)) == MOST
+        warm = [color in palette.WARM for color, _ in looks]
+        assert warm == [one.tags[names.TAG_COLLAPSE] == "red" for one in dead]
 
 
 def test_of_many_runs_the_best_are_compared():
