@@ -57,7 +57,7 @@ def monitor(
         )
     if not FEWEST <= max_points <= MOST:
         raise InputError(f"--monitor.max_points is {max_points}, but must be from {FEWEST} to {MOST}.")
-    watch = Watch([WatchedRun(RUN_ID, "simulated collapse", Demo())] if demo else runs_of(tracking, run, max_points))
+    watch = Watch([WatchedRun(RUN_ID, "simulated collapse", Demo())]) if demo else watch_of(tracking, run, max_points)
     if save is not None:
         from seqsetvae.dashboard.picture import save_picture
 
@@ -74,13 +74,14 @@ def monitor(
         TerminalDashboard(watch, update_interval).run()
 
 
-def runs_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> list[WatchedRun]:
+def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> Watch:
     """The runs that are meant, in the order in which they are asked for."""
     uri = resolve_uri(tracking)
     with open_histories(uri) as store:
         listing = listed_runs(store, tracking.experiment)
     names = {one.run_id: one.name for one in listing}
-    return [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
+    runs = [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
+    return Watch(runs, join=lambda run_id: watched_run(uri, run_id, "rescue", points))
 
 
 def free(host: str, port: int) -> int:

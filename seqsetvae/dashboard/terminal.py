@@ -126,6 +126,9 @@ class TerminalDashboard(App[None]):
         if self._lines.get("color") != color:
             self._lines["color"] = self.query_one("#light", Static).styles.background = color
         self._say("#state", _state(view, place), view.trouble)
+        if self._lines.get("runs") != (count := len(self.watched.runs)):
+            self._lines["runs"] = count
+            self.refresh_bindings()
         self._say("#progress", _progress(view), 1)
         self._say(
             "#indicators", _indicators(view, wide), (sum(len(chart.traces) for chart in view.charts), view.notes, wide)

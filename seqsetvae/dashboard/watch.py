@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,14 +57,25 @@ class WatchedRun:
 
 
 class Watch:
-    """Several runs; only the one that is shown is read."""
+    """Several runs; only the one that is shown is read.
 
-    def __init__(self, runs: Sequence[WatchedRun]) -> None:
+    Args:
+        runs: those to begin with.
+        join: makes a run of an id; called for the rescue of a run that collapses while one looks. None: it is only named.
+    """
+
+    def __init__(self, runs: Sequence[WatchedRun], join: Callable[[str], WatchedRun] | None = None) -> None:
         self.runs = list(runs)
+        self._join = join
 
     def look(self, place: int) -> View:
         """The run at this place of the list."""
-        return self.runs[place].look(time.time())
+        run = self.runs[place]
+        view = run.look(time.time())
+        rescue = "" if run.history is None else run.history.tags.get(names.TAG_RESCUED_BY, "")
+        if rescue and self._join is not None and rescue not in [one.run_id for one in self.runs]:
+            self.runs.append(self._join(rescue))
+        return view
 
 
 def watched_run(uri: str, run_id: str, name: str, points: int) -> WatchedRun:

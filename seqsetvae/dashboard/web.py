@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
 from nicegui import app, ui
@@ -23,13 +24,13 @@ class SharedWatch:
 
     def __init__(self, watch: Watch, update_interval: float) -> None:
         self.watch, self.update_interval = watch, update_interval
-        self._locks = [asyncio.Lock() for _ in watch.runs]
-        self._seen: list[tuple[float, View] | None] = [None for _ in watch.runs]
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._seen: dict[int, tuple[float, View]] = {}
 
     async def look(self, place: int) -> View:
         """The run at this place, at most half an interval old."""
         async with self._locks[place]:
-            seen = self._seen[place]
+            seen = self._seen.get(place)
             if seen is None or time.monotonic() - seen[0] > 0.5 * self.update_interval:
                 seen = self._seen[place] = (time.monotonic(), await asyncio.to_thread(self.watch.look, place))
             return seen[1]
@@ -44,18 +45,21 @@ class Page:
         self._drawn: Sequence[Chart] = ()
         ui.add_css(page.STYLE)
         self.light, self.reasons = _html(), _html()
-        titles = {place: one.title for place, one in enumerate(shared.watch.runs)}
-        if len(titles) > 1:
-            chosen = ui.select(
-                titles, value=0, label=f"{len(titles)} runs", on_change=lambda event: self.switch(event.value)
-            )
-            chosen.style("width: 100%; padding: .2rem 1.2rem; background: #fff")
+        self.runs = ui.select({}, on_change=lambda event: self.switch(event.value))
+        self.runs.style("width: 100%; padding: .2rem 1.2rem; background: #fff")
+        self._list_runs()
         self.run = _html()
         with ui.element("div").classes("columns"):
             self.indicators, self.alerts = _html(), _html()
         self.area = ui.element("div").classes("charts")
         self.charts: list[ui.echart] = []
         ui.timer(shared.update_interval, self.refresh)
+
+    def _list_runs(self) -> None:
+        titles = {place: one.title for place, one in enumerate(self.shared.watch.runs)}
+        if titles != self.runs.options:
+            self.runs.set_options(titles, value=self.place)
+            self.runs.props(f'label="{len(titles)} runs"').set_visibility(len(titles) > 1)
 
     async def switch(self, place: int) -> None:
         """Show another run."""
@@ -77,6 +81,7 @@ class Page:
         ):
             element.set_content(content)  # sends nothing where it is the same
         self._draw(view.charts)
+        self._list_runs()
         ui.page_title(f"{view.light[0]} {view.title}")
 
     def _draw(self, charts: Sequence[Chart]) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from seqsetvae.cli import main
 from seqsetvae.config import TrackingConfig
-from seqsetvae.dashboard.monitor import runs_of
+from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.tracking import follow_sql
 
 
@@ -59,7 +59,7 @@ def test_a_run_that_nobody_watched_says_so(recorded, capsys, tmp_path):
 def test_a_store_that_is_locked_for_long_is_told(recorded, capsys, monkeypatch):
     monkeypatch.setattr(follow_sql, "BUSY_SECONDS", 0.2)
     writer = sqlite3.connect(recorded.removeprefix("sqlite:///"))
-    [run] = runs_of(TrackingConfig(tracking_uri=recorded), ["collapsed"], 100)
+    [run] = watch_of(TrackingConfig(tracking_uri=recorded), ["collapsed"], 100).runs
     assert run.look(0.0).trouble == ""
     writer.execute("BEGIN EXCLUSIVE")
     try:

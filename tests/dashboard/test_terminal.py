@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
+from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.dashboard.demo import Demo
-from seqsetvae.dashboard.monitor import runs_of
+from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.dashboard.plot import ChartPlot
 from seqsetvae.dashboard.terminal import TerminalDashboard
 from seqsetvae.dashboard.watch import Watch, WatchedRun
@@ -74,7 +76,7 @@ def test_a_large_terminal_shows_everything_at_once():
 
 
 def test_runs_are_switched_between(recorded):
-    watch = Watch(runs_of(TrackingConfig(tracking_uri=recorded), ["collapsed", "healthy so far"], 1000))
+    watch = watch_of(TrackingConfig(tracking_uri=recorded), ["collapsed", "healthy so far"], 1000)
 
     async def act(app, pilot):
         await until(app, pilot, "RED since step", "run 1 of 2", "finished", "Next run")
@@ -82,6 +84,24 @@ def test_runs_are_switched_between(recorded):
         await until(app, pilot, "green up to step", "run 2 of 2", "running")
         await pilot.press("p")
         await until(app, pilot, "run 1 of 2")
+
+    show(watch, (100, 30), act)
+
+
+def test_the_rescue_of_a_run_joins_the_runs_while_one_looks():
+    watch = collapsed_demo()
+    demo = watch.runs[0].source
+    poll = demo.poll
+    rescue = collapsed_demo(after=20.0).runs[0]
+    watch._join = lambda run_id: WatchedRun(run_id, "rescue", rescue.source)
+
+    async def act(app, pilot):
+        text = await until(app, pilot, "RED since step", "Quit")
+        assert "Next run" not in text
+        demo.poll = lambda: replace(poll(), tags={names.TAG_RESCUED_BY: "0c" * 16})
+        await until(app, pilot, "run 1 of 2", "Continued with a milder objective by run 0c0c", "Next run")
+        await pilot.press("n")
+        await until(app, pilot, "run 2 of 2", "green up to step")
 
     show(watch, (100, 30), act)
 
@@ -110,12 +130,7 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is():
     demo = watch.runs[0].source
     poll = demo.poll
 
-    def named():
-        from dataclasses import replace
-
-        return replace(poll(), name="[red]run[/nothing]")
-
-    demo.poll = named
+    demo.poll = lambda: replace(poll(), name="[red]run[/nothing]")
 
     async def act(app, pilot):
         await until(app, pilot, "[red]run[/nothing]")
