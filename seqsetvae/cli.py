@@ -83,9 +83,14 @@ def register(arguments: list[str]) -> int:
 def finetune(arguments: list[str]) -> int:
     """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
+    from seqsetvae.analysis.calibration_figure import draw_calibration
     from seqsetvae.training.finetune import finetune as run_finetuning
+    from seqsetvae.training.interrupt import Interrupted
 
-    run_finetuning(chosen.finetune, chosen.tracking)
+    try:
+        run_finetuning(chosen.finetune, chosen.tracking, draw=draw_calibration)
+    except Interrupted as stop:
+        return stop.exit_code
     return 0
 
 

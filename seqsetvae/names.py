@@ -158,6 +158,7 @@ TAG_PRETRAINED_RUN = "seqsetvae.pretrained_run"
 """Of a finetuned run: the run that its backbone comes from."""
 ARTIFACT_VAL_SCORES = "validation/scores.json"
 ARTIFACT_CALIBRATION = "validation/calibration.json"
+ARTIFACT_CALIBRATION_FIGURE = "validation/calibration.png"
 
 # Evaluation: artifacts of its run. Metrics are `<model>/<score>`, by the names in seqsetvae.scores.SCORES.
 ARTIFACT_EVALUATION = "evaluation/scores.json"

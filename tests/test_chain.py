@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from seqsetvae import names
 from seqsetvae.benchmarks.mlflow_server import as_json, serve
 from seqsetvae.data.sources.demo import DEMO_FILE
 
@@ -62,6 +63,10 @@ def test_from_pretraining_to_a_risk_over_http(tmp_path, events):
     client.set_registered_model_alias("seqsetvae", "champion", "1")
     said = seqsetvae(tmp_path, "finetune", "--model", "models:/seqsetvae@champion", "--finetune.max_epochs", "5")
     assert "Registered models:/seqsetvae-mortality/1; it is the champion." in said
+    (finetuned,) = client.search_runs(["1"], f"tags.`{names.TAG_KIND}` = 'finetune'")
+    assert "validation/calibration.png" in {
+        one.path for one in client.list_artifacts(finetuned.info.run_id, "validation")
+    }
     said = seqsetvae(tmp_path, "evaluate", "--bootstrap", "20")
     assert "  seqsetvae-mortality/1  " in said
     assert "test_auroc" in client.get_model_version("seqsetvae-mortality", "1").tags

@@ -77,7 +77,7 @@ class FinetuneConfig:
     from_scratch: bool = False
     """The same network with new weights instead of the pretrained ones, for comparison. Needs --unfreeze all."""
     allow_collapsed: bool = False
-    """Also take a model that was registered by force."""
+    """Also take a model that was registered by force, or whose run collapsed."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """With an unfrozen backbone. auto: a GPU where there is one."""
     progress_bar: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -22,7 +22,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
-from seqsetvae.tracking.experiment_page import artifact_links
+from seqsetvae.tracking.experiment_page import artifact_links, picture
 from seqsetvae.tracking.registry import (
     PACKAGE,
     Candidate,
@@ -33,6 +33,7 @@ from seqsetvae.tracking.registry import (
     register,
 )
 from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.run_record import read_run
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.exported import Pretrained
 from seqsetvae.training.features import labelled_stays
@@ -42,6 +43,9 @@ from seqsetvae.training.members import train_members
 from seqsetvae.training.model_cards import CARDS, mortality_version
 from seqsetvae.training.mortality import RiskModel, export_risk_model
 from seqsetvae.training.registration import example_events
+
+DrawCalibration = Callable[[Mapping[str, Sequence[tuple[float, float, int]]], str], bytes]
+"""Curves by name and a subtitle -> PNG."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,13 @@ class FinetuneResult:
     """None where it was not registered."""
 
 
-def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult:
+def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None = None) -> FinetuneResult:
     """Train a two-layer head on a pretrained model, frozen or not, and record the run.
+
+    Args:
+        config: what to train, on what.
+        tracking: where to record it.
+        draw: draws the calibration curve (`analysis.calibration_figure.draw_calibration`); None: no figure.
 
     Raises:
         InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
@@ -67,10 +76,9 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
             "`seqsetvae pretrain` makes one."
         )
     model, version = find_model(config.model, tracking)
-    if version is not None and "forced" in version.tags and not config.allow_collapsed:
-        raise InputError(
-            f"{config.model} was registered by force: {version.tags['forced']}. --allow_collapsed finetunes it all the same."
-        )
+    refused = why_not_to_build_on(model, version, tracking)
+    if refused and not config.allow_collapsed:
+        raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
     store = open_store(config.store)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
@@ -108,13 +116,14 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
         metrics = risk_scores(torch.from_numpy(risk_B), valid.label_B)
         seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
         run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
-        found = record_validation(run, risk_B, valid.label_B.double().numpy())
+        found = record_validation(run, risk_B, valid.label_B.double().numpy(), draw)
         run_id, uri = run.run_id, run.tracking_uri
         facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
         tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
         run.describe(
-            f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n{facts}\n\n"
-            + artifact_links(run.experiment_id, run_id, tables)
+            f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n"
+            f"{picture(run_id, names.ARTIFACT_CALIBRATION_FIGURE, 'Calibration') if draw else ''}\n\n{facts}\n\n"
+            f"{artifact_links(run.experiment_id, run_id, tables)}"
         )
     if version is not None:
         record_input(uri, run_id, version)
@@ -124,6 +133,19 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig) -> FinetuneResult
         else None
     )
     return FinetuneResult(run_id, risk_model, metrics, made)
+
+
+def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking: TrackingConfig) -> str:
+    """Why a pretrained model should not be finetuned; empty if it may."""
+    if version is not None:
+        return f"was registered by force: {version.tags['forced']}" if "forced" in version.tags else ""
+    try:
+        record = read_run(tracking, model.recipe.run_id)
+    except InputError:
+        return ""  # a file from elsewhere, whose run is not in this store
+    if record.tags.get(names.TAG_COLLAPSE) == "red":
+        return f"is of run {record.name} ({record.run_id}), whose posterior collapsed (level red)"
+    return ""
 
 
 def what_is_trained(config: FinetuneConfig) -> str:
@@ -154,13 +176,19 @@ def loaded_message(model: Pretrained, net: RiskNet, config: FinetuneConfig) -> s
     )
 
 
-def record_validation(run: Run, risk_B: NDArray[np.float64], label_B: NDArray[np.float64]) -> dict[str, Interval]:
-    """Scores of the validation stays; with the calibration curve they become tables of the run."""
+def record_validation(
+    run: Run, risk_B: NDArray[np.float64], label_B: NDArray[np.float64], draw: DrawCalibration | None
+) -> dict[str, Interval]:
+    """Scores of the validation stays; with the calibration curve they become tables of the run, the curve also a figure."""
     found = with_intervals(label_B, risk_B)
     rows = [[name, one.value, one.low, one.high] for name, one in found.items()]
     run.log_table({"columns": ["score", "value", "low_95", "high_95"], "data": rows}, names.ARTIFACT_VAL_SCORES)
-    curve = [list(point) for point in calibration(label_B, risk_B)]
-    run.log_table({"columns": ["mean_risk", "observed_share", "stays"], "data": curve}, names.ARTIFACT_CALIBRATION)
+    curve = calibration(label_B, risk_B)
+    columns = ["mean_risk", "observed_share", "stays"]
+    run.log_table({"columns": columns, "data": [list(point) for point in curve]}, names.ARTIFACT_CALIBRATION)
+    if draw is not None:
+        head = f"{len(label_B)} validation stays, {int(label_B.sum())} positive, which the recalibration was fitted on"
+        run.log_bytes(draw({"validation": curve}, head), names.ARTIFACT_CALIBRATION_FIGURE)
     print(
         f"  validation (it chose the epoch): AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}",
         flush=True,

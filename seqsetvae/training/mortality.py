@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seqsetvae.data.events_table import read_events
 from seqsetvae.data.packed import Packed
+from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskHead, RiskNet
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.exported import Pretrained, read_folder, rebuild, write_folder
@@ -71,6 +72,8 @@ def read_risk_model(folder: Path) -> RiskModel:
         InputError: the folder is none of those, or a file was changed, or holds anything but tensors.
     """
     weights, description = read_folder(folder, "risk")
+    if "slope" not in weights:
+        raise InputError(f"{folder} was finetuned by an earlier version of seqsetvae. Finetune again.")
     recipe, head = Recipe(**description["recipe"]), description["head"]
     backbones = [rebuild(part, recipe) for part in _members(weights, "backbones")]
     heads = []

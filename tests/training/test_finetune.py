@@ -128,6 +128,9 @@ def test_lineage_names_the_version_and_a_forced_one_is_refused(checkpoint, plant
     config = FinetuneConfig(model=version.uri, store=str(planted.path), max_epochs=1, head_input="history")
     with pytest.raises(InputError, match="by force"):
         finetune(config, QUIET)
+    for unregistered in (run_id, str(checkpoint)):
+        with pytest.raises(InputError, match=rf"{run_id}\), whose posterior collapsed"):
+            finetune(replace(config, model=unregistered), QUIET)
     result = finetune(replace(config, allow_collapsed=True), QUIET)
     inputs = client.get_run(result.run_id).inputs.model_inputs
     assert [one.model_id for one in inputs] == [version.model_id]
