@@ -50,7 +50,6 @@ HOMES = {
     "mlflow": ["tracking/", "serving/", "benchmarks/"],
     "nicegui": ["dashboard/"],
     "optuna": ["tuning/"],
-    "rich": ["dashboard/"],
     "sklearn": ["evaluation/", "analysis/"],
     "starlette": ["dashboard/"],
     "tensorboard": ["tracking/tensorboard/"],

@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.containers import Container, Grid, VerticalScroll
+from textual.content import Content
 from textual.events import Resize
 from textual.renderables.sparkline import Sparkline
 from textual.widgets import Footer, Static
@@ -26,6 +22,10 @@ from seqsetvae.dashboard.status import alert_line
 from seqsetvae.dashboard.view import SYMBOLS, View
 from seqsetvae.dashboard.watch import Watch
 
+WIDE_TABLE = 86
+"""Letters from which units are spelt out."""
+BAR = 24
+"""Letters of the bar that shows how far a run is."""
 PLOTS = 9
 """Charts on one page, at most."""
 
@@ -41,11 +41,12 @@ class TerminalDashboard(App[None]):
     TITLE = "seqsetvae monitor"
     ENABLE_COMMAND_PALETTE = False
     CSS = """
-    #light { height: 1; padding: 0 1; }
+    #light { height: 1; padding: 0 1; text-wrap: nowrap; }
     #state, #progress { height: auto; padding: 0 1; }
     #details { height: auto; max-height: 60%; }
     .-low #details { height: 1fr; max-height: 100%; }
     .-wide #details { layout: horizontal; }
+    #progress, #indicators { text-wrap: nowrap; text-overflow: ellipsis; }
     #indicators { height: auto; padding: 0 1; border-top: solid $surface-lighten-2; }
     .-wide #indicators { width: 3fr; }
     #alerts { height: 1fr; min-height: 4; padding: 0 1; border-top: solid $surface-lighten-2; }
@@ -120,9 +121,8 @@ class TerminalDashboard(App[None]):
 
     def _write(self, view: View) -> None:
         place = f"run {self.place + 1} of {len(self.watched.runs)}" if len(self.watched.runs) > 1 else ""
-        wide = self.size.width >= 100
         symbol, color = view.light
-        self._say("#light", Text(f"{symbol} {view.verdict}", "bold black", no_wrap=True), 1)
+        self._say("#light", Content.styled(f"{symbol} {view.verdict}", "bold black"), 1)
         if self._lines.get("color") != color:
             self._lines["color"] = self.query_one("#light", Static).styles.background = color
         self._say("#state", _state(view, place), view.trouble)
@@ -130,14 +130,14 @@ class TerminalDashboard(App[None]):
             self._lines["runs"] = count
             self.refresh_bindings()
         self._say("#progress", _progress(view), 1)
-        self._say(
-            "#indicators", _indicators(view, wide), (sum(len(chart.traces) for chart in view.charts), view.notes, wide)
-        )
+        width = self.query_one("#indicators", Static).content_size.width or self.size.width - 2
+        rows = sum(len(chart.traces) for chart in view.charts)
+        self._say("#indicators", _indicators(view, width), (rows, view.notes, width))
         said = (view.alerts, view.reasons)
         if self._lines.get("#alert_lines") != said:
             self._say("#alert_lines", _alerts(view), said)
 
-    def _say(self, name: str, content: RenderableType, lines: object) -> None:
+    def _say(self, name: str, content: Content, lines: object) -> None:
         """Write a piece. Only where `lines`, on which its height depends, differs from the last time is everything laid out anew."""
         self.query_one(name, Static).update(content, layout=self._lines.get(name) != lines)
         self._lines[name] = lines
@@ -221,54 +221,69 @@ def _longest_waiting(plots: Sequence[ChartPlot]) -> ChartPlot:
     return min(plots, key=lambda plot: (not plot.stale, plot.drawn_at))
 
 
-def _state(view: View, place: str) -> RenderableType:
-    title = Text(view.title, "bold", no_wrap=True, overflow="ellipsis")
-    title.append(f"  {place}" if place else "", "not bold dim")
+def _state(view: View, place: str) -> Content:
     said = [view.state, *([view.freshness] if view.charts else []), view.progress.speed]
-    state = Text("; ".join(filter(None, said)), overflow="ellipsis", no_wrap=True)
-    if view.worrying:
-        state.stylize(f"bold {palette.ORANGE}")
-    trouble = Text(view.trouble, f"bold {palette.ORANGE}")
-    return Group(title, state, *([trouble] if view.trouble else []))
+    lines = [
+        Content.assemble((view.title, "bold"), (f"  {place}" if place else "", "dim")),
+        Content.styled("; ".join(filter(None, said)), f"bold {palette.ORANGE}" if view.worrying else ""),
+        *([Content.styled(view.trouble, f"bold {palette.ORANGE}")] if view.trouble else []),
+    ]
+    return Content("\n").join(lines)
 
 
-def _progress(view: View) -> RenderableType:
-    row = Table.grid(padding=(0, 1))
-    share = view.progress.share
-    words = Text(", ".join(filter(None, [view.progress.place, view.progress.left])), no_wrap=True)
-    bar = ProgressBar(1.0, share or 0.0, width=24, complete_style=palette.BLUE, finished_style=palette.BLUE)
-    row.add_row(*([] if share is None else [bar]), words)
-    return row
+def _progress(view: View) -> Content:
+    where = view.progress
+    words = ", ".join(filter(None, [where.place, where.left]))
+    if where.share is None:
+        return Content(words)
+    done = round(BAR * where.share)
+    return Content.assemble(("━" * done, palette.SKY), ("━" * (BAR - done), "dim"), f" {words}")
 
 
-def _indicators(view: View, wide: bool) -> RenderableType:
-    table = Table(box=None, expand=True, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("", width=1)
-    table.add_column("indicator", no_wrap=True, width=21)
-    table.add_column("now", justify="right", no_wrap=True, min_width=9)
-    table.add_column("", no_wrap=True, style="dim", max_width=18)
-    table.add_column("should be", no_wrap=True, min_width=11)
-    table.add_column("last points", ratio=1, no_wrap=True)
+def _indicators(view: View, width: int) -> Content:
+    wide = width >= WIDE_TABLE
+    unit_room = 18 if wide else 4
+    room = max(8, width - 53 - unit_room)
+    head = f"  {'indicator':<21} {'now':>10} {'':<{unit_room}} {'should be':<15} last points"
+    lines = [Content.styled(head, "dim")]
     for chart in view.charts:
         for row, trace in zip(chart.rows, chart.traces, strict=True):
             look = f"bold {palette.ORANGE}" if row.out_of_range else "bold"
             unit = row.unit if wide else re.split("[ ,]", row.unit)[0]
-            mark = Text("!" if row.out_of_range else "", look)
-            table.add_row(mark, Text(row.title), Text(row.value, look), unit, row.range, _sparkline(chart, trace))
-    return Group(table, *(Text(note, "italic dim") for note in view.notes))
+            line = Content.assemble(
+                ("! " if row.out_of_range else "  ", look),
+                f"{row.title:<21.21} ",
+                (f"{row.value:>10}", look),
+                (f" {unit:<{unit_room}.{unit_room}} ", "dim"),
+                f"{row.range:<15} ",
+                (sparkline(chart, trace, room), palette.SKY),
+            )
+            lines.append(line)
+    lines += [Content.styled(note, "italic dim") for note in view.notes]
+    return Content("\n").join(lines)
 
 
-def _sparkline(chart: Chart, trace: Trace) -> RenderableType:
-    values = chart.drawn(trace.value_T)
-    values = values[np.isfinite(values)]
-    values = np.log10(values) if chart.log_below is not None else values
-    color = Color.parse(palette.SKY).rich_color
-    return Sparkline(values.tolist(), width=None, min_color=color, max_color=color)
+def sparkline(chart: Chart, trace: Trace, room: int) -> str:
+    """A curve on one line: the mean of each stretch, from the lowest to the highest.
+
+    >>> series = Trace("", np.arange(4), np.array([0.0, 1.0, 2.0, 7.0]))
+    >>> sparkline(Chart("", "", (series,)), series, 4)
+    '▁▂▃█'
+    """
+    value_T = chart.drawn(trace.value_T)
+    value_T = value_T[np.isfinite(value_T)]
+    if not len(value_T):
+        return ""
+    value_T = np.log10(value_T) if chart.log_below is not None else value_T
+    mean_R = np.array([part.mean() for part in np.array_split(value_T, min(room, len(value_T)))])
+    low, high = mean_R.min(), mean_R.max()
+    height_R = np.rint((mean_R - low) / ((high - low) or 1.0) * (len(Sparkline.BARS) - 1)).astype(int)
+    return "".join(Sparkline.BARS[height] for height in height_R)
 
 
-def _alerts(view: View) -> RenderableType:
-    lines = [Text(reason, "italic") for reason in view.reasons[-1:] if reason.startswith("to try")]
+def _alerts(view: View) -> Content:
+    lines = [Content.styled(reason, "italic") for reason in view.reasons[-1:] if reason.startswith("to try")]
     for alert in view.alerts:
-        mark = Text(f"{SYMBOLS[alert.level]} ", f"bold {palette.LEVELS[alert.level.word]}")
-        lines.append(mark.append(alert_line(alert), "default not bold"))
-    return Group(*(lines or [Text("No alerts.", "dim")]))
+        mark = (f"{SYMBOLS[alert.level]} ", f"bold {palette.LEVELS[alert.level.word]}")
+        lines.append(Content.assemble(mark, alert_line(alert)))
+    return Content("\n").join(lines or [Content.styled("No alerts.", "dim")])
