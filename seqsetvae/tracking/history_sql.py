@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import sqlite_path, without_password
+from seqsetvae.tracking.connection import OPEN_SECONDS, sqlite_path, without_password
 from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
 
 BUSY_SECONDS = 30
@@ -150,7 +150,8 @@ def read_only_engine(uri: str, busy_seconds: float = BUSY_SECONDS) -> sa.Engine:
     """Connections that cannot write to a file, and hold nothing between two uses."""
     path = sqlite_path(uri)
     if path is None:
-        return sa.create_engine(uri, poolclass=NullPool)
+        patience = {"connect_timeout": OPEN_SECONDS} if uri.startswith("postgresql") else {}
+        return sa.create_engine(uri, poolclass=NullPool, connect_args=patience)
     address = f"file:{quote(str(path))}?mode=ro"
     return sa.create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=busy_seconds), poolclass=NullPool
