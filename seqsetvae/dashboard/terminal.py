@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
+from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Grid, VerticalScroll
 from textual.content import Content
 from textual.events import Resize
-from textual.renderables.sparkline import Sparkline
+from textual.message import Message
 from textual.widgets import Footer, Static
 
-from seqsetvae import palette
-from seqsetvae.dashboard.charts import Chart, Trace
+from seqsetvae.dashboard import lines
 from seqsetvae.dashboard.plot import CHART_HEIGHT, CHART_WIDTH, ChartPlot
-from seqsetvae.dashboard.status import alert_line
-from seqsetvae.dashboard.view import SYMBOLS, View
+from seqsetvae.dashboard.view import View
 from seqsetvae.dashboard.watch import Watch
 
-WIDE_TABLE = 86
-"""Letters from which units are spelt out."""
-BAR = 24
-"""Letters of the bar that shows how far a run is."""
 PLOTS = 9
 """Charts on one page, at most."""
 
@@ -78,7 +71,7 @@ class TerminalDashboard(App[None]):
         self.view: View | None = None
         self._looking = False
         self._first_chart = 0
-        self._lines: dict[str, object] = {}
+        self._written: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
         yield Static(id="light")
@@ -104,14 +97,23 @@ class TerminalDashboard(App[None]):
             self._looking = True
             self.run_worker(self._look_once, thread=True)
 
+    class Seen(Message):
+        """What a look has brought. A message is taken from any thread, and dropped where the dashboard was left meanwhile."""
+
+        def __init__(self, place: int, view: View) -> None:
+            super().__init__()
+            self.place, self.view = place, view
+
     def _look_once(self) -> None:
         place = self.place
-        view = self.watched.look(place)
-        self.call_from_thread(self._seen, place, view)
+        self.post_message(self.Seen(place, self.watched.look(place)))
 
-    def _seen(self, place: int, view: View) -> None:
+    @on(Seen)
+    def show(self, seen: Seen) -> None:
+        """Write and draw what was seen, unless another run is wanted by now."""
         self._looking = False
-        if place != self.place:
+        view = seen.view
+        if seen.place != self.place:
             self.look()
             return
         other = self.view is None or self.view.run_id != view.run_id or len(self.view.charts) != len(view.charts)
@@ -123,24 +125,24 @@ class TerminalDashboard(App[None]):
         place = f"run {self.place + 1} of {len(self.watched.runs)}" if len(self.watched.runs) > 1 else ""
         symbol, color = view.light
         self._say("#light", Content.styled(f"{symbol} {view.verdict}", "bold black"), 1)
-        if self._lines.get("color") != color:
-            self._lines["color"] = self.query_one("#light", Static).styles.background = color
-        self._say("#state", _state(view, place), view.trouble)
-        if self._lines.get("runs") != (count := len(self.watched.runs)):
-            self._lines["runs"] = count
+        if self._written.get("color") != color:
+            self._written["color"] = self.query_one("#light", Static).styles.background = color
+        self._say("#state", lines.state(view, place), view.trouble)
+        if self._written.get("runs") != (count := len(self.watched.runs)):
+            self._written["runs"] = count
             self.refresh_bindings()
-        self._say("#progress", _progress(view), 1)
+        self._say("#progress", lines.progress(view), 1)
         width = self.query_one("#indicators", Static).content_size.width or self.size.width - 2
         rows = sum(len(chart.traces) for chart in view.charts)
-        self._say("#indicators", _indicators(view, width), (rows, view.notes, width))
+        self._say("#indicators", lines.indicators(view, width), (rows, view.notes, width))
         said = (view.alerts, view.reasons)
-        if self._lines.get("#alert_lines") != said:
-            self._say("#alert_lines", _alerts(view), said)
+        if self._written.get("#alert_lines") != said:
+            self._say("#alert_lines", lines.alerts(view), said)
 
-    def _say(self, name: str, content: Content, lines: object) -> None:
-        """Write a piece. Only where `lines`, on which its height depends, differs from the last time is everything laid out anew."""
-        self.query_one(name, Static).update(content, layout=self._lines.get(name) != lines)
-        self._lines[name] = lines
+    def _say(self, name: str, content: Content, shape: object) -> None:
+        """Write a piece. Only where `shape`, on which its height depends, differs from the last time is everything laid out anew."""
+        self.query_one(name, Static).update(content, layout=self._written.get(name) != shape)
+        self._written[name] = shape
 
     def _draw(self, view: View, anew: bool) -> None:
         """Hand each plot its chart.
@@ -178,7 +180,7 @@ class TerminalDashboard(App[None]):
 
     def _redraw(self) -> None:
         if self.view is not None:
-            self._lines.clear()
+            self._written.clear()
             self._write(self.view)
             self._draw(self.view, anew=True)
 
@@ -219,71 +221,3 @@ class TerminalDashboard(App[None]):
 
 def _longest_waiting(plots: Sequence[ChartPlot]) -> ChartPlot:
     return min(plots, key=lambda plot: (not plot.stale, plot.drawn_at))
-
-
-def _state(view: View, place: str) -> Content:
-    said = [view.state, *([view.freshness] if view.charts else []), view.progress.speed]
-    lines = [
-        Content.assemble((view.title, "bold"), (f"  {place}" if place else "", "dim")),
-        Content.styled("; ".join(filter(None, said)), f"bold {palette.ORANGE}" if view.worrying else ""),
-        *([Content.styled(view.trouble, f"bold {palette.ORANGE}")] if view.trouble else []),
-    ]
-    return Content("\n").join(lines)
-
-
-def _progress(view: View) -> Content:
-    where = view.progress
-    words = ", ".join(filter(None, [where.place, where.left]))
-    if where.share is None:
-        return Content(words)
-    done = round(BAR * where.share)
-    return Content.assemble(("━" * done, palette.SKY), ("━" * (BAR - done), "dim"), f" {words}")
-
-
-def _indicators(view: View, width: int) -> Content:
-    wide = width >= WIDE_TABLE
-    unit_room = 18 if wide else 4
-    room = max(8, width - 53 - unit_room)
-    head = f"  {'indicator':<21} {'now':>10} {'':<{unit_room}} {'should be':<15} last points"
-    lines = [Content.styled(head, "dim")]
-    for chart in view.charts:
-        for row, trace in zip(chart.rows, chart.traces, strict=True):
-            look = f"bold {palette.ORANGE}" if row.out_of_range else "bold"
-            unit = row.unit if wide else re.split("[ ,]", row.unit)[0]
-            line = Content.assemble(
-                ("! " if row.out_of_range else "  ", look),
-                f"{row.title:<21.21} ",
-                (f"{row.value:>10}", look),
-                (f" {unit:<{unit_room}.{unit_room}} ", "dim"),
-                f"{row.range:<15} ",
-                (sparkline(chart, trace, room), palette.SKY),
-            )
-            lines.append(line)
-    lines += [Content.styled(note, "italic dim") for note in view.notes]
-    return Content("\n").join(lines)
-
-
-def sparkline(chart: Chart, trace: Trace, room: int) -> str:
-    """A curve on one line: the mean of each stretch, from the lowest to the highest.
-
-    >>> series = Trace("", np.arange(4), np.array([0.0, 1.0, 2.0, 7.0]))
-    >>> sparkline(Chart("", "", (series,)), series, 4)
-    '▁▂▃█'
-    """
-    value_T = chart.drawn(trace.value_T)
-    value_T = value_T[np.isfinite(value_T)]
-    if not len(value_T):
-        return ""
-    value_T = np.log10(value_T) if chart.log_below is not None else value_T
-    mean_R = np.array([part.mean() for part in np.array_split(value_T, min(room, len(value_T)))])
-    low, high = mean_R.min(), mean_R.max()
-    height_R = np.rint((mean_R - low) / ((high - low) or 1.0) * (len(Sparkline.BARS) - 1)).astype(int)
-    return "".join(Sparkline.BARS[height] for height in height_R)
-
-
-def _alerts(view: View) -> Content:
-    lines = [Content.styled(reason, "italic") for reason in view.reasons[-1:] if reason.startswith("to try")]
-    for alert in view.alerts:
-        mark = (f"{SYMBOLS[alert.level]} ", f"bold {palette.LEVELS[alert.level.word]}")
-        lines.append(Content.assemble(mark, alert_line(alert)))
-    return Content("\n").join(lines or [Content.styled("No alerts.", "dim")])

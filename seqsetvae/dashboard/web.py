@@ -43,6 +43,7 @@ class Page:
         self.shared = shared
         self.place = 0
         self._drawn: Sequence[Chart] = ()
+        self._title = ""
         ui.add_css(page.STYLE)
         self.light, self.reasons = _html(), _html()
         self.runs = ui.select({}, on_change=lambda event: self.switch(event.value))
@@ -82,7 +83,9 @@ class Page:
             element.set_content(content)  # sends nothing where it is the same
         self._draw(view.charts)
         self._list_runs()
-        ui.page_title(f"{view.light[0]} {view.title}")
+        if self._title != (title := f"{view.light[0]} {view.title}"):
+            self._title = title
+            ui.page_title(title)
 
     def _draw(self, charts: Sequence[Chart]) -> None:
         if [chart.title for chart in charts] != [chart.title for chart in self._drawn]:
