@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 
-_FROM = {"load": "seqsetvae.training.loading", "pretrain": "seqsetvae.training.fit"}
+_FROM = {"load": "seqsetvae.training.pretrained.loading", "pretrain": "seqsetvae.training.fit"}
 
 
 def __getattr__(name: str) -> object:

@@ -73,7 +73,7 @@ def tune(arguments: list[str]) -> int:
 def register(arguments: list[str]) -> int:
     """Make a pretraining run the next version of the model `seqsetvae` in MLflow's registry."""
     chosen = chosen_settings(register, arguments, register=RegisterConfig, tracking=TrackingConfig)
-    from seqsetvae.training.registration import register_run
+    from seqsetvae.training.pretrained.registration import register_run
 
     made = register_run(chosen.register, chosen.tracking)
     print(f"Registered {made.version.uri}\nChampion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
@@ -84,7 +84,7 @@ def finetune(arguments: list[str]) -> int:
     """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
     from seqsetvae.analysis.calibration_figure import draw_calibration
-    from seqsetvae.training.finetune import finetune as run_finetuning
+    from seqsetvae.training.finetuning.finetune import finetune as run_finetuning
     from seqsetvae.training.interrupt import Interrupted
 
     try:

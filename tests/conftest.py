@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from seqsetvae.data.vocabulary import Vocabulary
-    from seqsetvae.training.exported import Pretrained
+    from seqsetvae.training.pretrained.exported import Pretrained
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,7 +44,7 @@ def untrained() -> Callable[[Vocabulary], Pretrained]:
         from seqsetvae.config import ModelConfig
         from seqsetvae.model.vae import SeqSetVAE
         from seqsetvae.training.checkpoints import Recipe
-        from seqsetvae.training.exported import Pretrained
+        from seqsetvae.training.pretrained.exported import Pretrained
 
         torch.manual_seed(0)
         config = ModelConfig(width=16, latent_dim=8, levels=1, heads=2, ff_dim=16, history_layers=1)

@@ -42,7 +42,7 @@ FLOORS = {
 SIDEWAYS = {("model", "objective"), ("certify", "benchmarks")}
 
 HOMES = {
-    "apprise": ["training/notify.py"],
+    "apprise": ["training/monitor/notify.py"],
     "jsonargparse": ["arguments.py"],
     "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/", "certify/"],
     "matplotlib": ["analysis/"],

@@ -16,9 +16,9 @@ from seqsetvae.data.store import Store
 from seqsetvae.model.classifier import RiskHead, pool_over_time
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.training.features import labelled_stays
-from seqsetvae.training.head_training import Examples, train_head
-from seqsetvae.training.members import inputs
+from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.head_training import Examples, train_head
+from seqsetvae.training.finetuning.members import inputs
 
 EPOCHS = 20
 

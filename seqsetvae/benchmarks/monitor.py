@@ -14,10 +14,10 @@ from seqsetvae.analysis.collapse_figures import draw_collapse
 from seqsetvae.benchmarks.table import Table
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
-from seqsetvae.training.collapse_monitor import CollapseMonitor
 from seqsetvae.training.loop import train_unrecorded
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.plan import make_plan
-from seqsetvae.training.rescue import beta_outlook
 
 STANDARD = MonitorConfig(update_frequency=50, on_collapse="warn", verbose=False)
 """The standard preset's frequency, whatever the length of the run."""

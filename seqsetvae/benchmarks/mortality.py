@@ -22,7 +22,7 @@ from seqsetvae.config import (
     TrainerConfig,
 )
 from seqsetvae.scores import auroc, average_precision, difference
-from seqsetvae.training.exported import DESCRIPTION
+from seqsetvae.training.pretrained.exported import DESCRIPTION
 
 FOLDER = Path("mortality_comparison")
 """Where the models are kept: a comparison that was stopped goes on with what is missing."""
@@ -119,8 +119,8 @@ def pretrained_model(store: str, quick: bool) -> Path:
 
 def finetuned_model(name: str, pretrained: Path, store: str, quick: bool) -> Path:
     """Folder of one finetuned model, made where it is missing."""
-    from seqsetvae.training.finetune import finetune
-    from seqsetvae.training.mortality import export_risk_model
+    from seqsetvae.training.finetuning.finetune import finetune
+    from seqsetvae.training.finetuning.mortality import export_risk_model
 
     folder = FOLDER / name.replace(" %", "_percent").replace(", ", "_").replace(" ", "_")
     if not folder.is_dir():

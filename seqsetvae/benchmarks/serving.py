@@ -26,9 +26,9 @@ from seqsetvae.config import (
 )
 from seqsetvae.data.sources.demo import DEMO_FILE
 from seqsetvae.tracking.registry import find_version, model_folder
-from seqsetvae.training.finetune import finetune
+from seqsetvae.training.finetuning.finetune import finetune
+from seqsetvae.training.finetuning.mortality import read_risk_model
 from seqsetvae.training.fit import pretrain
-from seqsetvae.training.mortality import read_risk_model
 
 MANY = 100
 """Patients in one request."""

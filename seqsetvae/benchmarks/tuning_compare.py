@@ -26,7 +26,7 @@ from seqsetvae.config import (
 )
 
 if TYPE_CHECKING:
-    from seqsetvae.training.collapse_outcome import CollapseOutcome
+    from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 
 EARLY = 0.4
 """Share of its steps before which a trial that would collapse should be ended."""

@@ -32,11 +32,11 @@ from seqsetvae.config import (
     TrainerConfig,
 )
 from seqsetvae.posterior import kl_to_prior
-from seqsetvae.training.collapse_monitor import CollapseMonitor
 from seqsetvae.training.loop import train_unrecorded
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.posterior_pool import decoder_use
+from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.posterior_pool import decoder_use
-from seqsetvae.training.rescue import beta_outlook
 
 MODEL = ModelConfig(width=32, latent_dim=8, levels=1, heads=2, ff_dim=64, history_layers=1)
 

@@ -113,6 +113,8 @@ class TerminalDashboard(App[None]):
         """Write and draw what was seen, unless another run is wanted by now."""
         self._looking = False
         view = seen.view
+        if self._is_left:
+            return
         if seen.place != self.place:
             self.look()
             return
@@ -120,6 +122,11 @@ class TerminalDashboard(App[None]):
         self.view = view
         self._write(view)
         self._draw(view, anew=other)
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether the dashboard is being closed: messages may arrive when its pieces are gone already."""
+        return not self.query("#light")
 
     def _write(self, view: View) -> None:
         place = f"run {self.place + 1} of {len(self.watched.runs)}" if len(self.watched.runs) > 1 else ""
@@ -179,7 +186,7 @@ class TerminalDashboard(App[None]):
         self.call_after_refresh(self._redraw)
 
     def _redraw(self) -> None:
-        if self.view is not None:
+        if self.view is not None and not self._is_left:
             self._written.clear()
             self._write(self.view)
             self._draw(self.view, anew=True)

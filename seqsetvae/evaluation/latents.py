@@ -11,7 +11,7 @@ from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, DiagonalGaussian, posterior_statistics
-from seqsetvae.training.exported import Pretrained
+from seqsetvae.training.pretrained.exported import Pretrained
 
 BATCH_SIZE = 16
 POOLED_SETS = 4096

@@ -16,9 +16,9 @@ from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
-from seqsetvae.training.features import labelled_stays
-from seqsetvae.training.loading import naming
-from seqsetvae.training.mortality import RiskModel, read_risk_model
+from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.mortality import RiskModel, read_risk_model
+from seqsetvae.training.pretrained.loading import naming
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from seqsetvae.serving.served import answer, refusing_in_words, version_of
-from seqsetvae.training.exported import read_pretrained
+from seqsetvae.training.pretrained.exported import read_pretrained
 
 
 class LatentsModel(PythonModel):

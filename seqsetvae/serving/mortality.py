@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from seqsetvae.serving.served import answer, refusing_in_words, version_of
-from seqsetvae.training.mortality import read_risk_model
+from seqsetvae.training.finetuning.mortality import read_risk_model
 
 
 class MortalityModel(PythonModel):

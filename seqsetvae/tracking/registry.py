@@ -38,7 +38,7 @@ class Candidate:
 
     name: str
     folder: Path
-    """Weights and description, as :mod:`seqsetvae.training.exported` writes them."""
+    """Weights and description, as :mod:`seqsetvae.training.pretrained.exported` writes them."""
     code: Path
     """File that serves the folder: models from code, nothing is pickled."""
     run_id: str

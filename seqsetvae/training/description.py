@@ -10,8 +10,8 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.tracking.experiment_page import artifact_links, picture
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.alert_texts import CIRCLES
-from seqsetvae.training.collapse_outcome import CollapseOutcome
+from seqsetvae.training.monitor.alert_texts import CIRCLES
+from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 
 HEADLINES = {

@@ -13,14 +13,14 @@ from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.errors import RunFailure
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.figure_thread import Draw
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
-from seqsetvae.training.notify import Notifier, notify_url
+from seqsetvae.training.monitor.figure_thread import Draw
+from seqsetvae.training.monitor.notify import Notifier, notify_url
+from seqsetvae.training.monitor.rescue import rescue_config
 from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.pretrained.registration import register_at_end
 from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name, say
-from seqsetvae.training.registration import register_at_end
-from seqsetvae.training.rescue import rescue_config
 from seqsetvae.training.resume import check_resume, find_resume
 
 

@@ -13,16 +13,16 @@ import lightning.pytorch as pl
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
 from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.collapse_record import CollapseRecord
-from seqsetvae.training.figure_thread import Draw
-from seqsetvae.training.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.notify import Notifier
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.collapse_record import CollapseRecord
+from seqsetvae.training.monitor.figure_thread import Draw
+from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
+from seqsetvae.training.monitor.notify import Notifier
+from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
-from seqsetvae.training.rescue import beta_outlook
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
 
 

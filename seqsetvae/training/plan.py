@@ -13,7 +13,7 @@ from seqsetvae.data.module import EventDataModule
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import resolve_objective
-from seqsetvae.training.rescue import beta_outlook
+from seqsetvae.training.monitor.rescue import beta_outlook
 
 
 @dataclass(frozen=True)

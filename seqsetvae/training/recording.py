@@ -15,8 +15,8 @@ from seqsetvae.config import PretrainConfig
 from seqsetvae.tracking.experiment_page import run_page
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
-from seqsetvae.training.collapse_outcome import CollapseOutcome
 from seqsetvae.training.description import describe_end, settings
+from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 
 

@@ -22,9 +22,9 @@ from seqsetvae.errors import RunFailure
 from seqsetvae.objective import resolve_objective
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.interrupt import Interrupted
+from seqsetvae.training.monitor.rescue import beta_outlook
+from seqsetvae.training.monitor.watching import WatchedRun
 from seqsetvae.training.recording import PretrainResult
-from seqsetvae.training.rescue import beta_outlook
-from seqsetvae.training.watching import WatchedRun
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.scoring import Evidence, constraints, values

@@ -33,9 +33,9 @@ from seqsetvae.config import (
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.tracking.history import open_histories
 from seqsetvae.tracking.run_history import RunHistory
-from seqsetvae.training.collapse_monitor import PosteriorNotFinite
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.monitor.collapse_monitor import PosteriorNotFinite
 from tests.analysis.made_runs import healthy, run, series
 
 COLLAPSING = PretrainConfig(

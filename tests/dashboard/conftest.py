@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -27,7 +28,10 @@ def write_run(uri: str, name: str, step: int = STEPS, watched: bool = True) -> s
     """A run in a store; its id."""
     client = MlflowClient(uri)
     found = client.get_experiment_by_name("exp")
-    run = client.create_run(found.experiment_id if found else client.create_experiment("exp"), run_name=name)
+    # Beside the database: what MLflow does by itself is a folder in the working directory.
+    artifacts = str(Path(uri.removeprefix("sqlite:///")).with_name("artifacts")) if uri.startswith("sqlite") else None
+    experiment_id = found.experiment_id if found else client.create_experiment("exp", artifacts)
+    run = client.create_run(experiment_id, run_name=name)
     history = simulated_until(step)
     if not watched:
         kept = {key: series for key, series in history.metrics.items() if not key.startswith("collapse/")}

@@ -19,7 +19,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import EventDistribution
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained
+from seqsetvae.training.pretrained.exported import Pretrained
 
 SOURCE = Synthetic(subjects=300, variables=6, sets=8, events_per_set=4, noise=0.3, prevalence=0.3)
 SEVERITY, IDLE, MIRRORED, WEAK = range(4)

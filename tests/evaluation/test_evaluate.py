@@ -27,9 +27,9 @@ from seqsetvae.evaluation.latents import latent_scores
 from seqsetvae.evaluation.predictions import hand_made
 from seqsetvae.evaluation.subgroups import subgroup_rows
 from seqsetvae.scores import auroc
-from seqsetvae.training.exported import export
-from seqsetvae.training.finetune import finetune
-from seqsetvae.training.loading import load
+from seqsetvae.training.finetuning.finetune import finetune
+from seqsetvae.training.pretrained.exported import export
+from seqsetvae.training.pretrained.loading import load
 
 QUIET = TrackingConfig(log_system_metrics=False)
 

@@ -24,9 +24,9 @@ from seqsetvae.evaluation.visualize.run import left_out, run_to_log_to, threshol
 from seqsetvae.evaluation.visualize.sample import Sampled
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained, export
 from seqsetvae.training.fit import pretrain
-from seqsetvae.training.loading import load
+from seqsetvae.training.pretrained.exported import Pretrained, export
+from seqsetvae.training.pretrained.loading import load
 from tests.training.conftest import TINY
 
 FILES = {draw.POSTERIOR, draw.MAP, draw.RECONSTRUCTION, draw.CORRELATION, draw.STAY, draw.TEXT}

@@ -16,9 +16,9 @@ from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
 from seqsetvae.benchmarks.serving import demo_stays
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.training.exported import export
-from seqsetvae.training.finetune import finetune
-from seqsetvae.training.mortality import RiskModel
+from seqsetvae.training.finetuning.finetune import finetune
+from seqsetvae.training.finetuning.mortality import RiskModel
+from seqsetvae.training.pretrained.exported import export
 
 MODEL = "models:/seqsetvae-mortality@champion"
 STAYS = 60

@@ -25,11 +25,11 @@ from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.tracking.image_series import THUMBNAIL_WIDTH
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
-from seqsetvae.training.collapse_monitor import CollapseMonitor
-from seqsetvae.training.collapse_outcome import PosteriorNotFinite
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.posterior_pool import PosteriorPool, decoder_use
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.collapse_outcome import PosteriorNotFinite
+from seqsetvae.training.monitor.posterior_pool import PosteriorPool, decoder_use
 from tests.training.plain_vae import PlainVAE, loader
 
 WATCH = MonitorConfig(update_frequency=5, plot_frequency=50, early_stop_patience=3, grace_steps=20)

@@ -26,9 +26,9 @@ from seqsetvae.config import MonitorConfig, TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
-from seqsetvae.training import collapse_record
-from seqsetvae.training.collapse_record import CollapseRecord
-from seqsetvae.training.collapse_report import final_report
+from seqsetvae.training.monitor import collapse_record
+from seqsetvae.training.monitor.collapse_record import CollapseRecord
+from seqsetvae.training.monitor.collapse_report import final_report
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
 

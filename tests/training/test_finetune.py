@@ -24,14 +24,14 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskNet, pool_over_time
 from seqsetvae.model.summaries import KINDS, variable_summaries
 from seqsetvae.scores import auroc
-from seqsetvae.training.event_dropout import drop_events
-from seqsetvae.training.features import compute_features, labelled_stays, mean_logits
-from seqsetvae.training.finetune import finetune
+from seqsetvae.training.finetuning.event_dropout import drop_events
+from seqsetvae.training.finetuning.features import compute_features, labelled_stays, mean_logits
+from seqsetvae.training.finetuning.finetune import finetune
+from seqsetvae.training.finetuning.head_training import Examples, train_head
+from seqsetvae.training.finetuning.mortality import export_risk_model, read_risk_model
+from seqsetvae.training.finetuning.recalibration import recalibration
 from seqsetvae.training.fit import pretrain
-from seqsetvae.training.head_training import Examples, train_head
-from seqsetvae.training.loading import load
-from seqsetvae.training.mortality import export_risk_model, read_risk_model
-from seqsetvae.training.recalibration import recalibration
+from seqsetvae.training.pretrained.loading import load
 
 QUIET = TrackingConfig(log_system_metrics=False)
 
@@ -119,7 +119,7 @@ def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
 @pytest.mark.slow
 def test_lineage_names_the_version_and_a_forced_one_is_refused(checkpoint, planted):
     from seqsetvae.config import RegisterConfig
-    from seqsetvae.training.registration import register_run
+    from seqsetvae.training.pretrained.registration import register_run
 
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     run_id = load(checkpoint).recipe.run_id

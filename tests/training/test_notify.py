@@ -14,7 +14,7 @@ import pytest
 
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
-from seqsetvae.training.notify import CAPACITY, Notifier, notify_url
+from seqsetvae.training.monitor.notify import CAPACITY, Notifier, notify_url
 
 SECRET = "hunter2"
 

@@ -25,8 +25,8 @@ from seqsetvae.data.sources import Demo, Synthetic
 from seqsetvae.data.sources.base import Chunk
 from seqsetvae.tracking.registry import Registered, model_folder, register
 from seqsetvae.tracking.run_record import read_run
-from seqsetvae.training.exported import Pretrained
-from seqsetvae.training.registration import candidate
+from seqsetvae.training.pretrained.exported import Pretrained
+from seqsetvae.training.pretrained.registration import candidate
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.registry import champion, find_version, model_folder
 from seqsetvae.training.fit import pretrain
-from seqsetvae.training.registration import register_run
+from seqsetvae.training.pretrained.registration import register_run
 
 MEASURED = MonitorConfig(update_frequency=5, check_frequency=5)
 

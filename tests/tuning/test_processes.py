@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
 
 import optuna
@@ -50,6 +52,11 @@ def is_made() -> bool:
 
 def is_training() -> bool:
     return is_made() and any(one.state == TrialState.RUNNING and "run_id" in one.user_attrs for one in trials())
+
+
+def trials_by_process() -> Counter[str]:
+    owners = [one.user_attrs[slots.OWNER] for one in trials() if slots.OWNER in one.user_attrs]
+    return Counter(json.loads(owner)[names.TAG_PID] for owner in owners)
 
 
 def statuses() -> tuple[str, Counter[tuple[str, str]]]:
@@ -101,12 +108,38 @@ def test_a_sweep_stops_on_request_and_goes_on(tiny):
     assert not [status for status, _ in children if status == "RUNNING"]
 
 
+def is_free(database: str) -> bool:
+    """Whether nobody is writing to it."""
+    with closing(sqlite3.connect(database, timeout=0.1)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("begin immediate")
+        return True
+    return False
+
+
+def pause(processes: list[psutil.Process]) -> None:
+    """Hold them still in the middle of a trial, at a moment at which they hold no lock."""
+    while True:
+        for process in processes:
+            process.suspend()
+        if is_free("tune.db") and is_free("mlflow.db") and is_training():
+            return
+        for process in processes:
+            process.resume()
+        time.sleep(0.1)
+
+
 def test_another_command_can_help(tiny):
-    with subprocess.Popen(command(tiny, "--n_trials", "6")) as leader:
-        wait_for(is_made, leader)
-        helper = subprocess.run(command(tiny, "--n_trials", "6", "--join", "true"), timeout=300)
-        assert helper.returncode == 0
+    settings = ("--n_trials", "4", "--heartbeat_seconds", "600")  # the paused trial is not to be taken for lost
+    with subprocess.Popen(command(tiny, *settings)) as leader:
+        wait_for(is_training, leader)
+        workers = psutil.Process(leader.pid).children(recursive=True)
+        pause(workers)
+        with subprocess.Popen(command(tiny, *settings, "--join", "true")) as helper:
+            wait_for(lambda: len(trials_by_process()) == 2, helper)
+            for process in workers:
+                process.resume()
+            assert helper.wait(300) == 0
         assert leader.wait(300) == 0
-    assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 6}
-    assert len({json.loads(one.user_attrs[slots.OWNER])[names.TAG_PID] for one in trials()}) == 2
-    assert statuses() == ("FINISHED", {("FINISHED", "complete"): 6})
+    assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 4}
+    assert sum(trials_by_process().values()) == 4
+    assert statuses() == ("FINISHED", {("FINISHED", "complete"): 4})

@@ -22,8 +22,8 @@ from seqsetvae.tracking.history_server import attach_files
 from seqsetvae.tracking.registry import Registered
 from seqsetvae.tracking.run_record import read_run
 from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained
-from seqsetvae.training.loading import find_model
+from seqsetvae.training.pretrained.exported import Pretrained
+from seqsetvae.training.pretrained.loading import find_model
 
 SAVE_DIR = "visualize.save_dir"
 JUDGED_BY = (

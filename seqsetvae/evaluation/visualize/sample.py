@@ -22,9 +22,9 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.reservoir import Reservoir
 from seqsetvae.evaluation.visualize.severity import Severity
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.training.exported import Pretrained
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.posterior_pool import decoder_use
+from seqsetvae.training.monitor.posterior_pool import decoder_use
+from seqsetvae.training.pretrained.exported import Pretrained
 
 SETS_KEPT = 4000
 """Posteriors that are kept. From 4096 on UMAP searches neighbors approximately, which takes several times as long and shows no more."""

@@ -13,7 +13,7 @@ from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
-from seqsetvae.training.exported import Pretrained
+from seqsetvae.training.pretrained.exported import Pretrained
 
 TRACES = 6
 """Variables that are drawn."""

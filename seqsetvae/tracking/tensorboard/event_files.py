@@ -6,6 +6,7 @@ an import, so its record reader is used directly.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,21 @@ class BrokenFileError(Exception):
 def find_event_files(log_dir: Path) -> dict[Path, list[Path]]:
     """Every folder at or below `log_dir` that holds event files, with these in the order in which they were begun."""
     folders: dict[Path, list[Path]] = {}
-    # The time at which it was begun stands in the name of a file.
-    for path in sorted(log_dir.rglob(f"*{MARK}*")):
+    for path in sorted(log_dir.rglob(f"*{MARK}*"), key=begun_in_order):
         if path.is_file():
             folders.setdefault(path.parent, []).append(path)
     return folders
+
+
+def begun_in_order(path: Path) -> list[str | int]:
+    """Sorts files by what their names say: second, host, process, and how many the process had begun before.
+
+    >>> names = [f"events.out.tfevents.1700000000.host.7.{number}" for number in (10, 9)]
+    >>> [path.name[-2:] for path in sorted(map(Path, names), key=begun_in_order)]
+    ['.9', '10']
+    """
+    # Text and numbers alternate, beginning with a text, so that like is compared with like.
+    return [int(part) if number % 2 else part for number, part in enumerate(re.split(r"(\d+)", str(path)))]
 
 
 def read_events(path: Path, see: Callable[[bytes], None]) -> Iterator[Any]:

@@ -12,10 +12,10 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskNet, head_input, parts_of
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.exported import Pretrained
-from seqsetvae.training.features import LabelledStays, compute_features, mean_logits
-from seqsetvae.training.head_training import Examples, FittedHead, OnEpoch, train_head
-from seqsetvae.training.recalibration import recalibration
+from seqsetvae.training.finetuning.features import LabelledStays, compute_features, mean_logits
+from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
+from seqsetvae.training.finetuning.recalibration import recalibration
+from seqsetvae.training.pretrained.exported import Pretrained
 
 CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
 """Inputs of the head that `auto` tries."""
@@ -82,7 +82,7 @@ def unfrozen_members(
     model: Pretrained, chosen: str, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
 ) -> tuple[RiskNet, list[FittedHead]]:
     """Backbone and head together, once for each seed."""
-    from seqsetvae.training.unfrozen_training import train_member
+    from seqsetvae.training.finetuning.unfrozen_training import train_member
 
     members = []
     for seed in range(config.seed, config.seed + config.n_seeds):

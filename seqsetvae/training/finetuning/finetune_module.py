@@ -20,9 +20,9 @@ from seqsetvae.data.packed import gather
 from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
 from seqsetvae.model.classifier import RiskHead, head_input, parts_of, stay_features
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.training.event_dropout import drop_events
-from seqsetvae.training.features import LabelledStays
-from seqsetvae.training.head_training import risk_loss, risk_scores
+from seqsetvae.training.finetuning.event_dropout import drop_events
+from seqsetvae.training.finetuning.features import LabelledStays
+from seqsetvae.training.finetuning.head_training import risk_loss, risk_scores
 
 
 class RiskModule(pl.LightningModule):

@@ -14,7 +14,7 @@ from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.tracking.store import find_checkpoint
 from seqsetvae.training.checkpoints import load_model
-from seqsetvae.training.exported import DESCRIPTION, Pretrained, read_pretrained, vocabulary_of
+from seqsetvae.training.pretrained.exported import DESCRIPTION, Pretrained, read_pretrained, vocabulary_of
 
 
 def load(model: str | Path, tracking_uri: str | None = None) -> Pretrained:

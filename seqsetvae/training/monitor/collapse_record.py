@@ -25,7 +25,7 @@ from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.palette import run_color
 from seqsetvae.tracking.image_series import thumbnail
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.alert_texts import (
+from seqsetvae.training.monitor.alert_texts import (
     PRIMARY,
     Alert,
     as_block,
@@ -34,9 +34,9 @@ from seqsetvae.training.alert_texts import (
     as_table,
     log_entry,
 )
-from seqsetvae.training.collapse_report import final_report
-from seqsetvae.training.notify import Notifier
-from seqsetvae.training.record_folder import RecordFolder
+from seqsetvae.training.monitor.collapse_report import final_report
+from seqsetvae.training.monitor.notify import Notifier
+from seqsetvae.training.monitor.record_folder import RecordFolder
 
 __all__ = ["CollapseRecord", "final_report"]
 

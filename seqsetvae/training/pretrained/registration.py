@@ -26,9 +26,9 @@ from seqsetvae.tracking.registry import (
 )
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.training.checkpoints import read_checkpoint
-from seqsetvae.training.exported import Pretrained, export
-from seqsetvae.training.loading import best_checkpoint, from_checkpoint
-from seqsetvae.training.model_cards import CARDS, pretrained_version
+from seqsetvae.training.pretrained.exported import Pretrained, export
+from seqsetvae.training.pretrained.loading import best_checkpoint, from_checkpoint
+from seqsetvae.training.pretrained.model_cards import CARDS, pretrained_version
 
 METRICS = (
     names.VAL_LOSS,

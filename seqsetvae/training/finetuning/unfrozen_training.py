@@ -17,9 +17,9 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskHead
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
-from seqsetvae.training.features import LabelledStays
-from seqsetvae.training.finetune_module import RiskModule, stay_loader
-from seqsetvae.training.head_training import FittedHead, OnEpoch
+from seqsetvae.training.finetuning.features import LabelledStays
+from seqsetvae.training.finetuning.finetune_module import RiskModule, stay_loader
+from seqsetvae.training.finetuning.head_training import FittedHead, OnEpoch
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.loop import quiet_lightning
 

@@ -18,7 +18,7 @@ That is all. What it uses where the module offers it:
     current_beta                              number or 0-d tensor: weight of the KL term in the step just taken
     negative_log_likelihood(z_SZ, batch)      nats per set, shape (S,): for decoder use
 
-Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.collapse_record.CollapseRecord`.
+Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.monitor.collapse_record.CollapseRecord`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
-from seqsetvae.training.collapse_outcome import CollapseOutcome, PosteriorNotFinite
-from seqsetvae.training.collapse_record import CollapseRecord
-from seqsetvae.training.collapse_report import final_report
-from seqsetvae.training.figure_thread import Draw, FigureThread
-from seqsetvae.training.healthy_checkpoints import HealthyCheckpoints
-from seqsetvae.training.posterior_pool import Measurement, PosteriorPool, decoder_use
+from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
+from seqsetvae.training.monitor.collapse_record import CollapseRecord
+from seqsetvae.training.monitor.collapse_report import final_report
+from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
+from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
+from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool, decoder_use
 
 
 class CollapseMonitor(pl.Callback):

@@ -18,8 +18,8 @@ from seqsetvae.data.packed import Packed
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskHead, RiskNet
 from seqsetvae.training.checkpoints import Recipe
-from seqsetvae.training.exported import Pretrained, read_folder, rebuild, write_folder
-from seqsetvae.training.features import mean_logits
+from seqsetvae.training.finetuning.features import mean_logits
+from seqsetvae.training.pretrained.exported import Pretrained, read_folder, rebuild, write_folder
 
 
 @dataclass(frozen=True)

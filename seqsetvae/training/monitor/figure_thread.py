@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
-from seqsetvae.training.collapse_record import CollapseRecord
+from seqsetvae.training.monitor.collapse_record import CollapseRecord
 
 Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], MonitorConfig, str], dict[str, bytes]]
 """Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""

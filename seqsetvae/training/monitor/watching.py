@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import lightning.pytorch as pl
 
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.training.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 
 
 class Watcher(Protocol):

@@ -8,7 +8,7 @@ from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import RunFailure
-from seqsetvae.training.healthy_checkpoints import Healthy
+from seqsetvae.training.monitor.healthy_checkpoints import Healthy
 
 
 @dataclass(frozen=True)

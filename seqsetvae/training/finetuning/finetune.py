@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,32 +16,25 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
 from seqsetvae.tracking.experiment_page import artifact_links, picture
 from seqsetvae.tracking.registry import (
-    PACKAGE,
-    Candidate,
     Registered,
-    champion,
-    make_champion,
     record_input,
-    register,
 )
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.run_record import read_run
 from seqsetvae.tracking.runs import start_run
-from seqsetvae.training.exported import Pretrained
-from seqsetvae.training.features import labelled_stays
-from seqsetvae.training.head_training import risk_scores
-from seqsetvae.training.loading import find_model
-from seqsetvae.training.members import train_members
-from seqsetvae.training.model_cards import CARDS, mortality_version
-from seqsetvae.training.mortality import RiskModel, export_risk_model
-from seqsetvae.training.registration import example_events
+from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.head_training import risk_scores
+from seqsetvae.training.finetuning.members import train_members
+from seqsetvae.training.finetuning.mortality import RiskModel
+from seqsetvae.training.finetuning.registering import register_risk_model
+from seqsetvae.training.pretrained.exported import Pretrained
+from seqsetvae.training.pretrained.loading import find_model
 
 DrawCalibration = Callable[[Mapping[str, Sequence[tuple[float, float, int]]], str], bytes]
 """Curves by name and a subtitle -> PNG."""
@@ -194,49 +186,3 @@ def record_validation(
         flush=True,
     )
     return found
-
-
-def register_risk_model(
-    uri: str,
-    run_id: str,
-    model: RiskModel,
-    metrics: Mapping[str, float],
-    store: Store,
-    pretrained: Registered | None,
-    config: FinetuneConfig,
-) -> Registered:
-    """Make it the next version of `seqsetvae-mortality`; the champion moves to a higher monitored score on the same data."""
-    origin = pretrained.uri if pretrained is not None else str(config.model)
-    tags = {key: f"{value:.6g}" for key, value in metrics.items()} | {
-        "data_hash": store.content_hash,
-        "pretrained": origin,
-        "pretrained_run": model.pretrained.recipe.run_id,
-        "head_input": model.net.chosen,
-    }
-    example = example_events(model.pretrained)
-    with tempfile.TemporaryDirectory() as folder:
-        export_risk_model(model, Path(folder) / "model", tags)
-        made = register(
-            uri,
-            Candidate(
-                name=names.MODEL_MORTALITY,
-                folder=Path(folder) / "model",
-                code=PACKAGE / "serving" / "mortality.py",
-                run_id=run_id,
-                tags=tags,
-                example=example,
-                output={"subject": "string", "risk": "double", "error": "string", "model": "string"},
-                description=mortality_version(origin, tags),
-                card=CARDS[names.MODEL_MORTALITY],
-            ),
-        )
-    before = champion(uri, names.MODEL_MORTALITY)
-    same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
-    score = metrics[config.monitor]
-    if before is None or (same_data and score > float(before.tags.get(config.monitor, "-inf"))):
-        make_champion(uri, made)
-        print(f"Registered {made.uri}; it is the champion.", flush=True)
-    else:
-        why = f"has {config.monitor} {before.tags.get(config.monitor)}" if same_data else "was finetuned on other data"
-        print(f"Registered {made.uri}; the champion, version {before.version}, {why}.", flush=True)
-    return made

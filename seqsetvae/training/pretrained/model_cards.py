@@ -63,7 +63,7 @@ def pretrained_version(run_name: str, tags: Mapping[str, str]) -> str:
 def mortality_version(origin: str, tags: Mapping[str, str]) -> str:
     """As :func:`pretrained_version`, of a finetuned model.
 
-    >>> mortality_version("models:/seqsetvae/1", {"val_auc": "0.76", "val_auprc": "0.3", "head_input": "both"}).splitlines()[0]
+    >>> mortality_version("models:/seqsetvae/1", {"val_auc": "0.76", "val_auprc": "0.3", "head_input": "history"}).splitlines()[0]
     'AUROC 0.76, AUPRC 0.3 on the validation patients, who chose the epoch.'
     """
     return (

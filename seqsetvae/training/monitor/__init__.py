@@ -1,0 +1,1 @@
+"""Watches a run for posterior collapse while it trains: measures, judges, records, draws, warns, stops, rescues."""

@@ -1,0 +1,1 @@
+"""What pretraining leaves behind: exported without pickle, registered, loaded again."""
