@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from seqsetvae import names
+from seqsetvae.tracking.alerts import alerts_in, artifact_folder, download_alerts
 from seqsetvae.tracking.connection import readable_errors
 from seqsetvae.tracking.history import is_database
-from seqsetvae.tracking.history_sql import artifact_folder
-from seqsetvae.tracking.run_history import RunHistory, Series, alerts_file
+from seqsetvae.tracking.run_history import RunHistory, Series, Stamp
 
 OVERLAP = 20
 """Points that are read again behind a new one: a point that was delivered late, between these, is still found."""
@@ -29,9 +29,6 @@ REREAD_EVERY = 30
 """Looks after which everything that is kept is read again: by then also a later late point is found."""
 REMOTE_ALERTS_SECONDS = 10.0
 """Between two looks at the table of alerts of a run whose artifacts lie elsewhere: that is a download."""
-
-Stamp = tuple[int, int, float]
-"""Step, milliseconds since the epoch and value of a metric's newest point, by which a change is told."""
 
 
 class Look(Protocol):
@@ -96,15 +93,13 @@ class Follower:
         folder = artifact_folder(artifact_uri)
         if folder is None:
             if time.monotonic() - self._alerts_seen > REMOTE_ALERTS_SECONDS or not self._alerts_seen:
-                from seqsetvae.tracking.history_server import download_alerts
-
                 self._alerts = download_alerts(self._uri, self._run_id)
                 self._alerts_seen = time.monotonic()
             return
         changed = modified(folder / names.ARTIFACT_ALERTS)
         if changed not in (None, self._alerts_seen):
             try:
-                self._alerts = alerts_file(folder, names.ARTIFACT_ALERTS)
+                self._alerts = alerts_in(folder)
             except json.JSONDecodeError:
                 return  # it is being written: the next look reads it
             self._alerts_seen = changed

@@ -9,8 +9,7 @@ from typing import Any
 
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import without_password
-from seqsetvae.tracking.follow import Stamp
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.run_history import RunHistory, Series, Stamp
 
 LARGEST_ANSWER = 2500
 """Points of one answer: MLflow's own limit, beyond which it leaves out some in between."""

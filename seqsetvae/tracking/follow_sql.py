@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from seqsetvae.tracking.follow import Stamp
 from seqsetvae.tracking.history_sql import METRICS, read_facts, read_only_engine, table
-from seqsetvae.tracking.run_history import Series
+from seqsetvae.tracking.run_history import Series, Stamp
 
 BUSY_SECONDS = 5.0
 """How long a database file that is being written to is waited for, before a look is given up."""

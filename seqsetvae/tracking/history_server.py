@@ -6,16 +6,15 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.alerts import read_alerts
 from seqsetvae.tracking.connection import open_store, readable_errors, without_password
-from seqsetvae.tracking.history_sql import artifact_folder
-from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
+from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, no_metrics
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 READERS = 4
 """Metrics that are read at the same time: most of it is waiting."""
@@ -65,8 +64,7 @@ class ServerHistories:
         with ThreadPoolExecutor(READERS) as readers:
             keys = sorted(run.data.metrics)
             metrics = dict(zip(keys, readers.map(lambda key: self._points(run_id, key), keys), strict=True))
-        folder = artifact_folder(info.artifact_uri)
-        alerts = alerts_file(folder, names.ARTIFACT_ALERTS) if folder else download_alerts(self.uri, run_id)
+        alerts = read_alerts(self.uri, run_id, info.artifact_uri)
         return RunHistory(
             run_id=run_id,
             name=info.run_name or "",
@@ -85,17 +83,6 @@ class ServerHistories:
     def _points(self, run_id: str, key: str) -> Series:
         points = self._client.get_metric_history(run_id, key)
         return Series.of([one.step for one in points], [one.timestamp for one in points], [one.value for one in points])
-
-
-def download_alerts(uri: str, run_id: str) -> tuple[dict[str, Any], ...]:
-    """The alerts of a run whose artifacts lie elsewhere; none where it has no such file."""
-    client: MlflowClient = open_store(uri)
-    with readable_errors(uri), tempfile.TemporaryDirectory() as folder:
-        if names.ARTIFACT_ALERTS not in [one.path for one in client.list_artifacts(run_id, names.ARTIFACT_COLLAPSE)]:
-            return ()
-        return alerts_file(
-            Path(client.download_artifacts(run_id, names.ARTIFACT_COLLAPSE, folder)).parent, names.ARTIFACT_ALERTS
-        )
 
 
 def attach_files(uri: str, run_id: str, files: Mapping[str, bytes], folder: str) -> None:

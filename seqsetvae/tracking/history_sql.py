@@ -9,7 +9,6 @@ import sqlite3
 from collections import defaultdict
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -17,10 +16,10 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.alerts import read_alerts
 from seqsetvae.tracking.connection import OPEN_SECONDS, sqlite_path, without_password
-from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, alerts_file, no_metrics
+from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, no_metrics
 
 BUSY_SECONDS = 30
 """How long a database file that is being written to is waited for."""
@@ -72,24 +71,7 @@ class SqlHistories:
             metrics = read_points(connection, run_id)
         if not metrics:
             raise no_metrics(run.name, run_id, run.status, run.store)
-        return replace(run, metrics=metrics, alerts=self._alerts(run_id, run.artifact_uri))
-
-    def _alerts(self, run_id: str, artifact_uri: str) -> tuple[dict[str, Any], ...]:
-        from seqsetvae.tracking.history_server import download_alerts
-
-        folder = artifact_folder(artifact_uri)
-        return download_alerts(self.uri, run_id) if folder is None else alerts_file(folder, names.ARTIFACT_ALERTS)
-
-
-def artifact_folder(artifact_uri: str) -> Path | None:
-    """The folder of this machine that an artifact address means, or None. A plain path, as a local store has it, is told without
-    loading MLflow, which takes seconds.
-    """
-    if ":" not in artifact_uri:
-        return Path(artifact_uri).absolute()
-    from seqsetvae.tracking.run import local_folder
-
-    return local_folder(artifact_uri)
+        return replace(run, metrics=metrics, alerts=read_alerts(self.uri, run_id, run.artifact_uri))
 
 
 def read_facts(connection: sa.Connection, run_id: str, uri: str) -> RunHistory:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +46,10 @@ class Series:
         [2, 3]
         """
         return Series(self.step_T[-points:], self.time_T[-points:], self.value_T[-points:])
+
+
+Stamp = tuple[int, int, float]
+"""Step, milliseconds since the epoch and value of a metric's newest point, by which a change is told."""
 
 
 @dataclass(frozen=True)
@@ -106,19 +108,3 @@ def no_metrics(name: str, run_id: str, status: str, where: str) -> InputError:
         f"Run {run_id} {name!r} ({status}) in {where} has no metrics: there is nothing to analyze. If its records still wait on this "
         "machine, `seqsetvae sync` delivers them."
     )
-
-
-def table_rows(text: str) -> tuple[dict[str, Any], ...]:
-    """Rows of a table as MLflow stores one.
-
-    >>> table_rows('{"columns": ["step", "level"], "data": [[10, "yellow"]]}')
-    ({'step': 10, 'level': 'yellow'},)
-    """
-    table = json.loads(text)
-    return tuple(dict(zip(table["columns"], row, strict=True)) for row in table["data"])
-
-
-def alerts_file(folder: Path | None, artifact: str) -> tuple[dict[str, Any], ...]:
-    """The alerts of a run whose artifacts lie on this machine; none where the file is missing."""
-    path = None if folder is None else folder / artifact
-    return table_rows(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else ()
