@@ -5,6 +5,7 @@ Heavy libraries are imported inside the verbs, so that `seqsetvae --help` answer
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -181,8 +182,8 @@ def bench(arguments: list[str]) -> int:
 
 
 RUN_HELP = (
-    "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest of all, or of "
-    "--tracking.experiment). A rescued run brings its rescues along, a study its trials."
+    "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest that is no finetuning or "
+    "evaluation, of all or of --tracking.experiment). A rescued run brings its rescues along, a study its trials."
 )
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
@@ -210,7 +211,9 @@ def main(arguments: list[str] | None = None) -> None:
         print("\n`seqsetvae VERB --help` lists the options of a verb.")
         sys.exit(_asked_for_help(verb, "verb"))
     try:
-        sys.exit(VERBS[verb](arguments[1:]))
+        code = VERBS[verb](arguments[1:])
+        sys.stdout.flush()
+        sys.exit(code)
     except InputError as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -219,6 +222,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except (
+        BrokenPipeError
+    ):  # whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 def _asked_for_help(word: str, what: str) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -112,3 +115,12 @@ def test_help_explains(arguments, capsys):
     code, out, _ = run(arguments, capsys)
     assert code == 0
     assert "usage: seqsetvae" in out
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "seqsetvae", "monitor", "--demo", "--once"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

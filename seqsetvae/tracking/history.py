@@ -23,6 +23,8 @@ SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 NAMED = 6
 """Runs that a message about an unknown run names."""
 LATEST = "latest"
+AFTER_PRETRAINING = ("finetune", "evaluate")
+"""Kinds of runs that `latest` passes over where there is another: what is looked for is the training that may have collapsed."""
 
 
 class HistoryStore(Protocol):
@@ -79,6 +81,9 @@ def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> lis
     >>> runs = [ListedRun("b2" * 16, "rescue", 2.0, "demo", "a1" * 16), ListedRun("a1" * 16, "first", 1.0, "demo")]
     >>> [one[:2] for one in choose(runs, ["first"], "sqlite:///mlflow.db")]
     ['a1', 'b2']
+    >>> later = ListedRun("c3" * 16, "evaluate demo", 3.0, "demo", kind="evaluate")
+    >>> [one[:2] for one in choose([later, *runs], ["latest"], "sqlite:///mlflow.db")]
+    ['b2']
     """
     where = without_password(uri)
     if not listing:
@@ -96,7 +101,7 @@ def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> lis
 
 def _find(listing: Sequence[ListedRun], word: str, where: str) -> ListedRun:
     if word == LATEST:
-        return listing[0]
+        return next((run for run in listing if run.kind not in AFTER_PRETRAINING), listing[0])
     exact = [run for run in listing if run.run_id == word] or [run for run in listing if run.name == word]
     if exact:
         return exact[0]

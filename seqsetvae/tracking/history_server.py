@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.alerts import read_alerts
 from seqsetvae.tracking.connection import open_store, readable_errors, without_password
@@ -43,6 +44,7 @@ class ServerHistories:
                 (run.info.start_time or 0) / 1000,
                 known[run.info.experiment_id],
                 run.data.tags.get("mlflow.parentRunId", ""),
+                run.data.tags.get(names.TAG_KIND, ""),
             )
             for run in runs
         ]

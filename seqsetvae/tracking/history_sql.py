@@ -16,6 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.alerts import read_alerts
 from seqsetvae.tracking.connection import OPEN_SECONDS, sqlite_path, without_password
@@ -50,11 +51,12 @@ class SqlHistories:
 
     def listing(self, experiment: str | None = None) -> list[ListedRun]:
         """The runs that are not deleted, newest first; of one experiment if it is named."""
-        parent = TAGS.c.key == "mlflow.parentRunId"
+        parent, kind = TAGS.alias(), TAGS.alias()
         found = (
-            sa.select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.start_time, EXPERIMENTS.c.name, TAGS.c.value)
+            sa.select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.start_time, EXPERIMENTS.c.name, parent.c.value, kind.c.value)
             .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-            .outerjoin(TAGS, sa.and_(TAGS.c.run_uuid == RUNS.c.run_uuid, parent))
+            .outerjoin(parent, sa.and_(parent.c.run_uuid == RUNS.c.run_uuid, parent.c.key == "mlflow.parentRunId"))
+            .outerjoin(kind, sa.and_(kind.c.run_uuid == RUNS.c.run_uuid, kind.c.key == names.TAG_KIND))
             .where(RUNS.c.lifecycle_stage == "active")
             .order_by(RUNS.c.start_time.desc())
         )
@@ -62,7 +64,9 @@ class SqlHistories:
             found = found.where(EXPERIMENTS.c.name == experiment)
         with self._engine.connect() as connection:
             rows = connection.execute(found).fetchall()
-        return [ListedRun(row[0], row[1] or "", (row[2] or 0) / 1000, row[3], row[4] or "") for row in rows]
+        return [
+            ListedRun(row[0], row[1] or "", (row[2] or 0) / 1000, row[3], row[4] or "", row[5] or "") for row in rows
+        ]
 
     def read(self, run_id: str) -> RunHistory:
         """Everything about one run. Raises :class:`InputError` where it has no metric."""

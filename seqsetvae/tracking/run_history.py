@@ -62,6 +62,8 @@ class ListedRun:
     """Seconds since the epoch."""
     experiment: str
     parent_id: str = ""
+    kind: str = ""
+    """pretrain, finetune, tune, evaluate, imported; empty where nothing of ours has made it."""
 
 
 @dataclass(frozen=True)
