@@ -53,7 +53,8 @@ def options(chart: Chart) -> dict[str, Any]:
             "splitNumber": 4,
         },
         "yAxis": {"type": "value" if chart.log_below is None else "log", "min": low, "max": high, "splitNumber": 4}
-        | {"axisLabel": {"showMinLabel": chart.share, "showMaxLabel": chart.share}},
+        # The bounds of a share are said where they are round; others have many digits.
+        | {"axisLabel": {"showMinLabel": chart.share and low == 0.0, "showMaxLabel": chart.share and high == 1.0}},
         "series": [_series(chart, trace, color) for trace, color in zip(chart.traces, COLORS, strict=False)],
     }
 

@@ -92,4 +92,6 @@ def test_a_chart_as_the_browser_gets_it():
     ]
     assert kl["yAxis"]["min"] < 0.01 < kl["yAxis"]["max"], "the threshold lies within the axis"
     assert charts["Active units"]["yAxis"]["type"] == "value"
+    for axis in (chart["yAxis"] for chart in charts.values()):
+        assert axis["axisLabel"]["showMaxLabel"] in (False, axis["max"] == 1.0), "no bound with sixteen digits"
     assert len(charts["Posterior variance"]["series"]) == 2
