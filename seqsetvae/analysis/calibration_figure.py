@@ -12,6 +12,7 @@ from seqsetvae.analysis import style
 
 Floats = NDArray[np.float64]
 COLUMNS = 4
+"""Of panels, at most."""
 PANEL = 3.1
 """Inches of a panel's height."""
 MARGINS = (0.95, 0.75)
@@ -30,15 +31,16 @@ def draw_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]], s
             it; at least one model.
         subtitle: what was predicted.
     """
-    rows = -(-len(curves) // COLUMNS)
+    columns = min(COLUMNS, len(curves))
+    rows = -(-len(curves) // columns)
     height = MARGINS[0] + rows * (PANEL + MARGINS[1])
     mean_G, share_G, stays_G = np.array([point for curve in curves.values() for point in curve], dtype=float).T
     limit = min(1.0, 1.05 * float(np.maximum(mean_G, interval(share_G, stays_G)[1]).max()))
     with style.DRAWING:
         figure = style.new_figure("Calibration: observed against predicted risk", f"{subtitle}. {READING}", height)
-        width = (style.RIGHT - style.LEFT) / COLUMNS
+        width = (style.RIGHT - style.LEFT) / columns
         for number, (name, curve) in enumerate(curves.items()):
-            row, column = divmod(number, COLUMNS)
+            row, column = divmod(number, columns)
             bottom = 1 - (MARGINS[0] + (row + 1) * PANEL + row * MARGINS[1]) / height
             axes = figure.add_axes((style.LEFT + column * width, bottom, width - 0.04, PANEL / height))
             _draw(axes, name, curve, limit)

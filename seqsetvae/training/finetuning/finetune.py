@@ -20,7 +20,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
-from seqsetvae.tracking.experiment_page import artifact_links, picture
+from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import (
     Registered,
     record_input,
@@ -112,9 +112,10 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
         run_id, uri = run.run_id, run.tracking_uri
         facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
         tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
+        tables |= {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"} if draw else {}
         run.describe(
             f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n"
-            f"{picture(run_id, names.ARTIFACT_CALIBRATION_FIGURE, 'Calibration') if draw else ''}\n\n{facts}\n\n"
+            f"{facts}\n\n"
             f"{artifact_links(run.experiment_id, run_id, tables)}"
         )
     if version is not None:
@@ -179,7 +180,7 @@ def record_validation(
     columns = ["mean_risk", "observed_share", "stays"]
     run.log_table({"columns": columns, "data": [list(point) for point in curve]}, names.ARTIFACT_CALIBRATION)
     if draw is not None:
-        head = f"{len(label_B)} validation stays, {int(label_B.sum())} positive, which the recalibration was fitted on"
+        head = f"{len(label_B)} validation stays, {int(label_B.sum())} positive, also used to recalibrate"
         run.log_bytes(draw({"validation": curve}, head), names.ARTIFACT_CALIBRATION_FIGURE)
     print(
         f"  validation (it chose the epoch): AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}",
