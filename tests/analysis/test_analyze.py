@@ -79,7 +79,7 @@ def tracking(uri: str) -> TrackingConfig:
 @pytest.mark.slow
 def test_the_rules_replayed_give_the_alerts_of_the_run(store):
     runs = histories(store)
-    hot, rescue, mild = runs["hot"], runs["hot rescue 1"], runs["mild"]
+    hot, rescue, mild = runs["hot"], runs["rescue 1: hot"], runs["mild"]
     again = replay(hot)
     assert again.guessed == ()
     assert [(one.step, one.level.word) for one in again.alerts] == [(row["step"], row["level"]) for row in hot.alerts]

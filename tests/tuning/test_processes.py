@@ -46,8 +46,20 @@ def wait_for(condition, process: subprocess.Popen, seconds: float = 180.0) -> No
         time.sleep(0.2)
 
 
+def is_ready(database: str) -> bool:
+    """Whether Optuna has made all its tables: a second one that finds some of them missing would make them at the same time."""
+    if not Path(database).is_file():
+        return False
+    with (
+        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection,
+        suppress(sqlite3.OperationalError),
+    ):
+        return connection.execute("select count(*) from alembic_version").fetchone() == (1,)  # written last
+    return False
+
+
 def is_made() -> bool:
-    return Path("tune.db").is_file() and STUDY in optuna.get_all_study_names("sqlite:///tune.db") and len(trials()) > 0
+    return is_ready("tune.db") and STUDY in optuna.get_all_study_names("sqlite:///tune.db") and len(trials()) > 0
 
 
 def is_training() -> bool:
