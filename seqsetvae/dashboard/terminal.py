@@ -71,6 +71,8 @@ class TerminalDashboard(App[None]):
         self.view: View | None = None
         self._looking = False
         self._first_chart = 0
+        self._rests = False
+        """Whether no plot was drawn at this look."""
         self._written: dict[str, object] = {}
 
     def compose(self) -> ComposeResult:
@@ -155,7 +157,7 @@ class TerminalDashboard(App[None]):
         """Hand each plot its chart.
 
         Laying out and drawing take milliseconds: only where the run or the size is another one is all of it done `anew`; at other
-        looks only the plot is drawn that has waited longest.
+        looks only the plot is drawn that has waited longest, and that at every second look.
         """
         area = self.query_one("#charts", Grid)
         if anew:
@@ -163,7 +165,8 @@ class TerminalDashboard(App[None]):
         plots = [plot for plot in self.query(ChartPlot) if plot.display]
         for plot, chart in zip(plots, view.charts[self._first_chart :], strict=False):
             plot.chart = chart
-        if area.display:
+        self._rests = not anew and not self._rests
+        if area.display and not self._rests:
             self.call_after_refresh(self._draw_waiting, plots if anew else plots[:1] and [_longest_waiting(plots)])
 
     def _lay_out(self, area: Grid, charts: int) -> None:
