@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,18 +22,28 @@ CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
 """Inputs of the head that `auto` tries."""
 
 
+@dataclass(frozen=True)
+class ChosenInput:
+    """What the heads look at, on a frozen backbone: features that were computed once, and the head that was chosen by them."""
+
+    chosen: str
+    train: Examples
+    valid: Examples
+    fitted: FittedHead
+
+
 def train_members(
     model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
 ) -> tuple[RiskNet, list[FittedHead]]:
     """Train all members, recalibrate the mean of their logits on the validation stays, and say how each of them did."""
-    chosen, first = config.head_input, None
-    if config.frozen or chosen == "auto":
-        chosen, first = choose_input(model, train, valid, config, run)
-    run.set_tag(names.TAG_HEAD_INPUT, chosen)
-    if first is None or not config.frozen:
-        net, fitted = unfrozen_members(model, chosen, train, valid, config, run)
+    if config.frozen:
+        frozen = choose_input(model, train, valid, config, run)
+        net, fitted = frozen_members(model, frozen, config)
     else:
-        net, fitted = frozen_members(model, chosen, first, train, valid, config)
+        named = config.head_input != "auto"
+        chosen = config.head_input if named else choose_input(model, train, valid, config, run).chosen
+        net, fitted = unfrozen_members(model, chosen, train, valid, config, run)
+    run.set_tag(names.TAG_HEAD_INPUT, net.chosen)
     slope, offset = recalibration(mean_logits(net, valid.packed, valid.vocabulary), valid.label_B)
     net.slope.copy_(slope)
     net.offset.copy_(offset)
@@ -41,41 +52,31 @@ def train_members(
 
 def choose_input(
     model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
-) -> tuple[str, FittedHead]:
+) -> ChosenInput:
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
     wanted = CANDIDATES if config.head_input == "auto" else (config.head_input,)
     parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
     features = [compute_features(model.vae, stays.packed, model.vocabulary, parts) for stays in (train, valid)]
-    fitted: dict[str, FittedHead] = {}
+    found: dict[str, ChosenInput] = {}
     for name in wanted:
         seen, unseen = (
-            Examples(head_input(found, name).clone(), stays.label_B)
-            for found, stays in zip(features, (train, valid), strict=True)
+            Examples(head_input(computed, name).clone(), stays.label_B)
+            for computed, stays in zip(features, (train, valid), strict=True)
         )
         folder = name.replace("+", "_") + "/"  # MLflow takes no plus in a metric's name
         on_epoch = recorder(run, folder if len(wanted) > 1 else "")
-        fitted[name] = train_head(seen, unseen, config, config.seed, on_epoch)
-        print(f"  head on {name:<18} {how_it_did(fitted[name])}", flush=True)
-    chosen = max(fitted, key=lambda name: fitted[name].metrics[config.monitor])
-    return chosen, fitted[chosen]
+        found[name] = ChosenInput(name, seen, unseen, train_head(seen, unseen, config, config.seed, on_epoch))
+        print(f"  head on {name:<18} {how_it_did(found[name].fitted)}", flush=True)
+    return max(found.values(), key=lambda one: one.fitted.metrics[config.monitor])
 
 
-def frozen_members(
-    model: Pretrained,
-    chosen: str,
-    first: FittedHead,
-    train: LabelledStays,
-    valid: LabelledStays,
-    config: FinetuneConfig,
-) -> tuple[RiskNet, list[FittedHead]]:
-    """Further heads beside the first, which saw the same features."""
-    fitted = [first]
-    if config.n_seeds > 1:
-        seen, unseen = (Examples(inputs(model.vae, chosen, stays), stays.label_B) for stays in (train, valid))
-        for seed in range(config.seed + 1, config.seed + config.n_seeds):
-            fitted.append(train_head(seen, unseen, config, seed))
-            print(f"  seed {seed:<21} {how_it_did(fitted[-1])}", flush=True)
-    return RiskNet([model.vae], [one.head for one in fitted], chosen), fitted
+def frozen_members(model: Pretrained, frozen: ChosenInput, config: FinetuneConfig) -> tuple[RiskNet, list[FittedHead]]:
+    """Further heads beside the first, on the same features."""
+    fitted = [frozen.fitted]
+    for seed in range(config.seed + 1, config.seed + config.n_seeds):
+        fitted.append(train_head(frozen.train, frozen.valid, config, seed))
+        print(f"  seed {seed:<21} {how_it_did(fitted[-1])}", flush=True)
+    return RiskNet([model.vae], [one.head for one in fitted], frozen.chosen), fitted
 
 
 def unfrozen_members(
