@@ -116,12 +116,7 @@ def analyze(arguments: list[str]) -> int:
     """Read runs back from MLflow: figures, a diagnosis in words, the collapse rules replayed, one report.html."""
     from seqsetvae.analysis.analyze import analyze as analyze_runs
 
-    parser = make_parser("analyze", f"{analyze.__doc__} Writes to the runs only with --log.")
-    parser.add_argument("--analyze.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
-    parser.add_function_arguments(analyze_runs, "analyze", skip={"tracking", "run"})
-    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
-    chosen = parser.instantiate(parse(parser, arguments))
-    analyze_runs(chosen.tracking, **vars(chosen.analyze))
+    _read_runs("analyze", f"{analyze.__doc__} Writes to the runs only with --log.", analyze_runs, arguments)
     return 0
 
 
@@ -129,13 +124,18 @@ def monitor(arguments: list[str]) -> int:
     """Watch runs live, straight from the store: in the terminal, or with --web on a page."""
     from seqsetvae.dashboard.monitor import monitor as watch_runs
 
-    parser = make_parser("monitor", monitor.__doc__ or "")
-    parser.add_argument("--monitor.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
-    parser.add_function_arguments(watch_runs, "monitor", skip={"tracking", "run"})
+    _read_runs("monitor", monitor.__doc__ or "", watch_runs, arguments)
+    return 0
+
+
+def _read_runs(verb: str, description: str, work: Callable[..., object], arguments: list[str]) -> None:
+    """A verb that reads runs of a store: `work(tracking, run=..., ...)`."""
+    parser = make_parser(verb, description)
+    parser.add_argument(f"--{verb}.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
+    parser.add_function_arguments(work, verb, skip={"tracking", "run"})
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
     chosen = parser.instantiate(parse(parser, arguments))
-    watch_runs(chosen.tracking, **vars(chosen.monitor))
-    return 0
+    work(chosen.tracking, **vars(chosen[verb]))
 
 
 def import_tensorboard(arguments: list[str]) -> int:
