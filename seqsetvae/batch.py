@@ -5,7 +5,7 @@ Shape suffixes, here and in every module of :mod:`seqsetvae.model`:
     B  subjects (ICU stays)        D  model width
     S  sets, of all subjects       Z  latent dimensions
     N  events, of all sets         V  variables in the vocabulary
-    H  attention heads             T  sets of the longest subject (the grid of the causal history)
+    H  attention heads             T  columns of a block of the history grid (:func:`lay_out`)
 
 Everything is *packed*: the events of all subjects lie end to end, and `set_N` and `subject_S` say where they belong. There is no
 padding to mask in a loss or in a statistic, and no 768-float embedding travels with an event: the model looks it up by `variable_N`.
@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -36,13 +38,15 @@ class EventBatch:
     subject_S: Tensor
     """int64, ascending; the subject of each set, 0..B-1. Every subject holds at least one set."""
     position_S: Tensor
-    """int64; 0, 1, 2, ... within each subject: the column of the set in the (B, T) grid of the history."""
+    """int64; 0, 1, 2, ... within each subject: the column of the set on the history grid."""
     label_B: Tensor
     """float32; outcome 0 or 1, NaN where the subject has none."""
     row_B: Tensor
     """int64; row of the subject in its split of the store."""
-    grid_length: int
-    """T: columns of the history grid. The longest subject of the batch, or a fixed number where shapes must not change."""
+    first_slot_B: Tensor
+    """int64; where the row of each subject starts on the history grid, whose blocks lie end to end, row by row."""
+    grid: tuple[tuple[int, int], ...]
+    """(rows, columns) of each block of the history grid; see :func:`lay_out`."""
 
     @property
     def n_subjects(self) -> int:
@@ -58,8 +62,13 @@ class EventBatch:
 
     @property
     def padding_share(self) -> float:
-        """Share of the (B, T) history grid that holds no set. The only place where a batch pays for unequal lengths."""
-        return 1.0 - self.n_sets / (self.n_subjects * self.grid_length)
+        """Share of the history grid that holds no set. The only place where a batch pays for unequal lengths."""
+        return 1.0 - self.n_sets / sum(rows * columns for rows, columns in self.grid)
+
+    @property
+    def slot_S(self) -> Tensor:
+        """The place of each set on the history grid."""
+        return self.first_slot_B.index_select(0, self.subject_S) + self.position_S
 
     def head(self, sets: int) -> EventBatch:
         """The first subjects with at least so many sets together, and at least two of them; the whole batch where it has no more."""
@@ -69,6 +78,7 @@ class EventBatch:
         enough = int(torch.searchsorted(first_set_B, sets))
         subjects = min(self.n_subjects, max(2, enough))
         n_sets = int(first_set_B[subjects])
+        first_slot_B, grid = lay_out(first_set_B[: subjects + 1].diff().cpu().numpy())
         n_events = int(torch.searchsorted(self.set_N, n_sets))
         return EventBatch(
             variable_N=self.variable_N[:n_events],
@@ -79,7 +89,8 @@ class EventBatch:
             position_S=self.position_S[:n_sets],
             label_B=self.label_B[:subjects],
             row_B=self.row_B[:subjects],
-            grid_length=self.grid_length,
+            first_slot_B=torch.from_numpy(first_slot_B).to(self.first_slot_B.device),
+            grid=grid,
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:
@@ -92,3 +103,42 @@ class EventBatch:
 
     def pin_memory(self) -> EventBatch:
         return self._map(Tensor.pin_memory)
+
+
+def lay_out(
+    n_sets_B: NDArray[np.int64], columns: int | None = None
+) -> tuple[NDArray[np.int64], tuple[tuple[int, int], ...]]:
+    """Give every subject a row of the grid on which the history attends: a column per set, filled from the left.
+
+    Attention costs rows x columns^2, so one long subject would make all rows long: where it saves at least a fifth, the longest
+    subjects get a block of their own.
+
+    Args:
+        n_sets_B: sets of each subject.
+        columns: one block with so many columns, for shapes that must not change. At least the sets of the longest subject.
+
+    Returns:
+        The first slot of each subject, and (rows, columns) of each block.
+
+    >>> lay_out(np.array([2, 5, 1]))
+    (array([5, 0, 7]), ((1, 5), (2, 2)))
+    >>> lay_out(np.array([2, 5, 1]), columns=6)
+    (array([ 0,  6, 12]), ((3, 6),))
+    """
+    subjects, longest = len(n_sets_B), int(n_sets_B.max())
+    if columns is not None:
+        if columns < longest:
+            raise ValueError(f"a grid of {columns} columns is below the {longest} sets of the longest subject")
+        return np.arange(subjects) * columns, ((subjects, columns),)
+    order_B = np.argsort(-n_sets_B, kind="stable")
+    rank_B, descending_B = np.arange(subjects), n_sets_B[order_B]
+    cost_B = (
+        rank_B * longest**2 + (subjects - rank_B) * descending_B**2
+    )  # with so many subjects in the block of the longest
+    long = int(cost_B.argmin())
+    if cost_B[long] > 0.8 * cost_B[0]:
+        return rank_B * longest, ((subjects, longest),)
+    shorter = int(descending_B[long])
+    first_slot_B = np.empty_like(rank_B)
+    first_slot_B[order_B] = np.where(rank_B < long, rank_B * longest, long * longest + (rank_B - long) * shorter)
+    return first_slot_B, ((long, longest), (subjects - long, shorter))

@@ -89,5 +89,6 @@ def single_set(stay: EventBatch, number: int) -> EventBatch:
         position_S=zero,
         label_B=stay.label_B,
         row_B=stay.row_B,
-        grid_length=1,
+        first_slot_B=zero,
+        grid=((1, 1),),
     )

@@ -21,6 +21,7 @@ from seqsetvae.config import ModelConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.model.set_encoder import VALUE_FREQUENCIES
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.allocator import keep_freed_memory
 
 BATCH_SIZES = (1, 2, 4, 8, 16)
 EMBEDDING_WIDTH = 768
@@ -91,6 +92,7 @@ def measure(quick: bool = False) -> list[Table]:
 
 
 def _measure(device: torch.device, precision: str, compiled: bool, quick: bool) -> Table:
+    keep_freed_memory()
     trainee = Trainee(device, precision, compiled)
     sizes = BATCH_SIZES if device.type == "cpu" else (*BATCH_SIZES, 64, 256)
     cases = [_case(trainee, size, device) for size in sizes]
@@ -99,15 +101,17 @@ def _measure(device: torch.device, precision: str, compiled: bool, quick: bool) 
         for _ in range(3):
             case.step()
         case.peak_bytes = _peak_memory(device)
-    for _ in range(3 if quick else 15):
+    for _ in range(1 if quick else 4):  # rounds, so that a change of the machine's speed meets every size
         for case in cases:
-            before = matmul()
-            started = time.perf_counter()
-            case.step()
-            _wait(device)
-            case.seconds.append(time.perf_counter() - started)
-            rate = 0.5 * (before + matmul())
-            case.shares.append(case.flops / case.seconds[-1] / rate)
+            case.step()  # the sizes before it left other data in the caches
+            for _ in range(3 if quick else 6):
+                before = matmul()
+                started = time.perf_counter()
+                case.step()
+                _wait(device)
+                case.seconds.append(time.perf_counter() - started)
+                rate = 0.5 * (before + matmul())
+                case.shares.append(case.flops / case.seconds[-1] / rate)
     return _table(cases, device, precision, compiled)
 
 

@@ -17,15 +17,15 @@ class EventDataset(Dataset[EventBatch]):
     """One split of a store; an item is a whole batch."""
 
     def __init__(
-        self, store: Store, split: str, max_sequence_length: int | None = None, grid_length: int | None = None
+        self, store: Store, split: str, max_sequence_length: int | None = None, grid_columns: int | None = None
     ) -> None:
         self.store = store
         self.split = split
         self.max_sequence_length = max_sequence_length
-        self.grid_length = grid_length
+        self.grid_columns = grid_columns
 
     def __getitem__(self, spec: BatchSpec) -> EventBatch:
-        return self.store.gather(self.split, spec.shard, spec.rows, self.max_sequence_length, self.grid_length)
+        return self.store.gather(self.split, spec.shard, spec.rows, self.max_sequence_length, self.grid_columns)
 
 
 class EventLoader(DataLoader[EventBatch]):

@@ -53,7 +53,7 @@ class EventDataModule(LightningDataModule):
         options: dict[str, Any] = {"num_workers": config.num_workers or 0}
         options["pin_memory"] = on_gpu if config.pin_memory is None else config.pin_memory
         options["persistent_workers"] = config.persistent_workers and options["num_workers"] > 0
-        dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_length())
+        dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_columns())
         return EventLoader(dataset, self._sampler(split, rank, world_size), **options)
 
     def _sampler(self, split: str, rank: int, world_size: int) -> EventBatchSampler:
@@ -72,7 +72,7 @@ class EventDataModule(LightningDataModule):
         limit = self.config.max_sequence_length
         return lengths if limit is None else lengths.clip(max=limit)
 
-    def _grid_length(self) -> int | None:
+    def _grid_columns(self) -> int | None:
         """Sets of the longest stay of any split where the shape must not change, else None."""
         if self.config.use_dynamic_padding:
             return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from seqsetvae.batch import EventBatch
+from seqsetvae.batch import EventBatch, lay_out
 from seqsetvae.data.arrow import view
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
@@ -154,13 +154,13 @@ def gather(
     vocabulary: Vocabulary,
     *,
     max_sequence_length: int | None = None,
-    grid_length: int | None = None,
+    grid_columns: int | None = None,
     first_row: int = 0,
 ) -> EventBatch:
     """The batch of the subjects `rows_B`, values scaled. No loop over subjects, sets or events.
 
     `max_sequence_length`: events per subject; later sets are left out, always whole sets, except that a first set beyond the limit is
-    itself cut. `grid_length`: T, at least the sets of the longest subject; None: exactly that. `first_row` is added to `rows_B`.
+    itself cut. `grid_columns`: see :func:`seqsetvae.batch.lay_out`. `first_row` is added to `rows_B`.
     """
     set_0_B = packed.first_set[rows_B].astype(np.int64)
     set_1_B = packed.first_set[rows_B + 1].astype(np.int64)
@@ -179,9 +179,7 @@ def gather(
         n_events_B, n_events_S = (np.minimum(n, max_sequence_length) for n in (n_events_B, n_events_S))
     event_N = _ranges(event_0_B, n_events_B)
     variable_N = packed.variable_N[event_N].astype(np.int64)
-    longest = int(n_sets_B.max())
-    if grid_length is not None and grid_length < longest:
-        raise ValueError(f"grid_length {grid_length} is below the {longest} sets of the longest subject")
+    first_slot_B, grid = lay_out(n_sets_B, grid_columns)
     return EventBatch(
         variable_N=torch.from_numpy(variable_N),
         value_N=torch.from_numpy(vocabulary.scale(variable_N, packed.value_N[event_N])),
@@ -191,7 +189,8 @@ def gather(
         position_S=torch.from_numpy(_ranges(np.zeros_like(n_sets_B), n_sets_B)),
         label_B=torch.from_numpy(packed.label_B[rows_B]),
         row_B=torch.from_numpy(rows_B + first_row),
-        grid_length=grid_length or longest,
+        first_slot_B=torch.from_numpy(first_slot_B),
+        grid=grid,
     )
 
 

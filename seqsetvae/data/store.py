@@ -154,7 +154,7 @@ class Store:
         shard: int,
         rows_in_shard: NDArray[np.int64],
         max_sequence_length: int | None = None,
-        grid_length: int | None = None,
+        grid_columns: int | None = None,
     ) -> EventBatch:
         """The batch of some subjects of one shard; see :func:`seqsetvae.data.packed.gather`."""
         first_row = int(self.first_rows[split][shard])
@@ -164,7 +164,7 @@ class Store:
             rows_in_shard,
             self.vocabulary,
             max_sequence_length=max_sequence_length,
-            grid_length=grid_length,
+            grid_columns=grid_columns,
             first_row=first_row,
         )
 

@@ -125,19 +125,22 @@ class CausalTimeAttention(nn.Module):
 
     def forward(self, x_SD: Tensor, rotation: Rotation, batch: EventBatch) -> Tensor:
         n_sets, width = x_SD.shape
-        n_subjects, columns = batch.n_subjects, batch.grid_length
-        slot_S = batch.subject_S * columns + batch.position_S
+        slot_S, slots = batch.slot_S, [rows * columns for rows, columns in batch.grid]
 
-        def on_grid(x_SHd: Tensor) -> Tensor:
+        def on_grid(x_SHd: Tensor) -> list[Tensor]:
             # Sets fill each row of the grid from the left: the causal mask alone hides the empty columns behind them.
-            grid = x_SHd.new_zeros(n_subjects * columns, *x_SHd.shape[1:]).index_copy(0, slot_S, x_SHd)
-            return grid.view(n_subjects, columns, *x_SHd.shape[1:]).transpose(1, 2)
+            grid = x_SHd.new_zeros(sum(slots), *x_SHd.shape[1:]).index_copy(0, slot_S, x_SHd)
+            blocks = zip(grid.split(slots), batch.grid, strict=True)
+            return [block.view(*shape, *x_SHd.shape[1:]).transpose(1, 2) for block, shape in blocks]
 
         # Queries and keys are the first 2H "heads" of the product: turned and laid out in one go.
         query_key, value = self.qkv(x_SD).view(n_sets, 3 * self.heads, -1).split([2 * self.heads, self.heads], dim=1)
-        query, key = on_grid(rotation(query_key)).chunk(2, dim=1)
-        attended_BHTd = F.scaled_dot_product_attention(
-            query, key, on_grid(value), is_causal=True, dropout_p=self.dropout if self.training else 0.0
-        )
-        flat = attended_BHTd.transpose(1, 2).reshape(n_subjects * columns, width)
-        return self.out(flat.index_select(0, slot_S))
+        dropout = self.dropout if self.training else 0.0
+        attended = []
+        for query_key_BHTd, value_BHTd in zip(on_grid(rotation(query_key)), on_grid(value), strict=True):
+            query_BHTd, key_BHTd = query_key_BHTd.chunk(2, dim=1)
+            block_BHTd = F.scaled_dot_product_attention(
+                query_BHTd, key_BHTd, value_BHTd, is_causal=True, dropout_p=dropout
+            )
+            attended.append(block_BHTd.transpose(1, 2).reshape(-1, width))
+        return self.out(torch.cat(attended).index_select(0, slot_S))

@@ -15,6 +15,7 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, resolve_uri
+from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.step_logging import clock
@@ -37,8 +38,9 @@ class Trial:
 
     def row(self) -> str:
         b = self.batch
+        grid = "+".join(f"{rows}x{columns}" for rows, columns in b.grid)
         return (
-            f"  {b.n_subjects:>8} {b.n_sets:>7} {b.n_events:>8}   {b.n_subjects:>4} x {b.grid_length:<5} {b.padding_share:>7.0%} "
+            f"  {b.n_subjects:>8} {b.n_sets:>7} {b.n_events:>8}   {grid:<14} {b.padding_share:>7.0%} "
             f"{1e3 * self.load_seconds:>8.1f} {1e3 * self.step_seconds:>8.0f} {self.peak_bytes / MEGABYTE:>9.0f}"
         )
 
@@ -52,7 +54,7 @@ def preflight(config: PretrainConfig) -> None:
     plan = make_plan(config)
     print(f"SeqSetVAE pre-flight\n{plan.describe()}\n")
     print(
-        f"  {'patients':>8} {'sets':>7} {'events':>8}   {'history grid':<12} {'padding':>7} {'load ms':>8} {'step ms':>8} {'peak MB':>9}"
+        f"  {'patients':>8} {'sets':>7} {'events':>8}   {'history grid':<14} {'padding':>7} {'load ms':>8} {'step ms':>8} {'peak MB':>9}"
     )
     trials = []
     for size in batch_sizes(plan):
@@ -76,6 +78,7 @@ def batch_sizes(plan: Plan) -> list[int]:
 
 def try_step(plan: Plan, patients: int) -> Trial:
     """One forward and backward pass on a batch of random patients."""
+    keep_freed_memory()
     trainer = plan.config.trainer
     device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
     store = plan.data.store

@@ -16,6 +16,7 @@ from seqsetvae.config import OptimizerConfig, PretrainConfig
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.allocator import keep_freed_memory
 
 VALIDATION_SEED = (
     20_121  # any fixed number: every validation draws the same posterior samples, so that epochs can be compared
@@ -73,6 +74,9 @@ class PretrainModule(pl.LightningModule):
         self.step_metrics: StepMetrics | None = None
         self.posterior: DiagonalGaussian | None = None
         self.gradient_norm: Tensor | None = None
+
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
 
     def beta(self, terms: ElboTerms) -> Tensor | float:
         """Weight of the KL term at this step; the controller looks at the step's own KL and moves once per optimizer step."""

@@ -55,7 +55,8 @@ def test_gather_equals_a_loop_over_subjects_sets_and_events(
     np.testing.assert_allclose(
         batch.value_N.numpy(), [y for _, _, values in sets for y in values], rtol=2e-5, atol=2e-5
     )
-    assert batch.grid_length == max(map(len, expected))
+    assert batch.grid[0][1] == max(map(len, expected))
+    assert len(set(batch.slot_S.tolist())) == batch.n_sets  # no two sets share a slot
     assert batch.row_B.tolist() == rows.tolist()
     labels = demo_frame.groupby("subject_id")["label"].first()
     assert batch.label_B.tolist() == [labels[name] for name in names]
@@ -63,16 +64,16 @@ def test_gather_equals_a_loop_over_subjects_sets_and_events(
 
 def test_dtypes_are_those_the_batch_promises(store: Store) -> None:
     batch = store.gather("test", 0, np.array([3]))
-    for name in ("variable_N", "set_N", "subject_S", "position_S", "row_B"):
+    for name in ("variable_N", "set_N", "subject_S", "position_S", "first_slot_B", "row_B"):
         assert getattr(batch, name).dtype == torch.int64
     for name in ("value_N", "minute_S", "label_B"):
         assert getattr(batch, name).dtype == torch.float32
 
 
 def test_a_fixed_grid_is_kept_and_one_too_short_refused(store: Store) -> None:
-    assert store.gather("test", 0, np.array([3]), grid_length=200).grid_length == 200
-    with pytest.raises(ValueError, match="grid_length 1 is below"):
-        store.gather("test", 0, np.array([3]), grid_length=1)
+    assert store.gather("test", 0, np.array([3, 5]), grid_columns=200).grid == ((2, 200),)
+    with pytest.raises(ValueError, match="1 columns is below"):
+        store.gather("test", 0, np.array([3]), grid_columns=1)
 
 
 def test_rows_of_later_shards_count_on(synthetic_store: Store) -> None:

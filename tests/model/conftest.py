@@ -14,9 +14,9 @@ from seqsetvae.model.vae import SeqSetVAE
 SMALL = ModelConfig(width=16, latent_dim=6, levels=2, heads=4, ff_dim=24, history_layers=2)
 
 
-def stays(rows: list[int], grid_length: int | None = None) -> EventBatch:
+def stays(rows: list[int], grid_columns: int | None = None) -> EventBatch:
     """Stays of the demo's train split, in float64: a difference in a result is then a difference in the mathematics."""
-    batch = open_store("demo").gather("train", 0, np.array(rows), grid_length=grid_length)
+    batch = open_store("demo").gather("train", 0, np.array(rows), grid_columns=grid_columns)
     return replace(batch, value_N=batch.value_N.double(), minute_S=batch.minute_S.double())
 
 

@@ -31,7 +31,7 @@ def test_swapping_values_between_events_does_matter(vae, noise):
 @pytest.mark.parametrize("extra", [1, 37])
 def test_padding_does_not_matter(vae, noise, extra):
     batch = stays(ROWS)
-    wider = stays(ROWS, grid_length=batch.grid_length + extra)
+    wider = stays(ROWS, grid_columns=int(batch.position_S.max()) + 1 + extra)
     assert wider.padding_share > batch.padding_share
     eps = noise[: batch.n_sets]
     torch.testing.assert_close(vae(wider, eps).elbo_B(wider), vae(batch, eps).elbo_B(batch), rtol=1e-10, atol=0)
@@ -41,6 +41,7 @@ def test_the_other_subjects_do_not_matter(vae, noise):
     batch = stays(ROWS)
     eps = noise[: batch.n_sets]
     together = vae(batch, eps).elbo_B(batch)
+    assert len(batch.grid) == 2  # the longest stay has a block of its own
     for position, row in enumerate(ROWS):
         alone = stays([row])
         elbo = vae(alone, eps[batch.subject_S == position]).elbo_B(alone)

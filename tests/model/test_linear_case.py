@@ -68,7 +68,8 @@ def data() -> EventBatch:
         position_S=torch.zeros_like(subjects),
         label_B=torch.full((SUBJECTS,), math.nan),
         row_B=subjects,
-        grid_length=1,
+        first_slot_B=subjects,
+        grid=((SUBJECTS, 1),),
     )
 
 

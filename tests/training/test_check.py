@@ -16,9 +16,10 @@ def test_it_tries_ascending_batch_sizes_and_reports_each(tiny, capsys):
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if line.strip()[:1].isdigit()]
     assert [int(row[0]) for row in rows] == [1, 2, 4, 6]
-    for row in rows:  # patients sets events patients x grid padding ...
-        patients, sets, grid = int(row[0]), int(row[1]), int(row[5])
-        assert row[6] == f"{1 - sets / (patients * grid):.0%}"
+    for row in rows:  # patients sets events grid padding ...
+        blocks = [[int(number) for number in block.split("x")] for block in row[3].split("+")]
+        assert sum(patients for patients, _ in blocks) == int(row[0])
+        assert row[4] == f"{1 - int(row[1]) / sum(patients * columns for patients, columns in blocks):.0%}"
     assert "sqlite:///" in out
     assert "Ready: 320 patients, 108 steps." in out
 

@@ -30,5 +30,6 @@ def drop_events(batch: EventBatch, share: float) -> EventBatch:
         position_S=position_S,
         label_B=batch.label_B,
         row_B=batch.row_B,
-        grid_length=batch.grid_length,
+        first_slot_B=batch.first_slot_B,
+        grid=batch.grid,
     )

@@ -20,6 +20,7 @@ from seqsetvae.data.packed import gather
 from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
 from seqsetvae.model.classifier import RiskHead, head_input, parts_of, stay_features
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import LabelledStays
 from seqsetvae.training.finetuning.head_training import risk_loss, risk_scores
@@ -46,6 +47,9 @@ class RiskModule(pl.LightningModule):
             part.requires_grad_(True)
         self._validated: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []
+
+    def on_fit_start(self) -> None:
+        keep_freed_memory()
 
     def forward(self, batch: EventBatch) -> Tensor:
         """The logit of every subject, shape (B,)."""
