@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
 
@@ -10,6 +11,8 @@ from packaging.utils import canonicalize_name
 
 IMPORTED = ("torch", "numpy", "pandas", "pyarrow", "pyyaml", "safetensors", "mlflow")
 """By the files in :mod:`seqsetvae.serving`. The package itself travels with the model."""
+CUDA = re.compile(r"cuda-|nvidia-(?!ml-py)|triton")
+"""Packages that torch's own pin decides, on a machine where it brings them: left out here as in `make lock`."""
 
 
 def requirements() -> list[str]:
@@ -22,7 +25,7 @@ def constraints() -> list[str]:
 
     Constraints choose versions, but install nothing: a machine with a GPU may add what torch asks for there.
     """
-    return [f"{name}=={version}" for name, version in sorted(_closure(IMPORTED).items())]
+    return [f"{name}=={version}" for name, version in sorted(_closure(IMPORTED).items()) if not CUDA.match(name)]
 
 
 def _closure(wanted: Iterable[str]) -> dict[str, str]:

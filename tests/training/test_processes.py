@@ -1,4 +1,4 @@
-"""Whole programs: a run killed without warning, and a run of two processes."""
+"""Whole programs: a run killed without warning, a run whose server dies and comes back, and a run of two processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
+from seqsetvae.benchmarks.tracking import MlflowServer
 from seqsetvae.tracking.ownership import mend_stale_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.recording import as_yaml
@@ -49,6 +51,39 @@ def test_a_run_killed_without_warning_is_mended_and_continued(tiny, history):
     assert resumed.run_id == run_id
     assert client().get_run(run_id).info.status == "FINISHED"
     assert history(run_id, names.TRAIN_LOSS) == expected
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.mark.slow
+def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkeypatch):
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=45))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+
+    def last_checkpoint() -> float:
+        return max((path.stat().st_mtime for path in Path("outputs").rglob("last.ckpt")), default=0.0)
+
+    with subprocess.Popen(command(config)) as process:
+        deadline = time.monotonic() + 120
+        while last_checkpoint() == 0.0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        server.kill()
+        away = time.time()
+        time.sleep(6.0)  # several tries of the writer, each with a longer pause before it
+        assert process.poll() is None, "the run ended before its server came back"
+        assert last_checkpoint() > away + 3.0, "training stood still"
+        server.start()
+    assert process.returncode == 0
+    (run,) = client().search_runs(["1"])
+    assert run.info.status == "FINISHED"
+    assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 451))
 
 
 @pytest.mark.slow
