@@ -126,18 +126,16 @@ def lay_out(
     (array([ 0,  6, 12]), ((3, 6),))
     """
     subjects, longest = len(n_sets_B), int(n_sets_B.max())
-    if columns is not None:
-        if columns < longest:
-            raise ValueError(f"a grid of {columns} columns is below the {longest} sets of the longest subject")
-        return np.arange(subjects) * columns, ((subjects, columns),)
+    width = longest if columns is None else columns
+    if width < longest:
+        raise ValueError(f"a grid of {columns} columns is below the {longest} sets of the longest subject")
     order_B = np.argsort(-n_sets_B, kind="stable")
     rank_B, descending_B = np.arange(subjects), n_sets_B[order_B]
-    cost_B = (
-        rank_B * longest**2 + (subjects - rank_B) * descending_B**2
-    )  # with so many subjects in the block of the longest
+    # With 0, 1, 2, ... subjects in the block of the longest.
+    cost_B = rank_B * longest**2 + (subjects - rank_B) * descending_B**2
     long = int(cost_B.argmin())
-    if cost_B[long] > 0.8 * cost_B[0]:
-        return rank_B * longest, ((subjects, longest),)
+    if columns is not None or cost_B[long] > 0.8 * cost_B[0]:
+        return rank_B * width, ((subjects, width),)
     shorter = int(descending_B[long])
     first_slot_B = np.empty_like(rank_B)
     first_slot_B[order_B] = np.where(rank_B < long, rank_B * longest, long * longest + (rank_B - long) * shorter)

@@ -222,9 +222,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (
-        BrokenPipeError
-    ):  # whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere
+    except BrokenPipeError:
+        # Whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
 

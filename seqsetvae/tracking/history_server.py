@@ -6,16 +6,12 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.alerts import read_alerts
 from seqsetvae.tracking.connection import open_store, readable_errors, without_password
 from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, no_metrics
-
-if TYPE_CHECKING:
-    pass
 
 READERS = 4
 """Metrics that are read at the same time: most of it is waiting."""

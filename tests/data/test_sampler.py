@@ -110,8 +110,9 @@ def test_evaluation_goes_through_the_split_in_order(synthetic_store: Store, spli
 def test_fixed_padding_has_the_grid_of_the_longest_stay_of_any_split(synthetic_store: Store) -> None:
     data = EventDataModule(DataConfig(store=str(synthetic_store.path), use_dynamic_padding=False))
     longest = max(synthetic_store.longest(split)[1] for split in synthetic_store.splits)
-    assert {columns for batch in data.train_dataloader() for _, columns in batch.grid} == {longest}
-    assert all(len(batch.grid) == 1 for batch in data.train_dataloader())
+    grids = [batch.grid for batch in data.train_dataloader()]
+    assert {columns for grid in grids for _, columns in grid} == {longest}
+    assert all(len(grid) == 1 for grid in grids)
     dynamic = EventDataModule(DataConfig(store=str(synthetic_store.path)))
     assert all(batch.grid[0][1] == batch.position_S.max() + 1 for batch in dynamic.train_dataloader())
 
