@@ -6,38 +6,116 @@ Shapes: B subjects, S sets, N events, Z latent dimensions, V variables (:mod:`se
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian, kl_to_prior
 
+CELLS_AT_A_TIME = 2**22
+"""Most logits of sets x variables that exist at once: 16 MB in float32."""
 
-@dataclass(frozen=True)
-class EventDistribution:
+
+class EventDistribution(ABC):
     """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets.
 
-    `scale_SV` has a floor above 0, set by the decoder, so that the density, and with it the ELBO, is bounded.
+    The scale has a floor above 0, set by the decoder, so that the density, and with it the ELBO, is bounded.
     """
+
+    @abstractmethod
+    def log_variable(self, set_N: Tensor, variable_N: Tensor) -> Tensor:
+        """log Cat(v | h_t) of N pairs of a set and a variable, nats, shape (N,)."""
+
+    @abstractmethod
+    def value(self, set_N: Tensor, variable_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale of the values of N pairs of a set and a variable, on the vocabulary's scale, two tensors of shape (N,)."""
+
+    def log_prob(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """Log-likelihood of the variable and of the value of every event: nats, two tensors of shape (N,)."""
+        mean_N, scale_N = self.value(batch.set_N, batch.variable_N)
+        standardized_N = (batch.value_N - mean_N) / scale_N
+        log_value_N = -0.5 * standardized_N.square() - scale_N.log() - 0.5 * math.log(2.0 * math.pi)
+        return self.log_variable(batch.set_N, batch.variable_N), log_value_N
+
+
+@dataclass(frozen=True)
+class DenseEvents(EventDistribution):
+    """All 3 V numbers of every set at once: the fastest way where V is small."""
 
     variable_logits_SV: Tensor
     mean_SV: Tensor
     scale_SV: Tensor
 
-    def log_prob(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """Log-likelihood of the variable and of the value of every event: nats, two tensors of shape (N,)."""
-        cell_N = batch.set_N * self.mean_SV.shape[1] + batch.variable_N
-        log_variable_N = F.log_softmax(self.variable_logits_SV, dim=1).reshape(-1).index_select(0, cell_N)
-        mean_N = self.mean_SV.reshape(-1).index_select(0, cell_N)
-        scale_N = self.scale_SV.reshape(-1).index_select(0, cell_N)
-        standardized_N = (batch.value_N - mean_N) / scale_N
-        log_value_N = -0.5 * standardized_N.square() - scale_N.log() - 0.5 * math.log(2.0 * math.pi)
-        return log_variable_N, log_value_N
+    def log_variable(self, set_N: Tensor, variable_N: Tensor) -> Tensor:
+        return self._pick(F.log_softmax(self.variable_logits_SV, dim=1), set_N, variable_N)
+
+    def value(self, set_N: Tensor, variable_N: Tensor) -> tuple[Tensor, Tensor]:
+        return self._pick(self.mean_SV, set_N, variable_N), self._pick(self.scale_SV, set_N, variable_N)
+
+    def _pick(self, number_SV: Tensor, set_N: Tensor, variable_N: Tensor) -> Tensor:
+        return number_SV.reshape(-1).index_select(0, set_N * number_SV.shape[1] + variable_N)
+
+
+@dataclass(frozen=True)
+class CodedEvents(EventDistribution):
+    """The same from a code of K numbers per set, for vocabularies of many thousand variables: no tensor of S x V ever exists.
+
+    Mean and scale are worked out for the variables that were measured alone, from their rows of the weights. The normalizer of the
+    categorical needs all V logits, so it is summed over a few sets at a time, and those logits are computed again on the way back
+    (Chen et al. 2016) instead of being kept.
+    """
+
+    code_SK: Tensor
+    logit_weight_VK: Tensor
+    logit_bias_V: Tensor
+    value_weight_VC: Tensor
+    """Per variable K weights of the mean, K of the raw scale, and their two biases: C = 2 K + 2."""
+    scale_floor: float
+
+    def log_variable(self, set_N: Tensor, variable_N: Tensor) -> Tensor:
+        logit_N = (self.code_SK.index_select(0, set_N) * self.logit_weight_VK.index_select(0, variable_N)).sum(1)
+        logit_N = full_precision(logit_N + self.logit_bias_V.index_select(0, variable_N))
+        return logit_N - self.log_normalizer().index_select(0, set_N)
+
+    def log_normalizer(self) -> Tensor:
+        """log sum_v exp(logit_v) of each set, shape (S,)."""
+        sets_at_a_time = max(1, CELLS_AT_A_TIME // self.logit_weight_VK.shape[0])
+        parts = [
+            checkpoint(
+                _log_sum_exp,
+                part_RK,
+                self.logit_weight_VK,
+                self.logit_bias_V,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for part_RK in self.code_SK.split(sets_at_a_time)
+        ]
+        return torch.cat(parts)
+
+    def value(self, set_N: Tensor, variable_N: Tensor) -> tuple[Tensor, Tensor]:
+        code_NK = self.code_SK.index_select(0, set_N)
+        width = code_NK.shape[1]
+        mean_NK, raw_NK, bias_N2 = self.value_weight_VC.index_select(0, variable_N).split([width, width, 2], dim=1)
+        mean_N = full_precision((code_NK * mean_NK).sum(1) + bias_N2[:, 0])
+        raw_N = full_precision((code_NK * raw_NK).sum(1) + bias_N2[:, 1])
+        return mean_N, self.scale_floor + F.softplus(raw_N)
+
+
+def _log_sum_exp(code_RK: Tensor, weight_VK: Tensor, bias_V: Tensor) -> Tensor:
+    return full_precision(F.linear(code_RK, weight_VK, bias_V)).logsumexp(1)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float16 and bfloat16 -> float32; wider types as they are. Likelihoods and KL are never summed in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @dataclass(frozen=True)

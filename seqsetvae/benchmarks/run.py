@@ -11,6 +11,7 @@ from seqsetvae.errors import InputError
 
 NAMES = (
     "step",
+    "vocabulary",
     "loader",
     "tracking",
     "monitor",
@@ -31,8 +32,9 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving, dashboard,
-            mortality. None: all of them but mortality, which takes hours and keeps its models in the folder mortality_comparison.
+        only: One of step, vocabulary, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving,
+            dashboard, mortality. None: all of them but mortality, which takes hours and keeps its models in the folder
+            mortality_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmark mortality: a folder that `seqsetvae prepare` wrote, or `demo`.
     """

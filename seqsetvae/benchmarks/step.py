@@ -63,12 +63,20 @@ class Case:
 
 
 class Trainee:
-    """A model with its optimizer, as in a pretraining run."""
+    """A model with its optimizer, as in a pretraining run; its variables come as frozen embeddings or, with no width, are learned."""
 
-    def __init__(self, device: torch.device, precision: str, compiled: bool) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: str,
+        compiled: bool,
+        variables: int,
+        embedding_width: int | None = EMBEDDING_WIDTH,
+    ) -> None:
         torch.manual_seed(0)
-        self.variables = len(open_store("demo").vocabulary)
-        self.vae = SeqSetVAE(ModelConfig(), self.variables, torch.randn(self.variables, EMBEDDING_WIDTH)).to(device)
+        self.variables = variables
+        frozen_VE = None if embedding_width is None else torch.randn(variables, embedding_width)
+        self.vae = SeqSetVAE(ModelConfig(), variables, frozen_VE).to(device)
         self.optimizer = torch.optim.AdamW(self.vae.parameters(), lr=1e-4, fused=True)
         self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
         if compiled:
@@ -93,14 +101,14 @@ def measure(quick: bool = False) -> list[Table]:
 
 def _measure(device: torch.device, precision: str, compiled: bool, quick: bool) -> Table:
     keep_freed_memory()
-    trainee = Trainee(device, precision, compiled)
+    trainee = Trainee(device, precision, compiled, len(open_store("demo").vocabulary))
     sizes = BATCH_SIZES if device.type == "cpu" else (*BATCH_SIZES, 64, 256)
     cases = [_case(trainee, size, device) for size in sizes]
     matmul = _matmul(device, precision)
     for case in cases:  # ascending: the peak of a process never falls
         for _ in range(3):
             case.step()
-        case.peak_bytes = _peak_memory(device)
+        case.peak_bytes = peak_memory(device)
     for _ in range(1 if quick else 4):  # rounds, so that a change of the machine's speed meets every size
         for case in cases:
             case.step()  # the sizes before it left other data in the caches
@@ -108,7 +116,7 @@ def _measure(device: torch.device, precision: str, compiled: bool, quick: bool) 
                 before = matmul()
                 started = time.perf_counter()
                 case.step()
-                _wait(device)
+                wait(device)
                 case.seconds.append(time.perf_counter() - started)
                 rate = 0.5 * (before + matmul())
                 case.shares.append(case.flops / case.seconds[-1] / rate)
@@ -174,7 +182,7 @@ def _matmul(device: torch.device, precision: str) -> Callable[[], float]:
             torch.mm(x, weight, out=outputs[0])
             torch.mm(gradient, weight.t(), out=outputs[1])
             torch.mm(x.t(), gradient, out=outputs[2])
-        _wait(device)
+        wait(device)
         return repeats * 3 * 2.0 * n * d * f / (time.perf_counter() - started)
 
     for _ in range(3):
@@ -182,12 +190,14 @@ def _matmul(device: torch.device, precision: str) -> Callable[[], float]:
     return rate
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the GPU has done what it was told; a CPU has already."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU, or of this process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -59,6 +59,9 @@ class ModelConfig:
     """Width of the feed-forward layers."""
     history_layers: int = 4
     """Layers of the causal transformer over sets."""
+    decoder_code_width: int | None = None
+    """K: the decoder reads its numbers for all variables from a code of this width, and works out values for the measured variables
+    only. Default: no code up to 500 variables, 64 above, where time and memory would else grow with the vocabulary."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05
@@ -68,6 +71,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("width", "latent_dim", "levels", "heads", "ff_dim", "history_layers"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        code_width = self.decoder_code_width
+        require(code_width is None or code_width >= 1, "model.decoder_code_width", code_width, "at least 1")
         head_width, rest = divmod(self.width, self.heads)
         require(
             rest == 0 and head_width % 2 == 0,

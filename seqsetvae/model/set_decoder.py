@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqsetvae.config import ModelConfig
-from seqsetvae.model.set_encoder import full_precision
-from seqsetvae.objective import EventDistribution
+from seqsetvae.objective import CodedEvents, DenseEvents, EventDistribution, full_precision
+
+LARGE_VOCABULARY = 500
+"""Variables above which a decoder works from codes. Electronic records have 5,000 to 50,000."""
+CODE_WIDTH = 64
+"""K of such a decoder, unless --model.decoder_code_width says otherwise."""
+
+
+def make_decoder(config: ModelConfig, variables: int) -> nn.Module:
+    """The decoder that suits the size of the vocabulary."""
+    if variables <= LARGE_VOCABULARY and config.decoder_code_width is None:
+        return SetDecoder(config, variables)
+    return CodedSetDecoder(config, variables)
 
 
 class SetDecoder(nn.Module):
@@ -24,4 +38,28 @@ class SetDecoder(nn.Module):
 
     def forward(self, history_SD: Tensor) -> EventDistribution:
         logits_SV, mean_SV, raw_SV = full_precision(self.heads(self.hidden(history_SD))).chunk(3, dim=1)
-        return EventDistribution(logits_SV, mean_SV, self.scale_floor + F.softplus(raw_SV))
+        return DenseEvents(logits_SV, mean_SV, self.scale_floor + F.softplus(raw_SV))
+
+
+class CodedSetDecoder(nn.Module):
+    """The same distribution for large vocabularies: its 3 V numbers are linear in a code of K numbers, so that time and memory of a
+    step hardly depend on V.
+
+    K is also the rank of the logits over all sets (the softmax bottleneck, Yang et al. 2018): 64 are far more than the few factors
+    that decide which variables are measured together.
+    """
+
+    def __init__(self, config: ModelConfig, variables: int):
+        super().__init__()
+        self.scale_floor = config.scale_floor
+        width = config.decoder_code_width or CODE_WIDTH
+        self.code = nn.Sequential(
+            nn.Linear(config.width, config.ff_dim), nn.ReLU(inplace=True), nn.Linear(config.ff_dim, width)
+        )
+        self.logits = nn.Linear(width, variables)
+        bound = 1.0 / math.sqrt(width)  # as nn.Linear starts its weights
+        self.value_weight_VC = nn.Parameter(torch.empty(variables, 2 * width + 2).uniform_(-bound, bound))
+
+    def forward(self, history_SD: Tensor) -> EventDistribution:
+        code_SK = self.code(history_SD)
+        return CodedEvents(code_SK, self.logits.weight, self.logits.bias, self.value_weight_VC, self.scale_floor)

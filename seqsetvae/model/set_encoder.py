@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.model.attention import SetAttentionLevel, SetPooling
+from seqsetvae.objective import full_precision
 from seqsetvae.posterior import DiagonalGaussian
 
 VALUE_FREQUENCIES = 8
@@ -44,13 +45,20 @@ class EventEmbedding(nn.Module):
         self.register_buffer("frequency", math.pi * frequency, persistent=False)
 
     def forward(self, variable_N: Tensor, value_N: Tensor) -> Tensor:
-        # Projected once per variable, not once per event: V rows instead of N.
-        table_V2D = self.table if self.frozen_VE is None else self.project(self.frozen_VE)
-        offset_VD, gain_VD = table_V2D.chunk(2, dim=1)
-        offset_ND, gain_ND = offset_VD.index_select(0, variable_N), gain_VD.index_select(0, variable_N)
+        offset_ND, gain_ND = self.rows(variable_N).chunk(2, dim=1)
         angle = value_N[:, None] * self.frequency
         fourier_ND = self.fourier(torch.cat([angle.sin(), angle.cos()], dim=1))
         return torch.addcmul(offset_ND + fourier_ND, gain_ND, value_N[:, None].to(gain_ND.dtype))
+
+    def rows(self, variable_N: Tensor) -> Tensor:
+        """Offset and gain of the variable of every event, shape (N, 2 D)."""
+        if self.frozen_VE is None:
+            return self.table.index_select(0, variable_N)
+        if self.frozen_VE.shape[0] <= len(
+            variable_N
+        ):  # projected once per variable or once per event, whichever is less
+            return self.project(self.frozen_VE).index_select(0, variable_N)
+        return self.project(self.frozen_VE.index_select(0, variable_N))
 
 
 class SetEncoder(nn.Module):
@@ -85,8 +93,3 @@ class SetEncoder(nn.Module):
         pooled_SD = pooled_SD + self.size(size_S.log()[:, None])
         mu_SZ, raw_SZ = full_precision(self.moments(self.head(pooled_SD))).chunk(2, dim=1)
         return DiagonalGaussian(mu_SZ, LOGVAR_BOUND * torch.tanh(raw_SZ / LOGVAR_BOUND))
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """float16 and bfloat16 -> float32; wider types as they are. Likelihoods and KL are never summed in half precision."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

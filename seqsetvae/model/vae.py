@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.model.history import CausalHistory
-from seqsetvae.model.set_decoder import SetDecoder
+from seqsetvae.model.set_decoder import make_decoder
 from seqsetvae.model.set_encoder import SetEncoder
 from seqsetvae.objective import ElboTerms, EventDistribution, elbo_terms
 from seqsetvae.posterior import DiagonalGaussian
@@ -33,7 +33,7 @@ class SeqSetVAE(nn.Module):
         self.variables = variables
         self.set_encoder: nn.Module = SetEncoder(config, variables, frozen_VE)
         self.history: nn.Module = CausalHistory(config)
-        self.set_decoder: nn.Module = SetDecoder(config, variables)
+        self.set_decoder: nn.Module = make_decoder(config, variables)
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
         """q(z_t | x_t) of every set."""

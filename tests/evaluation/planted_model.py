@@ -16,7 +16,7 @@ from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.objective import EventDistribution
+from seqsetvae.objective import DenseEvents
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -65,14 +65,14 @@ class Decoder(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
 
-    def forward(self, z_SZ: Tensor) -> EventDistribution:
+    def forward(self, z_SZ: Tensor) -> DenseEvents:
         (level_V, unit_V), vocabulary = SOURCE.units(), self.vocabulary
         raw_SV = level_V + unit_V * SOURCE.loadings()[:, 0] * z_SZ[:, SEVERITY, None].numpy()
         x_SV = (raw_SV - vocabulary.center_V) / vocabulary.spread_V
         scale_SV = SOURCE.noise * unit_V / vocabulary.spread_V / np.sqrt(1.0 + x_SV**2)
         x_SV[:, UNLEARNED] = 0.0
         mean_SV, scale_SV = (torch.from_numpy(one.astype(np.float32)) for one in (np.arcsinh(x_SV), scale_SV))
-        return EventDistribution(torch.zeros_like(mean_SV), mean_SV, scale_SV)
+        return DenseEvents(torch.zeros_like(mean_SV), mean_SV, scale_SV)
 
 
 def planted_store(path: Path) -> Store:

@@ -13,7 +13,7 @@ from torch import nn
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.objective import EventDistribution
+from seqsetvae.objective import DenseEvents
 from seqsetvae.posterior import DiagonalGaussian
 
 EIGENVALUES = torch.tensor([8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.2, 0.8, 0.5, 0.3], dtype=torch.float64)
@@ -48,7 +48,7 @@ class LinearDecoder(nn.Module):
     def forward(self, history_SD):
         mean_SV = self.weight(history_SD)
         scale_SV = torch.full_like(mean_SV, math.sqrt(NOISE_VARIANCE))
-        return EventDistribution(torch.zeros_like(mean_SV), mean_SV, scale_SV)
+        return DenseEvents(torch.zeros_like(mean_SV), mean_SV, scale_SV)
 
 
 def data() -> EventBatch:

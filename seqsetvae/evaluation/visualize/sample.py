@@ -122,10 +122,10 @@ def reconstruction_errors(
     The scale is monotone, so that the decoder's mean on it is the median in the variable's unit.
     """
     vocabulary = model.vocabulary
-    mean_SV = model.vae.decode(posterior.mu_SZ, batch).mean_SV
+    mean_N, _ = model.vae.decode(posterior.mu_SZ, batch).value(batch.set_N, batch.variable_N)
     variable_N = batch.variable_N.numpy()
     recorded_N = packed.value_N.astype(np.float64)
-    said_N = vocabulary.unscale(variable_N, mean_SV[batch.set_N, batch.variable_N].numpy())
+    said_N = vocabulary.unscale(variable_N, mean_N.numpy())
     return np.column_stack([np.abs(recorded_N - said_N), np.abs(recorded_N - vocabulary.center_V[variable_N])])
 
 

@@ -76,12 +76,14 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
     set_N, variable_N = batch.set_N.numpy(), batch.variable_N.numpy()
     count_V = np.bincount(variable_N, minlength=len(vocabulary))
     shown_K = np.argsort(-count_V, kind="stable")[: min(TRACES, int((count_V > 0).sum()))]
+    every_set = torch.arange(batch.n_sets).repeat_interleave(len(shown_K))
+    every_shown = torch.from_numpy(shown_K).repeat(batch.n_sets)
     generator = torch.Generator().manual_seed(seed)
     draws = []
     for _ in range(DRAWS):
         noise_SZ = torch.randn(posterior.mu_SZ.shape, generator=generator)
         events = model.vae.decode(posterior.sample(noise_SZ), batch)
-        mean_SK, scale_SK = events.mean_SV[:, shown_K], events.scale_SV[:, shown_K]
+        mean_SK, scale_SK = (number.view(batch.n_sets, -1) for number in events.value(every_set, every_shown))
         draws.append(mean_SK + scale_SK * torch.randn(mean_SK.shape, generator=generator))
     # Quantiles on the scale, then in the unit: the scale is monotone.
     band_QSK = np.quantile(torch.stack(draws).numpy(), BAND, axis=0)
