@@ -6,11 +6,11 @@ import signal
 import time
 
 import pytest
-from histories import history, ramp
 from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.tracking.delivery import sync
+from tests.tracking.histories import history, ramp
 
 pytestmark = pytest.mark.slow
 

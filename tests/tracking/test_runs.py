@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from histories import history, ramp
 from mlflow import MlflowClient
 
 from seqsetvae import names
@@ -17,6 +16,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.tracking.store import find_checkpoint
+from tests.tracking.histories import history, ramp
 
 
 def log_ramp(run, first, end, key="loss"):

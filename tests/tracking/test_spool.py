@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from histories import history, ramp
 from mlflow import MlflowClient
 
 from seqsetvae.tracking import shipper, spool
 from seqsetvae.tracking.delivery import deliver, sync
 from seqsetvae.tracking.spool import Header, Spool
+from tests.tracking.histories import history, ramp
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import sys
 import time
 
 import pytest
-from histories import history
 from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.tracking.ownership import mend_stale_runs
+from tests.tracking.histories import history
 
 VICTIM = """
 import sys, time

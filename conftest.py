@@ -1,18 +1,23 @@
-"""What holds for every test: nothing is skipped unseen, nothing is written to the store of the working directory."""
+"""For every test and doctest: none is skipped unseen, each has a folder and a store of its own, none writes into the checkout."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.checkout import Untouched
+
 if TYPE_CHECKING:
     from seqsetvae.data.vocabulary import Vocabulary
     from seqsetvae.training.pretrained.exported import Pretrained
+
+CHECKOUT = pytest.StashKey[Untouched]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,10 +30,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[CHECKOUT] = Untouched()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Fails a test whose set-up, call or tear-down wrote into the checkout; of two that run side by side, perhaps the other one too."""
+    result = yield
+    if changes := list(item.config.stash[CHECKOUT].changes()):
+        pytest.fail(f"written into the checkout while this test ran: {', '.join(changes)}", pytrace=False)
+    return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a fixture of several tests writes to its working directory does not lie in the checkout either."""
+    with contextlib.chdir(tmp_path_factory.mktemp("nowhere")):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An MLflow store of its own for each test and the processes it starts, and no pickles read from it."""
-    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory and an MLflow store of its own for each test and the processes it starts, and no pickles read from it."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "SEQSETVAE_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
