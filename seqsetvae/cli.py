@@ -47,7 +47,7 @@ def check(arguments: list[str]) -> int:
 def pretrain(arguments: list[str]) -> int:
     """Train SeqSetVAE, watch it for collapse, and record the run in MLflow. Exit code 3: ended by a collapse."""
     config = pretrain_config("pretrain", pretrain.__doc__ or "", arguments)
-    from seqsetvae.analysis.collapse_figures import draw_collapse
+    from seqsetvae.figures.collapse import draw_collapse
     from seqsetvae.training.fit import pretrain as run_pretraining
     from seqsetvae.training.interrupt import Interrupted
 
@@ -84,7 +84,7 @@ def register(arguments: list[str]) -> int:
 def finetune(arguments: list[str]) -> int:
     """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
-    from seqsetvae.analysis.calibration_figure import draw_calibration
+    from seqsetvae.figures.calibration import draw_calibration
     from seqsetvae.training.finetuning.finetune import finetune as run_finetuning
     from seqsetvae.training.interrupt import Interrupted
 

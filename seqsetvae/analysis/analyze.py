@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seqsetvae import names
-from seqsetvae.analysis import style
 from seqsetvae.analysis.collapse_text import collapse_text
-from seqsetvae.analysis.comparison import comparison
 from seqsetvae.analysis.output_folder import writable, write
 from seqsetvae.analysis.replay import replay
 from seqsetvae.analysis.report import render_report
@@ -18,6 +16,8 @@ from seqsetvae.analysis.run_analysis import RunAnalysis, analyze_run
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.figures import style
+from seqsetvae.figures.comparison import comparison
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.history import HistoryStore, choose, listed_runs, open_histories
 from seqsetvae.tracking.run_history import RunHistory

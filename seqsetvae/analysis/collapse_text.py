@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from seqsetvae.analysis.findings import finite
 from seqsetvae.analysis.run_analysis import INDICATORS, RunAnalysis
+from seqsetvae.tracking.smoothing import finite
 
 
 def collapse_text(analysis: RunAnalysis) -> str:

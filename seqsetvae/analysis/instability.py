@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae import names
-from seqsetvae.analysis.findings import Finding, finite, running_median, steps_in_words, tail
+from seqsetvae.analysis.findings import Finding, steps_in_words
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.tracking.run_history import Series
+from seqsetvae.tracking.smoothing import finite, running_median, tail
 
 INSTABILITY = "instability"
 NEIGHBORS = 11

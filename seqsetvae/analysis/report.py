@@ -9,11 +9,12 @@ from html import escape
 
 from seqsetvae import names
 from seqsetvae.analysis.collapse_text import indicator_rows
-from seqsetvae.analysis.findings import Finding, finite
+from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.run_analysis import COLLAPSE_METRICS, DYNAMICS, LOSS_CURVES, PERFORMANCE, RunAnalysis
-from seqsetvae.analysis.style import LEVEL_COLORS
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.figures.style import LEVEL_COLORS
 from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.smoothing import finite
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #1a1a1a; }

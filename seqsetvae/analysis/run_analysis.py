@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from seqsetvae import names
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_figures import collapse_figure
 from seqsetvae.analysis.diagnosis import Evidence, diagnose, unjudged
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.replay import Replay, replay
-from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, scores, training_dynamics
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse import collapse_figure
+from seqsetvae.figures.run import loss_curves, performance_metrics, scores, training_dynamics
 from seqsetvae.tracking.run_history import RunHistory
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"

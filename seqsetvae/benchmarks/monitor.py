@@ -10,10 +10,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from seqsetvae.analysis.collapse_figures import draw_collapse
 from seqsetvae.benchmarks.table import Table
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
+from seqsetvae.figures.collapse import draw_collapse
 from seqsetvae.training.loop import train_unrecorded
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 from seqsetvae.training.monitor.rescue import beta_outlook

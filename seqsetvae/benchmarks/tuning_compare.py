@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from seqsetvae.analysis.study_rows import TrialRow
 from seqsetvae.benchmarks.table import Table
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import (
@@ -24,6 +23,7 @@ from seqsetvae.config import (
     TrainerConfig,
     TuneConfig,
 )
+from seqsetvae.figures.study_rows import TrialRow
 
 if TYPE_CHECKING:
     from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae import names
-from seqsetvae.analysis.collapse_panels import HUGE, Panel, Reference
 from seqsetvae.analysis.diagnosis import KL_DEAD
+from seqsetvae.figures.collapse_panels import HUGE, Panel, Reference
 from seqsetvae.tracking.run_history import RunHistory, Series
 
 
@@ -139,7 +139,7 @@ def of_panels(panels: Sequence[Panel], steps: Sequence[int]) -> list[Chart]:
     """The panels of the collapse figure, so that both show the same against the same thresholds.
 
     Args:
-        panels: see :func:`seqsetvae.analysis.collapse_panels.collapse_panels`.
+        panels: see :func:`seqsetvae.figures.collapse_panels.collapse_panels`.
         steps: optimizer steps of the updates.
     """
     step_T = np.asarray(steps, np.int64)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from seqsetvae import palette
-from seqsetvae.analysis.curve_panels import thin
 from seqsetvae.dashboard.charts import Chart, Trace
+from seqsetvae.figures.curve_panels import thin
 
 DRAWN = 400
 """Points of one curve that are sent: about as many as a chart has pixels."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_figures import collapse_figure
 from seqsetvae.analysis.output_folder import write
 from seqsetvae.dashboard.updates import thresholds
 from seqsetvae.dashboard.watch import WatchedRun
 from seqsetvae.errors import InputError
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse import collapse_figure
 
 
 def save_picture(run: WatchedRun, path: Path) -> Path:

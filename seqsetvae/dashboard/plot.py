@@ -8,8 +8,8 @@ import numpy as np
 from textual_plotext import PlotextPlot
 
 from seqsetvae import palette
-from seqsetvae.analysis.curve_panels import thin
 from seqsetvae.dashboard.charts import Chart
+from seqsetvae.figures.curve_panels import thin
 
 CHART_WIDTH, CHART_HEIGHT = 40, 9
 """Letters that a chart needs at least."""

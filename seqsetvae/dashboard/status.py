@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from seqsetvae.analysis.level_strip import own
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.view import View
+from seqsetvae.figures.level_strip import own
 
 LISTED = 5
 """Alerts that are named."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqsetvae import names, palette
-from seqsetvae.analysis.level_strip import MEANINGS, own, verdict
 from seqsetvae.analysis.run_analysis import recorded_alert
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.charts import Chart, of_training
 from seqsetvae.dashboard.progress import Progress, ago, progress
+from seqsetvae.figures.level_strip import MEANINGS, own, verdict
 from seqsetvae.tracking.run_history import RunHistory
 
 FOLLOWED = (

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from seqsetvae import names
-from seqsetvae.analysis.collapse_panels import collapse_panels
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.dashboard.charts import Chart, of_panels
 from seqsetvae.dashboard.updates import Updates, thresholds
 from seqsetvae.dashboard.view import FOLLOWED, View, make_view
 from seqsetvae.errors import InputError
+from seqsetvae.figures.collapse_panels import collapse_panels
 from seqsetvae.tracking.follow import follow
 from seqsetvae.tracking.ownership import is_alive
 from seqsetvae.tracking.run_history import RunHistory

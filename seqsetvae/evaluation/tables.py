@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from seqsetvae import names
-from seqsetvae.analysis.calibration_figure import draw_calibration
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.evaluation.latents import LatentScores
+from seqsetvae.figures.calibration import draw_calibration
 from seqsetvae.scores import Interval
 from seqsetvae.tracking.experiment_page import artifact_links, picture
 from seqsetvae.tracking.run import Run

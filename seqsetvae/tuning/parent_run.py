@@ -8,8 +8,8 @@ from functools import partial
 from optuna.study import Study
 
 from seqsetvae import names
-from seqsetvae.analysis import study_figures
 from seqsetvae.analysis.text_table import text_table
+from seqsetvae.figures import study as study_figures
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_uri
 from seqsetvae.tracking.experiment_page import artifact_links, picture, run_page
 from seqsetvae.tracking.image_series import thumbnail

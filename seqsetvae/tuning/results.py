@@ -14,7 +14,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from seqsetvae.analysis.study_rows import TrialRow, compute_saved
+from seqsetvae.figures.study_rows import TrialRow, compute_saved
 from seqsetvae.tuning.child_runs import WORDS, feasible, reason_of
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.space import apply

@@ -15,10 +15,8 @@ from PIL import Image
 
 from seqsetvae import cli, names, palette
 from seqsetvae.analysis.analyze import analyze
-from seqsetvae.analysis.comparison import MOST, comparison, looks_of, pick
 from seqsetvae.analysis.replay import replay
 from seqsetvae.analysis.run_analysis import analyze_run
-from seqsetvae.analysis.run_figures import loss_curves, performance_metrics, training_dynamics
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import (
     DataConfig,
@@ -30,6 +28,8 @@ from seqsetvae.config import (
     TrackingConfig,
     TrainerConfig,
 )
+from seqsetvae.figures.comparison import MOST, comparison, looks_of, pick
+from seqsetvae.figures.run import loss_curves, performance_metrics, training_dynamics
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.tracking.history import open_histories
 from seqsetvae.tracking.run_history import RunHistory

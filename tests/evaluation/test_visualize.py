@@ -14,7 +14,6 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from seqsetvae import cli, names
-from seqsetvae.analysis.latent import draw
 from seqsetvae.config import ModelConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.data.demo_store import demo_store
 from seqsetvae.data.prepare import prepare
@@ -22,6 +21,7 @@ from seqsetvae.data.sources import Synthetic
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.run import left_out, run_to_log_to, thresholds, visualize
 from seqsetvae.evaluation.visualize.sample import Sampled
+from seqsetvae.figures.latent import draw
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.fit import pretrain

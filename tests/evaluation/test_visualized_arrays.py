@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from seqsetvae.analysis.latent.embedding import embed, probe
-from seqsetvae.analysis.latent.summary import summarize
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
@@ -25,6 +23,8 @@ from seqsetvae.evaluation.visualize.reservoir import Reservoir
 from seqsetvae.evaluation.visualize.sample import draw_rows, sample
 from seqsetvae.evaluation.visualize.severity import SAPS_1, Severity, last_recorded
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
+from seqsetvae.figures.latent.embedding import embed, probe
+from seqsetvae.figures.latent.summary import summarize
 from tests.evaluation.planted_model import (
     IDLE,
     MIRRORED,

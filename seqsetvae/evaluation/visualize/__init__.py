@@ -1,1 +1,1 @@
-"""`visualize`: a trained model on the stays of a store, as the arrays that :mod:`seqsetvae.analysis.latent` draws."""
+"""`visualize`: a trained model on the stays of a store, as the arrays that :mod:`seqsetvae.figures.latent` draws."""

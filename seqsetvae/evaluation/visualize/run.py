@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from seqsetvae import names
-from seqsetvae.analysis.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.analysis.output_folder import writable, write
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig, TrackingConfig, VisualizeConfig
@@ -17,6 +16,7 @@ from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
+from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.tracking.connection import resolve_uri, without_password
 from seqsetvae.tracking.history_server import attach_files
 from seqsetvae.tracking.registry import Registered

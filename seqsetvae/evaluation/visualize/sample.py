@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from seqsetvae.analysis.latent.arrays import LatentSample, Quartiles, VariableError
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
@@ -21,6 +20,7 @@ from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.reservoir import Reservoir
 from seqsetvae.evaluation.visualize.severity import Severity
+from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableError
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.posterior_pool import decoder_use

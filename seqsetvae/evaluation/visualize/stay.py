@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsetvae.analysis.latent.arrays import StayView, Trace
 from seqsetvae.config import VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
+from seqsetvae.figures.latent.arrays import StayView, Trace
 from seqsetvae.training.pretrained.exported import Pretrained
 
 TRACES = 6

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent.posterior_figure import NAMED_UP_TO
-from seqsetvae.analysis.latent.summary import Correlation
+from seqsetvae.figures import style
+from seqsetvae.figures.latent.posterior_figure import NAMED_UP_TO
+from seqsetvae.figures.latent.summary import Correlation
 
 STRONGEST = 16
 SIDE = 0.58

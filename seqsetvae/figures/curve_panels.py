@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import HUGE, LOG_FROM, Reference
-from seqsetvae.analysis.findings import running_mean
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse_panels import HUGE, LOG_FROM, Reference
+from seqsetvae.tracking.smoothing import running_mean
 
 DRAWN = 2000
 """Points of one curve that are drawn: more than there are pixels."""

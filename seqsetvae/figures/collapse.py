@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from seqsetvae import names
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import collapse_panels
-from seqsetvae.analysis.kl_map import kl_map_figure
-from seqsetvae.analysis.level_strip import draw_alert_lines, draw_strip, step_range, verdict
-from seqsetvae.analysis.panel_axes import draw_panel
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse_panels import collapse_panels
+from seqsetvae.figures.kl_map import kl_map_figure
+from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip, step_range, verdict
+from seqsetvae.figures.panel_axes import draw_panel
 
 ALERTS_LISTED = 3
 GAP = 0.045

@@ -12,10 +12,10 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from seqsetvae import names, palette
-from seqsetvae.analysis import style
-from seqsetvae.analysis.curve_panels import Curve, CurvePanel, Dashes, draw_curves
-from seqsetvae.analysis.findings import finite
+from seqsetvae.figures import style
+from seqsetvae.figures.curve_panels import Curve, CurvePanel, Dashes, draw_curves
 from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.smoothing import finite
 
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 Look = tuple[str, Dashes]

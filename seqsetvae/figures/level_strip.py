@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from seqsetvae.analysis import style
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.figures import style
 
 MEANINGS = {
     Level.GREEN: "in range",

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 from numpy.typing import NDArray
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import Panel
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse_panels import Panel
 
 LINE_COLORS = (style.BLUE, style.PURPLE, style.SKY)
 DOTS_UP_TO = 40

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent.arrays import StayView, Trace
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.figures import style
+from seqsetvae.figures.latent.arrays import StayView, Trace
 
 DIMENSIONS = 5
 RECORDED = style.LEVEL_COLORS[Level.RED]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqsetvae.analysis import study_figures
-from seqsetvae.analysis.study_rows import TrialRow
 from seqsetvae.analysis.text_table import text_table
+from seqsetvae.figures import study as study_figures
+from seqsetvae.figures.study_rows import TrialRow
 from seqsetvae.tuning.progress import Progress
 from seqsetvae.tuning.results import Results, table_rows
 

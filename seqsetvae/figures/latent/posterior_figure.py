@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent.arrays import Floats
-from seqsetvae.analysis.latent.summary import LatentSummary
 from seqsetvae.collapse.diagnosis import Indicator, Level
+from seqsetvae.figures import style
+from seqsetvae.figures.latent.arrays import Floats
+from seqsetvae.figures.latent.summary import LatentSummary
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, COLLAPSE_EPSILON
 
 NAMED_UP_TO = 40

@@ -21,13 +21,13 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from seqsetvae import names
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_figures import collapse_figure, draw_collapse
-from seqsetvae.analysis.kl_map import EPSILON, color_scale, kl_map_figure
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse import collapse_figure, draw_collapse
+from seqsetvae.figures.kl_map import EPSILON, color_scale, kl_map_figure
 
 CONFIG = resolve_monitor(MonitorConfig(), total_steps=2000)
 SOURCE = resolve_monitor(MonitorConfig(rules="source", fast_detection=True), total_steps=2000)
@@ -296,7 +296,7 @@ def test_two_threads_draw_what_one_draws():
 
 def test_it_can_be_handed_to_another_process_and_leaves_pyplot_alone():
     assert pickle.loads(pickle.dumps(draw_collapse)) is draw_collapse
-    code = "import sys, seqsetvae.analysis.collapse_figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, seqsetvae.figures.collapse; sys.exit('matplotlib.pyplot' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

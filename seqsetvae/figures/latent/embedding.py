@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, cross_val_
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from seqsetvae.analysis.latent.arrays import Floats, LatentSample
+from seqsetvae.figures.latent.arrays import Floats, LatentSample
 from seqsetvae.scores import auroc
 
 NEIGHBORS = 15

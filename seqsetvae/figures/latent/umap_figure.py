@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent.arrays import Floats, LatentSample
-from seqsetvae.analysis.latent.embedding import Embedding, Probes
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.figures import style
+from seqsetvae.figures.latent.arrays import Floats, LatentSample
+from seqsetvae.figures.latent.embedding import Embedding, Probes
 
 HEIGHT = 6.4
 POINT = 6.0

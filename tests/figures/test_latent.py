@@ -10,19 +10,19 @@ from matplotlib.collections import FillBetweenPolyCollection, LineCollection, Pa
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent import text
-from seqsetvae.analysis.latent.arrays import LatentSample, Quartiles, StayView, Trace, VariableError
-from seqsetvae.analysis.latent.correlation_figure import correlation_figure
-from seqsetvae.analysis.latent.embedding import Embedding, Probes
-from seqsetvae.analysis.latent.posterior_figure import posterior_figure
-from seqsetvae.analysis.latent.reconstruction_figure import reconstruction_figure
-from seqsetvae.analysis.latent.stay_figure import stay_figure
-from seqsetvae.analysis.latent.summary import summarize
-from seqsetvae.analysis.latent.umap_figure import OUTCOMES, umap_figure
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig
+from seqsetvae.figures import style
+from seqsetvae.figures.latent import text
+from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, StayView, Trace, VariableError
+from seqsetvae.figures.latent.correlation_figure import correlation_figure
+from seqsetvae.figures.latent.embedding import Embedding, Probes
+from seqsetvae.figures.latent.posterior_figure import posterior_figure
+from seqsetvae.figures.latent.reconstruction_figure import reconstruction_figure
+from seqsetvae.figures.latent.stay_figure import stay_figure
+from seqsetvae.figures.latent.summary import summarize
+from seqsetvae.figures.latent.umap_figure import OUTCOMES, umap_figure
 
 THRESHOLDS = resolve_monitor(MonitorConfig(kl_threshold=0.02), total_steps=10_000)
 PROBES = Probes(0.71, 0.2, None)

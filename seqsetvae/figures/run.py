@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from seqsetvae import names
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import Reference
-from seqsetvae.analysis.curve_panels import Curve, CurvePanel, draw_curves, thin
-from seqsetvae.analysis.findings import finite, running_mean
-from seqsetvae.analysis.level_strip import draw_alert_lines, draw_strip
 from seqsetvae.collapse.diagnosis import Diagnosis
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse_panels import Reference
+from seqsetvae.figures.curve_panels import Curve, CurvePanel, draw_curves, thin
+from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip
 from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.smoothing import finite, running_mean
 
 GAP = 0.045
 TRAIN_COLOR, VAL_COLOR, OTHER = style.BLUE, "#D55E00", style.PURPLE

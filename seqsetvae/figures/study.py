@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.study_rows import TrialRow, compute_saved
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.figures import style
+from seqsetvae.figures.study_rows import TrialRow, compute_saved
 
 Place = Callable[[TrialRow], tuple[float | None, float | None]]
 """x and y of a trial."""

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from seqsetvae.analysis.latent.arrays import Floats, LatentSample
 from seqsetvae.collapse.diagnosis import Indicator
 from seqsetvae.collapse.rules import principled_indicators
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.figures.latent.arrays import Floats, LatentSample
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, DiagonalGaussian, posterior_statistics
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqsetvae.analysis.latent.arrays import LatentSample, StayView, VariableError
-from seqsetvae.analysis.latent.embedding import Embedding, Probes
-from seqsetvae.analysis.latent.posterior_figure import described
-from seqsetvae.analysis.latent.reconstruction_figure import ordered
-from seqsetvae.analysis.latent.summary import LatentSummary
+from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError
+from seqsetvae.figures.latent.embedding import Embedding, Probes
+from seqsetvae.figures.latent.posterior_figure import described
+from seqsetvae.figures.latent.reconstruction_figure import ordered
+from seqsetvae.figures.latent.summary import LatentSummary
 
 PAIRS = 5
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent.arrays import Quartiles, VariableError
+from seqsetvae.figures import style
+from seqsetvae.figures.latent.arrays import Quartiles, VariableError
 
 COLUMNS = 4
 CELL = 0.82

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.collapse_panels import HUGE
-from seqsetvae.analysis.level_strip import draw_alert_lines, draw_strip, step_range, verdict
 from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.figures import style
+from seqsetvae.figures.collapse_panels import HUGE
+from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip, step_range, verdict
 
 EPSILON = 0.01
 """Nats: a dimension below this counts as collapsed (Lucas et al. 2019)."""

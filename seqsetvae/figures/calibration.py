@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from seqsetvae.analysis import style
+from seqsetvae.figures import style
 
 Floats = NDArray[np.float64]
 COLUMNS = 4

@@ -8,17 +8,17 @@ from functools import cached_property
 
 import numpy as np
 
-from seqsetvae.analysis import style
-from seqsetvae.analysis.latent import text
-from seqsetvae.analysis.latent.arrays import LatentSample, StayView, VariableError
-from seqsetvae.analysis.latent.correlation_figure import correlation_figure
-from seqsetvae.analysis.latent.embedding import embed, probe
-from seqsetvae.analysis.latent.posterior_figure import posterior_figure
-from seqsetvae.analysis.latent.reconstruction_figure import reconstruction_figure
-from seqsetvae.analysis.latent.stay_figure import stay_figure
-from seqsetvae.analysis.latent.summary import LatentSummary, summarize
-from seqsetvae.analysis.latent.umap_figure import umap_figure
 from seqsetvae.config import MonitorConfig
+from seqsetvae.figures import style
+from seqsetvae.figures.latent import text
+from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError
+from seqsetvae.figures.latent.correlation_figure import correlation_figure
+from seqsetvae.figures.latent.embedding import embed, probe
+from seqsetvae.figures.latent.posterior_figure import posterior_figure
+from seqsetvae.figures.latent.reconstruction_figure import reconstruction_figure
+from seqsetvae.figures.latent.stay_figure import stay_figure
+from seqsetvae.figures.latent.summary import LatentSummary, summarize
+from seqsetvae.figures.latent.umap_figure import umap_figure
 
 POSTERIOR, MAP, RECONSTRUCTION = "posterior_collapse_analysis.png", "latent_space_umap.png", "reconstruction_errors.png"
 CORRELATION, STAY, TEXT = "latent_correlation.png", "patient_view.png", "visualization.txt"
