@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from seqsetvae.atomic import atomic_write
 from seqsetvae.errors import InputError
 
 
@@ -28,11 +29,8 @@ def write(folder: Path, files: Mapping[str, bytes], flag: str) -> None:
     """Write all files of a folder. Raises :class:`InputError` where one cannot be written, as on a disk that is full."""
     for name, content in files.items():
         target = writable(folder, flag) / name
-        partial = target.with_name(f".{name}.{os.getpid()}.partial")
         try:
-            partial.write_bytes(content)
-            partial.replace(target)
+            with atomic_write(target) as file:
+                file.write(content)
         except OSError as error:
             raise InputError(f"--{flag}: {target} cannot be written: {error.strerror}.") from error
-        finally:
-            partial.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from seqsetvae.atomic import atomic_write
+
 
 @dataclass(frozen=True)
 class Healthy:
@@ -97,6 +99,5 @@ def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with source.open("rb") as original, atomic_write(target) as copy:
+            shutil.copyfileobj(original, copy)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqsetvae.atomic import atomic_write
 from seqsetvae.errors import InputError
 
 
@@ -40,13 +40,12 @@ class RecordFolder:
         if self._failed:
             return
         target = self.path / name
-        partial = target.with_name(f".{name}.{os.getpid()}.partial")
         try:
             if name not in self._own and target.is_file() and not content.startswith(target.read_bytes()):
                 put_aside(target)
             self._own.add(name)
-            partial.write_bytes(content)
-            partial.replace(target)
+            with atomic_write(target) as file:
+                file.write(content)
         except OSError as error:
             self._failed = True
             print(

@@ -1,0 +1,44 @@
+"""`atomic_write`: a file is there whole or not at all, whatever ends the process that writes it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def atomic_write(target: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a file beside `target` that takes its place when the `with` ends well; on any error `target` is left as it was.
+
+    What a killed process leaves is `.NAME.PROCESS.THREAD.partial`, which nobody takes for the file itself.
+
+    Args:
+        target: the file; its folder must exist.
+        durable: wait until the content is on the disk, so that it outlives a power cut too.
+
+    Raises:
+        OSError: it cannot be written, as on a disk that is full.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with atomic_write(path) as file:
+    ...     _ = file.write(b"whole")
+    ...     path.exists()
+    False
+    >>> path.read_bytes()
+    b'whole'
+    """
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
