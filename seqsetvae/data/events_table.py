@@ -74,6 +74,7 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
         (~(minute_N >= 0), "minute", "is not a time: minutes are 0 or more"),
         (~np.isfinite(value_N), "value", "is not a finite number"),
         (variable_N < 0, "variable", "is unknown to the model"),
+        (_out_of_range(variable_N, value_N, vocabulary), "value", "is too far from all values that the model has seen"),
     )
     wrong: dict[int, list[str]] = {}
     for bad_N, column, reason in faults:
@@ -130,6 +131,15 @@ def _numbers(column: pd.Series) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         number_N = number.to_numpy(dtype=np.float64, na_value=np.nan)
         return np.where(np.isfinite(number_N.astype(np.float32)), number_N, np.nan)
+
+
+def _out_of_range(
+    variable_N: NDArray[np.int64], value_N: NDArray[np.float64], vocabulary: Vocabulary
+) -> NDArray[np.bool_]:
+    """Finite values of known variables that are not finite on the vocabulary's scale: an absurd value, a spread close to 0."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled_N = vocabulary.scale(np.maximum(variable_N, 0), value_N.astype(np.float32))
+    return (variable_N >= 0) & np.isfinite(value_N) & ~np.isfinite(scaled_N)
 
 
 def _fault(column: str, cell: Any, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, DiagonalGaussian, posterior_statistics
+from seqsetvae.training.culprit import elbo_score, why_risk_is_none
 from seqsetvae.training.pretrained.exported import Pretrained
 
 BATCH_SIZE = 16
@@ -43,7 +46,11 @@ class LatentScores:
 
 @torch.inference_mode()
 def latent_scores(model: Pretrained, store: Store, split: str, seed: int = 0) -> LatentScores:
-    """Run the whole model over a split; one posterior sample per set, the same ones each time."""
+    """Run the whole model over a split; one posterior sample per set, the same ones each time.
+
+    Raises:
+        InputError: the ELBO of a stay is NaN or inf; its row and variable are named.
+    """
     packed = align(store, split, model.vocabulary).packed
     generator = torch.Generator().manual_seed(seed)
     nll = kl = sets = 0.0
@@ -59,6 +66,10 @@ def latent_scores(model: Pretrained, store: Store, split: str, seed: int = 0) ->
         )
         mu.append(terms.posterior.mu_SZ)
         logvar.append(terms.posterior.logvar_SZ)
+    if not math.isfinite(nll + kl):
+        recorded, shown = why_risk_is_none(elbo_score(model.vae), packed, model.vocabulary, store, split)
+        print(shown, flush=True)
+        raise InputError(f"The ELBO is NaN or inf: {recorded}")
     some = slice(0, None, max(1, int(sets) // POOLED_SETS))
     found = posterior_statistics(DiagonalGaussian(torch.cat(mu)[some], torch.cat(logvar)[some]))
     return LatentScores(

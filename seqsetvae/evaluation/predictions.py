@@ -16,6 +16,7 @@ from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
+from seqsetvae.training.culprit import why_risk_is_none
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.finetuning.mortality import RiskModel, read_risk_model
 from seqsetvae.training.pretrained.loading import naming
@@ -46,12 +47,23 @@ def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[str, tuple[Ris
 def predict_all(
     models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
 ) -> tuple[Stays, dict[str, Array]]:
-    """The stays that every model can say something about, and their risk by each."""
+    """The stays that every model can say something about, and their risk by each.
+
+    Raises:
+        InputError: a model gives NaN for a stay, whose row and variable are named.
+    """
     stays = hand_made(store, config.split)
     found: dict[str, dict[str, float]] = {}
     for name, (model, _) in models.items():
         labelled = labelled_stays(model.pretrained.vocabulary, store, config.split)
-        found[name] = dict(zip(labelled.subject_id, model.predict(labelled.packed).tolist(), strict=True))
+        risk_B = model.predict(labelled.packed)
+        if not np.isfinite(risk_B).all():
+            recorded, shown = why_risk_is_none(
+                model.net.logit, labelled.packed, labelled.vocabulary, store, config.split
+            )
+            print(shown, flush=True)
+            raise InputError(f"{name}: {recorded}")
+        found[name] = dict(zip(labelled.subject_id, risk_B.tolist(), strict=True))
     subject_id = labelled_ids(store, config.split)
     common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
     label_B = stays.label_B[common_B]

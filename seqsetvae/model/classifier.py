@@ -62,6 +62,18 @@ def head_input(features: Mapping[str, Tensor], chosen: str) -> Tensor:
     return torch.cat([features[part] for part in parts_of(chosen)], dim=1)
 
 
+def carried(features: Mapping[str, Tensor]) -> Tensor:
+    """0 for every subject whose features of the backbone are finite, else NaN, shape (B,).
+
+    Added to a logit: a head takes NaN for the mean, which is right for a variable that was not measured, but would make an ordinary
+    risk of a posterior that is none.
+    """
+    seen = [x_BF.isfinite().all(1) for part, x_BF in features.items() if part != SUMMARIES]
+    any_part = next(iter(features.values()))
+    good_B = torch.stack(seen).all(0) if seen else any_part.new_ones(len(any_part), dtype=torch.bool)
+    return any_part.new_zeros(len(any_part)).masked_fill(~good_B, torch.nan)
+
+
 class RiskHead(nn.Module):
     """Standardization by the training stays, then two layers. What is NaN counts as the mean.
 
@@ -115,12 +127,15 @@ class RiskNet(nn.Module):
         self.register_buffer("offset", torch.zeros(()))
 
     def logit(self, batch: EventBatch) -> Tensor:
-        """Mean of the members, not recalibrated, shape (B,)."""
+        """Mean of the members, not recalibrated, shape (B,); NaN where a backbone gives NaN or inf."""
         parts = parts_of(self.chosen)
         backbones = cast(Sequence[SeqSetVAE], self.backbones)
-        inputs = [head_input(stay_features(vae, batch, parts), self.chosen) for vae in backbones]
-        shared = inputs * len(self.heads) if len(inputs) == 1 else inputs
-        return torch.stack([head(x_BF) for head, x_BF in zip(self.heads, shared, strict=True)]).mean(0)
+        features = [stay_features(vae, batch, parts) for vae in backbones]
+        shared = features * len(self.heads) if len(features) == 1 else features
+        logits = [
+            head(head_input(one, self.chosen)) + carried(one) for head, one in zip(self.heads, shared, strict=True)
+        ]
+        return torch.stack(logits).mean(0)
 
     def forward(self, batch: EventBatch) -> Tensor:
         """Risk between 0 and 1 of every subject, shape (B,)."""

@@ -13,6 +13,7 @@ from seqsetvae.config import ModelConfig, PretrainConfig
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.weights import require_finite
 
 RECIPE = "seqsetvae"
 """Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
@@ -22,7 +23,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of this project onto the CPU.
 
     Raises:
-        InputError: there is no such file, it is damaged, or it holds anything but tensors and plain values.
+        InputError: there is no such file, it is damaged, or it holds anything but tensors and plain values, or weights that are NaN
+            or inf.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such checkpoint.")
@@ -35,6 +37,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(checkpoint, dict) or RECIPE not in checkpoint:
         raise InputError(f"{path} is a PyTorch file, but not a checkpoint of seqsetvae.")
+    require_finite(checkpoint.get("state_dict", {}), path)
     return checkpoint
 
 

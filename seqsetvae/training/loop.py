@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
 from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.finite_validation import FiniteValidation
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
@@ -46,6 +47,7 @@ def fit(
         quiet_lightning()
         callbacks: list[pl.Callback] = [
             StepLogging(config.log_every_n_steps),
+            FiniteValidation(plan.data.store, plan.config.data.max_sequence_length),
             *([monitor] if monitor else []),
             *more,
             RecipeWriter(recipe, run.persist),

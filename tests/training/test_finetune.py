@@ -142,8 +142,8 @@ def test_lineage_names_the_version_and_a_forced_one_is_refused(checkpoint, plant
 def test_features_do_not_depend_on_the_batch_and_a_model_survives_its_export(checkpoint, planted, tmp_path):
     model = load(checkpoint)
     stays = labelled_stays(model.vocabulary, planted, "valid")
-    together = compute_features(model.vae, stays.packed, model.vocabulary, HEAD_PARTS)
-    alone = compute_features(model.vae, stays.packed.take(np.array([3])), model.vocabulary, HEAD_PARTS)
+    together = compute_features(model.vae, stays, HEAD_PARTS)
+    alone = compute_features(model.vae, replace(stays, packed=stays.packed.take(np.array([3]))), HEAD_PARTS)
     for name, features in together.items():
         torch.testing.assert_close(features[3:4], alone[name], rtol=1e-4, atol=1e-5, equal_nan=True)
     config = FinetuneConfig(

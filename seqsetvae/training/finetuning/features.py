@@ -14,9 +14,11 @@ from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.vocabulary import Vocabulary
-from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import RiskNet, stay_features
+from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.model.classifier import RiskNet, carried, stay_features
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.culprit import Score, why_risk_is_none
+from seqsetvae.training.recording import say
 
 EVENTS_PER_BATCH = 8000
 
@@ -33,6 +35,9 @@ class LabelledStays:
     """Events left out, by variable that the model does not know."""
     without_events: int
     """Stays left out because the model knows none of their variables."""
+    store: Store
+    split: str
+    """Where they come from."""
 
     @property
     def label_B(self) -> Tensor:
@@ -85,17 +90,32 @@ def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> Labelled
         unlabelled=packed.n_subjects - len(rows_B),
         unknown=aligned.unknown,
         without_events=aligned.without_events,
+        store=store,
+        split=split,
     )
 
 
 @torch.inference_mode()
-def compute_features(vae: SeqSetVAE, packed: Packed, vocabulary: Vocabulary, parts: Sequence[str]) -> dict[str, Tensor]:
-    """Features of all subjects by the name of their part, in the order of `packed`."""
-    order_B, batches = _by_length(packed, vocabulary)
+def compute_features(vae: SeqSetVAE, stays: LabelledStays, parts: Sequence[str]) -> dict[str, Tensor]:
+    """Features of all stays by the name of their part, in their order.
+
+    Raises:
+        RunFailure: those of the backbone are NaN or inf for a stay; the message names its row and variable.
+    """
+    order_B, batches = _by_length(stays.packed, stays.vocabulary)
     found = [stay_features(vae, batch, parts) for batch in batches]
     back_B = torch.from_numpy(np.argsort(order_B))
-    # Cloned out of inference mode: heads are trained on these.
-    return {name: torch.cat([part[name] for part in found])[back_B] for name in found[0]}
+    features = {name: torch.cat([part[name] for part in found])[back_B] for name in found[0]}
+    require_finite_scores(carried(features), lambda batch: carried(stay_features(vae, batch, parts)), stays)
+    return features  # of inference mode: who trains on these clones them
+
+
+def require_finite_scores(score_B: Tensor, score: Score, stays: LabelledStays) -> None:
+    """Raise :class:`RunFailure` naming row and variable of a stay whose score is NaN or inf."""
+    if not bool(score_B.isfinite().all()):
+        recorded, shown = why_risk_is_none(score, stays.packed, stays.vocabulary, stays.store, stays.split)
+        say(shown)
+        raise RunFailure(recorded)
 
 
 @torch.inference_mode()

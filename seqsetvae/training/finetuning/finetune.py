@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.errors import InputError
+from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
@@ -61,6 +61,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
 
     Raises:
         InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
+        RunFailure: risks are NaN; by which patient and variable, or by which setting, is said.
     """
     if config.model is None:
         raise InputError(
@@ -100,7 +101,11 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
         print("\n".join(lines), flush=True)
         run.log_dataset(config.store, store.content_hash, str(store.path))
         begun = time.perf_counter()
-        net, fitted = train_members(model, train, valid, config, run)
+        try:
+            net, fitted = train_members(model, train, valid, config, run)
+        except RunFailure as error:
+            run.describe(f"⏹️ **Broken off: {error}**")
+            raise
         trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
         risk_model = RiskModel(trained, net.eval(), config.hidden)
         print(loaded_message(model, net, config), flush=True)

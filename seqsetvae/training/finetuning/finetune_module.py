@@ -18,7 +18,7 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.data.loader import EventLoader
 from seqsetvae.data.packed import gather
 from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
-from seqsetvae.model.classifier import RiskHead, head_input, parts_of, stay_features
+from seqsetvae.model.classifier import RiskHead, carried, head_input, parts_of, stay_features
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.finetuning.event_dropout import drop_events
@@ -53,7 +53,8 @@ class RiskModule(pl.LightningModule):
 
     def forward(self, batch: EventBatch) -> Tensor:
         """The logit of every subject, shape (B,)."""
-        return self.head(head_input(stay_features(self.vae, batch, parts_of(self.chosen)), self.chosen))
+        features = stay_features(self.vae, batch, parts_of(self.chosen))
+        return self.head(head_input(features, self.chosen)) + carried(features)
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
         config = self.config

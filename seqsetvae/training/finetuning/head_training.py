@@ -14,8 +14,10 @@ from torchmetrics.functional.classification import binary_accuracy, binary_auroc
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
+from seqsetvae.errors import RunFailure
 from seqsetvae.model.classifier import RiskHead
 
+DIVERGED = "The training has diverged: risks are NaN. Lower --finetune.head_lr, or --finetune.backbone_lr where it is unfrozen."
 OnEpoch = Callable[[int, dict[str, float]], None]
 
 
@@ -61,7 +63,13 @@ def risk_loss(logit_B: Tensor, label_B: Tensor, kind: str, positive_share: float
 
 
 def risk_scores(risk_B: Tensor, label_B: Tensor) -> dict[str, float]:
-    """Scores of the validation stays, by their names in the store."""
+    """Scores of the validation stays, by their names in the store.
+
+    Raises:
+        RunFailure: a risk is NaN.
+    """
+    if not bool(risk_B.isfinite().all()):
+        raise RunFailure(DIVERGED)  # of NaN torchmetrics would make an ordinary score
     truth_B = label_B.long()
     return {
         names.FINETUNE_AUC: float(binary_auroc(risk_B, truth_B)),

@@ -13,7 +13,7 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskNet, head_input, parts_of
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.finetuning.features import LabelledStays, compute_features, mean_logits
+from seqsetvae.training.finetuning.features import LabelledStays, compute_features, mean_logits, require_finite_scores
 from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
 from seqsetvae.training.finetuning.recalibration import recalibration
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -44,7 +44,9 @@ def train_members(
         chosen = config.head_input if named else choose_input(model, train, valid, config, run).chosen
         net, fitted = unfrozen_members(model, chosen, train, valid, config, run)
     run.set_tag(names.TAG_HEAD_INPUT, net.chosen)
-    slope, offset = recalibration(mean_logits(net, valid.packed, valid.vocabulary), valid.label_B)
+    logit_B = mean_logits(net, valid.packed, valid.vocabulary)
+    require_finite_scores(logit_B, net.logit, valid)
+    slope, offset = recalibration(logit_B, valid.label_B)
     net.slope.copy_(slope)
     net.offset.copy_(offset)
     return net, fitted
@@ -56,7 +58,7 @@ def choose_input(
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
     wanted = CANDIDATES if config.head_input == "auto" else (config.head_input,)
     parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
-    features = [compute_features(model.vae, stays.packed, model.vocabulary, parts) for stays in (train, valid)]
+    features = [compute_features(model.vae, stays, parts) for stays in (train, valid)]
     found: dict[str, ChosenInput] = {}
     for name in wanted:
         seen, unseen = (
@@ -99,7 +101,7 @@ def unfrozen_members(
 
 def inputs(vae: SeqSetVAE, chosen: str, stays: LabelledStays) -> Tensor:
     """What a head sees of some stays, (B, F)."""
-    return head_input(compute_features(vae, stays.packed, stays.vocabulary, parts_of(chosen)), chosen).clone()
+    return head_input(compute_features(vae, stays, parts_of(chosen)), chosen).clone()
 
 
 def new_weights(model: Pretrained, seed: int) -> SeqSetVAE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskHead, RiskNet
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finetuning.features import mean_logits
-from seqsetvae.training.pretrained.exported import Pretrained, read_folder, rebuild, write_folder
+from seqsetvae.training.pretrained.exported import OUT_OF_RANGE, Pretrained, read_folder, rebuild, write_folder
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class RiskModel:
             {
                 "subject": table.subjects,
                 "risk": [risk_of.get(name, float("nan")) for name in table.subjects],
-                "error": [table.problems.get(name, "") for name in table.subjects],
+                "error": [
+                    table.problems.get(name, OUT_OF_RANGE if isnan(risk_of.get(name, 0.0)) else "")
+                    for name in table.subjects
+                ],
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,8 @@ def register_risk_model(
     before = champion(uri, names.MODEL_MORTALITY)
     same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
     score = metrics[config.monitor]
-    if before is None or (same_data and score > float(before.tags.get(config.monitor, "-inf"))):
+    held = float("nan") if before is None else float(before.tags.get(config.monitor, "nan"))
+    if before is None or not math.isfinite(held) or (same_data and score > held):
         make_champion(uri, made)
         print(f"Registered {made.uri}; it is the champion.", flush=True)
     else:

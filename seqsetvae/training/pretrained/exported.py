@@ -23,9 +23,12 @@ from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.weights import require_finite
 
 FORMAT_VERSION = 1
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+OUT_OF_RANGE = "the model gives NaN: a value or a time is too far from all that it was trained on"
+"""What is answered for a subject without a finite result."""
 FROZEN_EMBEDDING = "set_encoder.embed.frozen_VE"
 
 
@@ -76,12 +79,15 @@ class Pretrained:
             encoded = self._encode(table)
             for subject, state in zip(encoded.subject, encoded.history_SD.tolist(), strict=True):
                 states.setdefault(subject, []).append(state)
+        broken = [name for name, found in states.items() if not np.isfinite(found[-1]).all()]
+        states = {name: found for name, found in states.items() if name not in broken}
+        problems = table.problems | dict.fromkeys(broken, OUT_OF_RANGE)
         return pd.DataFrame(
             {
                 "subject": table.subjects,
                 "sets": [len(states.get(name, ())) for name in table.subjects],
                 "state": [states[name][-1] if name in states else [] for name in table.subjects],
-                "error": [table.problems.get(name, "") for name in table.subjects],
+                "error": [problems.get(name, "") for name in table.subjects],
             }
         )
 
@@ -141,7 +147,7 @@ def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], descrip
 
 
 def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights and description of a model of some kind, checked. Raises :class:`InputError`."""
+    """Weights, all finite, and description of a model of some kind. Raises :class:`InputError`."""
     file = folder / DESCRIPTION
     try:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -158,8 +164,10 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
             f"{folder / WEIGHTS} is not the file that was registered: its hash differs. It was damaged or changed and is not loaded."
         )
     try:
-        return load(content), description
+        weights = load(content)
     except SafetensorError as error:
         raise InputError(
             f"{folder / WEIGHTS} is not a safetensors file ({error}). Pickled weights are never loaded."
         ) from error
+    require_finite(weights, folder / WEIGHTS)
+    return weights, description

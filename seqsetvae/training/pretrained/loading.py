@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,10 +80,18 @@ def best_checkpoint(record: RunRecord) -> str:
     Raises:
         InputError: the run has none of these.
     """
-    best = [name for name in record.checkpoints if name.startswith("best_")]
-    if best:
-        return min(best, key=lambda name: float(name.removesuffix(".ckpt").rpartition("_")[2]))
+    best = {name: _loss_in(name) for name in record.checkpoints if name.startswith("best_")}
+    if usable := [name for name, loss in best.items() if math.isfinite(loss)]:
+        return min(usable, key=best.__getitem__)
     for prefix in ("final_", "last"):
         if found := [name for name in record.checkpoints if name.startswith(prefix)]:
             return found[-1]
     raise InputError(f"Run {record.run_id} has no checkpoint of a model.")
+
+
+def _loss_in(name: str) -> float:
+    """The validation loss in the name of a `best_*` checkpoint; NaN where there is none."""
+    try:
+        return float(name.removesuffix(".ckpt").rpartition("_")[2])
+    except ValueError:
+        return math.nan

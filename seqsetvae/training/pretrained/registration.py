@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,14 +22,16 @@ from seqsetvae.tracking.registry import (
     champion,
     float_array,
     make_champion,
+    model_folder,
     register,
     versions_of,
 )
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.training.checkpoints import read_checkpoint
-from seqsetvae.training.pretrained.exported import Pretrained, export
+from seqsetvae.training.pretrained.exported import Pretrained, export, read_pretrained
 from seqsetvae.training.pretrained.loading import best_checkpoint, from_checkpoint
 from seqsetvae.training.pretrained.model_cards import CARDS, pretrained_version
+from seqsetvae.training.weights import WeightsNotFinite
 
 METRICS = (
     names.VAL_LOSS,
@@ -42,6 +45,9 @@ METRICS = (
 )
 """Recorded as tags of the version, as they were when its checkpoint was written."""
 ACCEPTED_LEVELS = ("green", "yellow")
+INFINITE = 1e300
+NO_MODEL = "no_model"
+"""Key, among the tags of a champion, of the reason why it cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,8 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
     """Register the best checkpoint of a pretraining run.
 
     Raises:
-        InputError: there is no such run, it has not ended well, its posterior collapsed or was never measured (unless forced), or it
-            is registered already.
+        InputError: there is no such run, it has not ended well, its posterior collapsed or was never measured (unless forced), its
+            validation loss or its weights are not finite (forced or not), or it is registered already.
     """
     uri = resolve_uri(tracking)
     record = read_run(tracking, config.run, METRICS)
@@ -76,11 +82,13 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
         raise InputError(f"Run {config.run} is registered already: {known[0].uri}.")
     path = fetch_checkpoint(tracking, record, best_checkpoint(record))
     step = int(read_checkpoint(path)["global_step"])
+    if broken := not_finite_at(record, step):
+        raise InputError(f"{record.name} ({config.run}) is not registered: {broken}.")
     tags = version_tags(record, path.name, step) | ({"forced": refused} if refused else {})
     with tempfile.TemporaryDirectory() as folder:
         version = register(uri, candidate(from_checkpoint(path), Path(folder) / "model", record, tags))
     before = champion(uri, names.MODEL_PRETRAINED)
-    better, reason = deserves_champion(tags, None if before is None else before.tags, config)
+    better, reason = deserves_champion(tags, None if before is None else usable_tags(uri, before), config)
     if better:
         make_champion(uri, version)
     return Registration(version, better, reason)
@@ -105,6 +113,31 @@ def register_at_end(run_id: str, tracking: TrackingConfig) -> None:
         )
 
 
+def not_finite_at(record: RunRecord, step: int) -> str:
+    """Which validation figure was NaN or inf when a checkpoint was written; empty if none was."""
+    for key in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL):
+        value = record.value_at(key, step)
+        if value is not None and not is_number(value):
+            return f"its {key} is {value if math.isnan(value) else 'inf'} at step {step}, so that it is no model"
+    return ""
+
+
+def is_number(value: float) -> bool:
+    """Whether a recorded figure is finite: MLflow stores inf as the largest float there is."""
+    return abs(value) < INFINITE
+
+
+def usable_tags(uri: str, holder: Registered) -> Mapping[str, str]:
+    """Tags of the champion; with one more where its weights are NaN or inf."""
+    try:
+        read_pretrained(model_folder(uri, holder))
+    except WeightsNotFinite:
+        return {**holder.tags, NO_MODEL: "its weights are NaN or inf"}
+    except InputError:  # a store that does not answer just now says nothing about the model
+        return holder.tags
+    return holder.tags
+
+
 def why_not_healthy(record: RunRecord) -> str:
     """Why a run's model should not be built upon; empty if it may."""
     if record.status != "FINISHED":
@@ -112,7 +145,10 @@ def why_not_healthy(record: RunRecord) -> str:
     level = record.tags.get(names.TAG_COLLAPSE)
     if level is None or names.COLLAPSE_ACTIVE_UNITS not in record.metrics:
         return "whether its posterior collapsed was never measured (a very short run, or --monitor.disable_metrics_monitoring)"
-    return "its posterior collapsed (level red)" if level == "red" else ""
+    if level == "red":
+        return "its posterior collapsed (level red)"
+    losses = record.metrics.get(names.VAL_LOSS)
+    return "its last validation loss is NaN or inf" if losses and not is_number(losses[-1][1]) else ""
 
 
 def version_tags(record: RunRecord, checkpoint: str, step: int) -> dict[str, str]:
@@ -155,12 +191,16 @@ def deserves_champion(
     nll = float(tags["val_recon"])
     if holder is None:
         return True, "there was none"
+    if NO_MODEL in holder:
+        return True, f"the champion is no model: {holder[NO_MODEL]}"
+    held = float(holder.get("val_recon", "nan"))
+    if not is_number(held):
+        return True, f"the champion's validation NLL is {holder.get('val_recon', 'not known')}"
     if holder.get("data_hash") != tags.get("data_hash"):
         return False, (
             "the champion was trained on other data, so that their validation NLL cannot be compared; move the alias in the MLflow UI "
             "if you want to"
         )
-    held = float(holder["val_recon"])
     return (
         nll < held,
         f"its validation NLL {nll:g} is {'below' if nll < held else 'not below'} the {held:g} of the champion",
@@ -179,7 +219,10 @@ def why_not_accepted(tags: Mapping[str, str], config: RegisterConfig) -> str:
             f"its active units are {share:.0%} of the latent dimensions, less than the {config.min_active_ratio:.0%} of "
             "--register.min_active_ratio"
         )
-    return "" if "val_recon" in tags else "the run was never validated, so that it cannot be compared"
+    if "val_recon" not in tags:
+        return "the run was never validated, so that it cannot be compared"
+    nll = float(tags["val_recon"])
+    return "" if is_number(nll) else f"its validation NLL is {nll}"
 
 
 def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[str, str]) -> Candidate:
