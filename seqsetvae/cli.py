@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from seqsetvae import __version__
 from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
@@ -55,7 +55,7 @@ def pretrain(arguments: list[str]) -> int:
         result = run_pretraining(config, draw=draw_collapse)
     except Interrupted as stop:
         return stop.exit_code
-    return 3 if result.ended_by_collapse else 0
+    return 3 if result.ended_by_collapse else int(bool(result.not_written))
 
 
 def tune(arguments: list[str]) -> int:
@@ -105,11 +105,16 @@ def evaluate(arguments: list[str]) -> int:
 
 
 def sync(arguments: list[str]) -> int:
-    """Deliver what a tracking store has not received yet."""
+    """Deliver what a tracking store has not received yet. Exit code 1: something is still undelivered."""
     config = chosen_settings(sync, arguments, tracking=TrackingConfig).tracking
     from seqsetvae.tracking.delivery import sync as deliver_spools
 
-    return 0 if deliver_spools(config.work_dir).complete else 1
+    def register(uri: str, run_id: str) -> bool:
+        from seqsetvae.training.pretrained.registration import register_at_end
+
+        return register_at_end(run_id, replace(config, tracking_uri=uri))
+
+    return 0 if deliver_spools(config.work_dir, register=register).complete else 1
 
 
 def analyze(arguments: list[str]) -> int:

@@ -15,5 +15,9 @@ class InputError(ValueError):
     """
 
 
+class StoreError(InputError):
+    """A tracking store cannot be used now: nothing answers, the login is refused, a file cannot be opened."""
+
+
 class RunFailure(Exception):
     """A run that cannot go on, for a reason that its message explains: exit code 1 and no traceback."""

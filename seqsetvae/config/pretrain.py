@@ -219,10 +219,17 @@ class TrackingConfig:
     """Name of the run in the MLflow UI. None: made from the kind of run and its main settings."""
     work_dir: str = "outputs"
     """Local folder for what the store has not received yet (`spool/`) and for checkpoints when the store is remote."""
+    upload_every_minutes: float = 10.0
+    """With a remote store: upload new checkpoints during the run, but not more often than this; what is left follows at the end."""
     log_system_metrics: bool = True
     """Record CPU, memory, disk, network and GPU use."""
     register_model: bool = True
     """Register the model of a run that ends healthy, as a version of `seqsetvae`. Trials of a study are never registered."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.upload_every_minutes >= 0.0, "tracking.upload_every_minutes", self.upload_every_minutes, "0 or more"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ from seqsetvae.tracking.connection import without_password
 from seqsetvae.tracking.experiment_page import run_page, runs_page
 from seqsetvae.tracking.image_series import image_series
 from seqsetvae.tracking.params import flatten
-from seqsetvae.tracking.recorder import SpoolWriter
+from seqsetvae.tracking.recorder import CHECKPOINTS, SpoolWriter
 
 if TYPE_CHECKING:
     from seqsetvae.tracking.writer import MlflowLogger
@@ -57,6 +58,7 @@ class Run:
         self._known_params = known_params
         self._finish_seconds = finish_seconds
         self._tables: dict[str, dict[str, str]] = {}
+        self._not_written: list[str] = []
         self._ended = writer is None
         if writer is not None:
             atexit.register(self._end_at_exit)
@@ -205,6 +207,32 @@ class Run:
         """Wait until what was logged so far is on the local disk, where even `kill -9` leaves it. Takes milliseconds."""
         return self._writer is None or self._writer.persist(timeout)
 
+    def upload_checkpoints(self) -> None:
+        """Queue what the folder of checkpoints holds and was not uploaded yet. In a local store it lies among the artifacts already."""
+        if self._writer is not None and self.local_artifact_dir is None:
+            self._writer.put(CHECKPOINTS)
+
+    def register_when_delivered(self) -> None:
+        """Should the store be away at the end, `sync` registers the model once it has delivered everything."""
+        if self._writer is not None and not self._writer.is_copy:
+            with suppress(OSError):  # a full disk: then it is registered by hand
+                self._writer.spool.wish_registration()
+
+    def registered(self) -> None:
+        """The model is registered, or will not be: nothing is left to `sync`."""
+        if self._writer is not None:
+            self._writer.spool.registered()
+
+    def not_written(self, what: str) -> None:
+        """Remember a file that could not be written; :attr:`losses` names it at the end."""
+        self._not_written.append(what)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """After the end: what is in no store and on no disk, in words."""
+        lost = self._writer.lost if self._writer is not None else ""
+        return (*self._not_written, *([f"{lost} of run {self.run_id}"] if lost else []))
+
     def finish(self, status: Status = "FINISHED", reason: str = "finished") -> bool:
         """End the run; a second call does nothing. Return whether everything, the status included, has arrived in the store.
 
@@ -227,6 +255,10 @@ class Run:
                 f"The tracking store has not taken everything yet ({self._writer.trouble or 'it is slow'}). The rest is kept in "
                 f"{self._writer.spool.folder}; deliver it with:\n"
                 f"  seqsetvae sync --tracking.work_dir {os.path.relpath(self.work_dir)}"
+            )
+        if self._writer.lost:
+            _say(
+                f"LOST, because neither the disk of {self._writer.spool.folder} nor the store took them: {self._writer.lost}."
             )
         return delivered
 

@@ -8,6 +8,7 @@ with start_run(config.tracking, kind="pretrain", run_name=None, params=asdict(co
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.checkpoint_uploads import CheckpointUploads
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri
 from seqsetvae.tracking.ownership import is_alive, mend_stale_runs, owner_tags
 from seqsetvae.tracking.recorder import SpoolWriter
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.run import Run, local_folder
 from seqsetvae.tracking.shipper import set_patience
 from seqsetvae.tracking.spool import Header, Spool
 from seqsetvae.tracking.system_metrics import SystemMetrics
@@ -70,9 +72,14 @@ def start_run(
     spool = Spool.create(work_dir, Header(uri, stored.info.run_id, stored.info.experiment_id))
     last_steps = _last_steps(stored, spool)
     # Also through the spool: an old status may still wait there and must not have the last word.
-    spool.append([{"status": {"status": "RUNNING"}}])
+    spool.records.append([{"status": {"status": "RUNNING"}}])
     system_step = 1 + max((step for key, step in last_steps.items() if key.startswith("system/")), default=-1)
     sample = SystemMetrics(system_step) if config.log_system_metrics else None
+    uploads = (
+        CheckpointUploads(work_dir / stored.info.run_id / names.ARTIFACT_CHECKPOINTS, 60 * config.upload_every_minutes)
+        if local_folder(stored.info.artifact_uri) is None
+        else None
+    )
     run = Run(
         tracking_uri=uri,
         run_id=stored.info.run_id,
@@ -80,7 +87,7 @@ def start_run(
         experiment_name=experiment_name,
         artifact_uri=stored.info.artifact_uri,
         work_dir=work_dir,
-        writer=SpoolWriter(spool, last_steps, sample),
+        writer=SpoolWriter(spool, uri, last_steps, sample, uploads),
         known_params=set(stored.data.params),
         finish_seconds=finish_seconds,
     )
@@ -101,13 +108,40 @@ def _find_or_create(
     if parent_run_id and not resume_run_id:
         tags = {**_context_tags(), **owner, "mlflow.parentRunId": parent_run_id}
         return client.create_run(experiment_id, tags=tags, run_name=run_name)
-    given = os.environ.get("MLFLOW_RUN_ID")
+    given = _given_run(client, resuming=resume_run_id is not None)
     if run_id := resume_run_id or given:
         stored = _attach(client, run_id, owner, run_name)
         if given and given != run_id:
             client.set_tag(given, "mlflow.note.content", f"This command continued run {run_id}, where its results are.")
         return stored
     return client.create_run(experiment_id, tags={**_context_tags(), **owner}, run_name=run_name)
+
+
+def _given_run(client: MlflowClient, resuming: bool) -> str | None:
+    """The run that `mlflow run` has made for this command, if it has. A variable that is left over from an earlier training names a run
+    that is recorded already: nothing of another is ever written into it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    given = os.environ.get("MLFLOW_RUN_ID")
+    if not given:
+        return None
+    try:
+        known = client.get_run(given)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return given  # what is wrong with it is said where it is opened
+    if (kind := known.data.tags.get(names.TAG_KIND)) is None:
+        return given
+    if not resuming:
+        print(
+            f"MLFLOW_RUN_ID names run {given}, which holds a {kind} already ({known.info.status}): this command gets a run of its own. "
+            "`unset MLFLOW_RUN_ID` ends this message.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return None
 
 
 def _attach(client: MlflowClient, run_id: str, owner: dict[str, str], run_name: str | None) -> StoredRun:
@@ -158,7 +192,7 @@ def _context_tags() -> dict[str, str]:
 def _last_steps(stored: StoredRun, spool: Spool) -> dict[str, int]:
     """Highest step of each metric that the run has, or will have once its spool is delivered."""
     steps = {metric.key: metric.step for metric in stored.data._metric_objs}
-    for record, _ in spool.unsent():
+    for record, _ in spool.records.unsent():
         for key, _value, step, _timestamp in record.get("metrics", ()):
             steps[key] = max(steps.get(key, step), step)
     return steps

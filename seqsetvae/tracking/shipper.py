@@ -1,4 +1,4 @@
-"""Delivery: from the journal of a run to its MLflow store, in order, in batches, for as long as it takes.
+"""Delivery: from a journal of a run to its MLflow store, in order, in batches, for as long as it takes.
 
 Redelivery is harmless: MLflow drops a metric row whose key, value, timestamp and step it already has, and everything else overwrites
 itself. So the position in the journal is only moved after the store has answered.
@@ -6,14 +6,17 @@ itself. So the position in the journal is only moved after the store has answere
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from seqsetvae.tracking.spool import Position, Record, Spool
+from seqsetvae.tracking.journal import Journal, Record
+from seqsetvae.tracking.spool import Spool, file_of
 
 MAX_METRICS = 1000
 MAX_PARAMS = MAX_TAGS = 100
@@ -28,10 +31,14 @@ REFUSALS = {
     "BAD_REQUEST",
     "MALFORMED_REQUEST",
 }
-"""Answers that will be the same tomorrow. Everything else (no answer, 5xx, 429, also a login that was refused) is tried again."""
+"""Answers that will be the same in a minute, as long as the store has the run. Everything else (no answer, 5xx, 429, also a login
+that was refused) is tried again."""
+FILE_REFUSALS = {400, 405, 411, 413, 414, 415, 422}
+"""HTTP answers about one file: the next one may be taken."""
 
 _log = logging.getLogger(__name__)
 
+Place = TypeVar("Place")
 Item = tuple[str, Any]
 """("metrics", [key, value, step, timestamp]), ("params", (key, value)) or ("tags", (key, value)): what a log_batch call holds."""
 
@@ -44,7 +51,7 @@ class UnreachableError(Exception):
 
 
 class RefusedError(Exception):
-    """The store will never take this record."""
+    """The store does not take this record, though it takes others."""
 
 
 @contextmanager
@@ -84,69 +91,83 @@ def _classified(remote: bool) -> Iterator[None]:
     except FileNotFoundError as error:
         raise RefusedError(f"the file is gone: {error}") from error
     except OSError as error:  # also every error of `requests`
-        raise UnreachableError(str(error)) from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        raise (RefusedError if status in FILE_REFUSALS else UnreachableError)(str(error)) from error
+    except json.JSONDecodeError as error:
+        raise UnreachableError(f"the answer is cut off or no answer of MLflow's: {error}") from error
     except Exception as error:
         raise RefusedError(f"{type(error).__name__}: {error}") from error
 
 
 class Shipper:
-    """Delivers one spool. Not thread-safe: one thread calls :meth:`ship`, and only while it holds the spool's lock."""
+    """Delivers one journal. Not thread-safe: one thread calls it, and only while its process holds the spool's lock."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, journal: Journal, tracking_uri: str) -> None:
+        """`tracking_uri`: with whatever login it takes; the spool's header has none."""
         from mlflow import MlflowClient
 
-        self.spool = spool
-        header = spool.header
-        self.run_id = header.run_id
-        self.remote = header.tracking_uri.startswith(("http", "databricks"))
-        self.position = spool.acknowledged()
+        self.spool, self.journal = spool, journal
+        self.run_id = spool.header.run_id
+        self.remote = tracking_uri.startswith(("http", "databricks"))
+        self.position = journal.acknowledged()
         self.batch_size = MAX_METRICS
         self.delivered = 0
         """Points, params, tags, files and the like that the store has taken."""
         self.rejected = 0
-        self._run_gone = ""
         with _classified(self.remote):
-            self.client = MlflowClient(header.tracking_uri)
+            self.client = MlflowClient(tracking_uri)
 
     def ship(self) -> bool:
         """Deliver until the journal's present end, or one batch, whichever is less. Return whether anything was left to do.
 
         Raises :class:`UnreachableError` with the position still in front of the batch.
         """
-        group, position = self._next_group()
+        group, position = self._group(self.journal.unsent(self.position), self.position)
         if not group:
             return False
-        if self._run_gone:
-            for record in group:
-                self._reject(record, self._run_gone)
-        elif group[0].keys() <= {"metrics", "params", "tags"}:
-            self._ship_batch(group)
-        else:
-            self._ship_single(group[0])
+        self._ship_group(group)
         self.position = position
-        self.spool.acknowledge(position)
+        with suppress(OSError):  # the disk is full: after a crash it would be delivered once more, which is harmless
+            self.journal.acknowledge(position)
         for record in group:
             if "file" in record:
-                self.spool.drop_file(Path(record["file"]["path"]))
+                self.spool.drop_file(record)
         return True
 
-    def _next_group(self) -> tuple[list[Record], Position]:
-        """The next records that fit into one log_batch call, or one single record of another kind."""
+    @property
+    def waiting(self) -> bool:
+        """Whether the journal holds more."""
+        return next(self.journal.unsent(self.position), None) is not None
+
+    def ship_unwritten(self, records: Sequence[Record]) -> int:
+        """Deliver the first of records that no journal has taken, because the disk is full. Return how many were handled."""
+        group, handled = self._group(((record, count) for count, record in enumerate(records, 1)), 0)
+        if group:
+            self._ship_group(group)
+        return handled
+
+    def _group(self, records: Iterable[tuple[Record, Place]], place: Place) -> tuple[list[Record], Place]:
+        """The first records that fit into one log_batch call, or one single record of another kind; and the place behind them."""
         group: list[Record] = []
-        position = self.position
         room = {"metrics": self.batch_size, "params": MAX_PARAMS, "tags": MAX_TAGS}
         total = self.batch_size
-        for record, behind in self.spool.unsent(self.position):
+        for record, behind in records:
             (kind, content), *_ = record.items()
             if kind not in room:
-                return ([record], behind) if not group else (group, position)
+                return ([record], behind) if not group else (group, place)
             room[kind] -= len(content)
             total -= len(content)
             if group and (room[kind] < 0 or total < 0):
                 break
             group.append(record)
-            position = behind
-        return group, position
+            place = behind
+        return group, place
+
+    def _ship_group(self, group: list[Record]) -> None:
+        if group[0].keys() <= {"metrics", "params", "tags"}:
+            self._ship_batch(group)
+        else:
+            self._ship_single(group[0])
 
     def _ship_batch(self, group: list[Record]) -> None:
         items: list[Item] = []
@@ -181,9 +202,10 @@ class Shipper:
                     self.client.log_batch(self.run_id, entities["metrics"], entities["params"], entities["tags"])
                 self.delivered += len(part)
             except RefusedError as refusal:
-                if self._run_is_gone(refusal) or len(part) == 1:
-                    for kind, entry in part:
-                        self._reject({kind: [entry] if kind == "metrics" else dict([entry])}, str(refusal))
+                self._check_run()
+                if len(part) == 1:
+                    ((kind, entry),) = part
+                    self._reject({kind: [entry] if kind == "metrics" else dict([entry])}, str(refusal))
                 else:
                     self._send(part[: len(part) // 2])
                     self._send(part[len(part) // 2 :])
@@ -195,13 +217,21 @@ class Shipper:
                 {"file": self._send_file, "dataset": self._send_dataset, "status": self._send_status}[kind](content)
             self.delivered += 1
         except RefusedError as refusal:
-            self._run_is_gone(refusal)
+            self._check_run()
             self._reject(record, str(refusal))
 
     def _send_file(self, content: dict[str, Any]) -> None:
-        if not Path(content["path"]).exists():
-            raise FileNotFoundError(content["path"])
-        self.client.log_artifact(self.run_id, content["path"], content["folder"] or None)
+        folder = content["folder"] or None
+        if "content" in content:  # there was no room for it on the spool's disk
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch, content["name"])
+                path.write_bytes(content["content"])
+                self.client.log_artifact(self.run_id, str(path), folder)
+            return
+        path = file_of(content)
+        if path.exists() or "link" not in content:
+            path.stat()  # a file that is gone is told from one that the store has not
+            self.client.log_artifact(self.run_id, str(path), folder)
 
     def _send_dataset(self, content: dict[str, Any]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -216,30 +246,28 @@ class Shipper:
         else:
             self.client.set_terminated(self.run_id, content["status"], content["end_time"])
 
-    def _run_is_gone(self, refusal: RefusedError) -> bool:
-        """Whether the run was deleted: then the rest of the journal is set aside without asking for each record."""
+    def _check_run(self) -> None:
+        """A refusal is one of the record only where the store has the run. Where it has not (a server that was started on another
+        database, a run that somebody deleted), everything waits: it may come back.
+        """
         try:
             with _classified(self.remote):
-                if self.client.get_run(self.run_id).info.lifecycle_stage == "active":
-                    return False
-        except RefusedError:
-            pass
-        self._run_gone = str(refusal)
-        return True
+                stage = self.client.get_run(self.run_id).info.lifecycle_stage
+        except RefusedError as refusal:
+            raise UnreachableError(f"the store has no run {self.run_id}: {refusal}") from refusal
+        if stage != "active":
+            raise UnreachableError(
+                f"run {self.run_id} was deleted; `mlflow runs restore --run-id {self.run_id}` brings it back"
+            )
 
     def _reject(self, record: Record, reason: str) -> None:
         if not self.rejected:
             _log.warning(
-                "The tracking store refuses a record of run %s (%s). It and any further ones are kept in %s; the rest goes on.",
+                "The tracking store refuses a record of run %s (%s). It and any further ones are kept in %s, and `seqsetvae sync` "
+                "offers them again; the rest goes on.",
                 self.run_id,
                 reason,
                 self.spool.rejected,
             )
         self.rejected += 1
-        if (
-            "file" in record
-            and (copy := Path(record["file"]["path"])).is_relative_to(self.spool.files)
-            and copy.exists()
-        ):
-            record["file"]["path"] = str(copy.rename(self.spool.folder / f"rejected-{copy.parent.name}-{copy.name}"))
         self.spool.reject(record, reason)

@@ -1,16 +1,19 @@
-"""The journal on local disk: everything a run wants recorded, in order, until the store has acknowledged it.
+"""The spool on local disk: everything a run wants recorded, in order, until the store has acknowledged it.
 
     <work_dir>/spool/<run_id>/
-        header.json       tracking_uri, run_id, experiment_id
-        000001.jsonl ...  segments of the journal, one record per line; a new one every `SEGMENT_BYTES`
-        ack.json          how far the store has acknowledged: {"segment": 2, "offset": 512}
-        rejected.jsonl    records that the store will never take, each with the reason
-        files/            copies of uploads that may change later (text, figures)
+        header.json           tracking_uri (without a password), run_id, experiment_id
+        000001.jsonl ...      journal of what goes into MLflow's tables
+        uploads/000001.jsonl  journal of files, which may wait for an artifact store while everything else goes on
+        rejected.jsonl        records that the store has refused, each with the reason; `sync` offers them again
+        register.json         the model is to be registered once everything has arrived
+        files/                copies of uploads that may change later (text, figures), links to checkpoints
+        refused/              those of them that the store has refused
     <work_dir>/spool/<run_id>.lock
-                          held by the process that delivers this spool: the live run, or `sync`
+                              held by the process that delivers this spool: the live run, or `sync`
 
-A record is `{"metrics": [[key, value, step, timestamp], ...]}`, `{"params": {...}}`, `{"tags": {...}}`, `{"file": ...}`,
-`{"dataset": ...}` or `{"status": ...}`. Nothing is fsynced: a line survives the death of the process, not of the machine.
+A record is `{"metrics": [[key, value, step, timestamp], ...]}`, `{"params": {...}}`, `{"tags": {...}}`, `{"dataset": ...}` or
+`{"status": ...}`; in `uploads/` it is `{"file": {"path": ..., "folder": ...}}`, or with `link` for `path` a file that may have been
+removed when its turn comes.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +31,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.journal import Journal, Record, append_whole, write_json
 
-SEGMENT_BYTES = 8 << 20
 LOCK_SECONDS = 10.0
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,28 +45,16 @@ class Header:
     experiment_id: str
 
 
-@dataclass(frozen=True, order=True)
-class Position:
-    """A place in the journal: segment number and byte offset in it."""
-
-    segment: int = 1
-    offset: int = 0
-
-
-def _write_atomically(path: Path, content: object) -> None:
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content), encoding="utf-8")
-    scratch.replace(path)
-
-
 class Spool:
-    """The journal of one run. One process writes it, and whoever holds :meth:`lock` delivers it."""
+    """The journals of one run. One process writes them, and whoever holds :meth:`lock` delivers them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = folder / "files"
-        self.rejected = folder / "rejected.jsonl"
-        self._stream: Any = None
+        self.rejected, self._offered = folder / "rejected.jsonl", folder / "rejected.offered"
+        self._refused = folder / "refused"
+        self.records, self.uploads = Journal(folder), Journal(folder / "uploads")
+        self._wish = folder / "register.json"
         # Any thread may release it, whichever thread of this process took it.
         self._lock = FileLock(folder.with_suffix(".lock"), thread_local=False)
 
@@ -80,7 +71,8 @@ class Spool:
                 f"Run {header.run_id} is being written or delivered by another process. Wait for it, or stop it."
             )
         spool.files.mkdir(parents=True, exist_ok=True)
-        _write_atomically(spool.folder / "header.json", asdict(header))
+        spool.uploads.folder.mkdir(exist_ok=True)
+        write_json(spool.folder / "header.json", asdict(header))
         return spool
 
     @property
@@ -95,109 +87,118 @@ class Spool:
             return False
         return True
 
-    def segments(self) -> list[int]:
-        return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.jsonl"))
-
-    def _segment(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.jsonl"
-
-    def append(self, records: list[Record]) -> None:
-        """Write records as one piece.
-
-        Raises :class:`OSError` (disk full) with the journal as it was, so that the same call can be made again.
-        """
-        if self._stream is None or self._stream.tell() > SEGMENT_BYTES:
-            self._close_stream()
-            # Always a fresh segment: the last one may end in a line that a killed process left torn.
-            following = max([*self.segments(), self.acknowledged().segment - 1]) + 1
-            self._stream = self._segment(following).open("ab", buffering=0)
-        start = self._stream.tell()
-        payload = memoryview("".join(json.dumps(record) + "\n" for record in records).encode())
-        try:
-            while payload:
-                payload = payload[self._stream.write(payload) :]
-        except OSError:
-            os.ftruncate(self._stream.fileno(), start)
-            raise
-
-    def _close_stream(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
     def close(self) -> None:
-        """Close the journal and let other processes deliver it."""
-        self._close_stream()
+        """Close the journals and let other processes deliver them."""
+        self.records.close()
+        self.uploads.close()
         self._lock.release()
 
-    def acknowledged(self) -> Position:
-        try:
-            return Position(**json.loads((self.folder / "ack.json").read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return Position()
-
-    def acknowledge(self, position: Position) -> None:
-        """Remember that everything before `position` was delivered or set aside, and drop the segments before it."""
-        _write_atomically(self.folder / "ack.json", asdict(position))
-        for number in self.segments():
-            if number < position.segment:
-                self._segment(number).unlink()
-
-    def unsent(self, start: Position | None = None) -> Iterator[tuple[Record, Position]]:
-        """Yield each undelivered record with the position behind it. A torn line is passed over."""
-        start = start or self.acknowledged()
-        for number in self.segments():
-            if number < start.segment:
-                continue
-            offset = start.offset if number == start.segment else 0
-            with self._segment(number).open("rb") as stream:
-                stream.seek(offset)
-                for line in stream:
-                    if not line.endswith(b"\n"):
-                        break
-                    offset += len(line)
-                    with contextlib.suppress(ValueError):
-                        yield json.loads(line), Position(number, offset)
-
     def reject(self, record: Record, reason: str) -> None:
-        with self.rejected.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"reason": reason, "record": record}) + "\n")
+        """Set a record aside. A copied file moves along, to a folder that no later copy takes."""
+        if "file" in record:
+            record = {"file": self._kept(record["file"])}
+        append_whole(self.rejected, (json.dumps({"reason": reason, "record": record}) + "\n").encode())
 
-    def n_rejected(self) -> int:
-        return len(self.rejected.read_bytes().splitlines()) if self.rejected.exists() else 0
+    def _kept(self, file: dict[str, Any]) -> dict[str, Any]:
+        content = file.get("content")
+        path = file_of(file) if content is None else self.keep_content(content, file["name"])
+        if path.is_relative_to(self.files) and path.exists():
+            self._refused.mkdir(exist_ok=True)
+            path = path.rename(Path(tempfile.mkdtemp(dir=self._refused), path.name))
+        return {"path": str(path), "folder": file["folder"]}
 
-    def keep_file(self, source: Path | str | bytes, name: str) -> Path:
-        """Copy a file, or write text or bytes, into the spool under a folder of its own, so that it keeps its name."""
+    def rejections(self) -> Iterator[tuple[Record, str]]:
+        """Records that were set aside, each with the reason."""
+        for path in (self._offered, self.rejected):
+            for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+                with contextlib.suppress(ValueError):
+                    entry = json.loads(line)
+                    yield entry["record"], entry["reason"]
+
+    def offer_rejected_again(self) -> None:
+        """Put what was refused back behind everything else: a store may take today what it refused yesterday."""
+        if self._offered.exists():  # a process was killed between the lines below
+            self._offer()
+        if self.rejected.exists():
+            self.rejected.rename(self._offered)  # what is refused from now on goes to a new file
+            self._offer()
+
+    def _offer(self) -> None:
+        again = [json.loads(line)["record"] for line in self._offered.read_text(encoding="utf-8").splitlines()]
+        self.records.append([record for record in again if "file" not in record])
+        self.uploads.append([record for record in again if "file" in record])
+        self._offered.unlink()
+
+    def wish_registration(self) -> None:
+        """Have the run's model registered by whoever delivers the last record."""
+        write_json(self._wish, {})
+
+    @property
+    def wants_registration(self) -> bool:
+        return self._wish.exists()
+
+    def registered(self) -> None:
+        """Forget the wish; a spool that was kept for it alone goes."""
+        self._wish.unlink(missing_ok=True)
+        if self.folder.exists() and not (self.records.segments() or self.uploads.segments() or any(self.rejections())):
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keep_content(self, content: bytes, name: str) -> Path:
+        """Write a file into the spool, in a folder of its own, so that it keeps its name.
+
+        Raises:
+            OSError: the disk is full; nothing is left behind.
+        """
+        folder = self._new_folder()
+        try:
+            (folder / name).write_bytes(content)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return folder / name
+
+    def keep_link(self, path: Path) -> Path | None:
+        """The content that a file has now, by a second link to it: it costs no space, and stays when the file is replaced or removed.
+        None where the disk has no such links, or the file is gone.
+        """
+        folder = self._new_folder()
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            folder.rmdir()
+            return None
+        return folder / path.name
+
+    def _new_folder(self) -> Path:
         number = sum(1 for _ in self.files.iterdir())
         while True:
             with contextlib.suppress(FileExistsError):
                 (self.files / f"{number:06d}").mkdir()
-                break
+                return self.files / f"{number:06d}"
             number += 1
-        target = self.files / f"{number:06d}" / name
-        if isinstance(source, Path):
-            shutil.copyfile(source, target)
-        else:
-            target.write_bytes(source.encode() if isinstance(source, str) else source)
-        return target
 
-    def drop_file(self, path: Path) -> None:
-        """Remove a copy made by :meth:`keep_file`; any other path is left alone."""
-        if path.is_relative_to(self.files):
+    def drop_file(self, record: Record) -> None:
+        """Remove the copy or link that was made for a file record; any other file is left alone."""
+        path = file_of(record["file"])
+        if path.parent.parent in (self.files, self._refused):
             shutil.rmtree(path.parent, ignore_errors=True)
 
     def remove(self) -> None:
-        """Delete a delivered spool, whose lock this process holds. Rejected records stay for the user to look at."""
-        self._close_stream()
-        if self.rejected.exists():
-            for path in (*self.folder.glob("[0-9]*.jsonl"), self.folder / "ack.json"):
-                path.unlink(missing_ok=True)
+        """Delete a delivered spool, whose lock this process holds. What was refused and what is wished stay."""
+        if any(self.rejections()) or self.wants_registration:
+            self.records.clear()
+            self.uploads.clear()
             shutil.rmtree(self.files, ignore_errors=True)
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
         # Whoever waits for the lock notices that its file was replaced, and tries again.
         self.folder.with_suffix(".lock").unlink(missing_ok=True)
         self._lock.release()
+
+
+def file_of(file: Mapping[str, Any]) -> Path:
+    """Where the content of a file record lies."""
+    return Path(file.get("path") or file["link"])
 
 
 def left_over(work_dir: Path | str) -> list[Spool]:

@@ -12,6 +12,7 @@ collapsed_<step>.ckpt   the collapse monitor ended the run; model_before_collaps
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,38 @@ from seqsetvae.atomic import atomic_write
 from seqsetvae.config import PretrainConfig
 from seqsetvae.training.checkpoints import RECIPE, Recipe, read_checkpoint
 
+_log = logging.getLogger(__name__)
+
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target and renames; loads tensors and plain containers only."""
+    """Writes beside the target and renames; loads tensors and plain containers only.
+
+    A full disk ends no training: what cannot be written is told at once and kept in `failed`, by name, until it can.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[str, str] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(target, durable=True) as file:
-            torch.save(checkpoint, file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target, durable=True) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            # Of a write that fails within torch.save, PyTorch makes an error of its own.
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            self.failed[target.name] = reason.strerror or str(reason)
+            _log.warning(
+                "%s cannot be written (%s). Training goes on; the next one may succeed.",
+                target,
+                self.failed[target.name],
+            )
+        else:
+            self.failed.pop(target.name, None)
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
@@ -19,7 +19,6 @@ from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.notify import Notifier, notify_url
 from seqsetvae.training.monitor.rescue import rescue_config
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.pretrained.registration import register_at_end
 from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name, say
 from seqsetvae.training.resume import check_resume, find_resume
 
@@ -71,16 +70,15 @@ def pretrain(
             child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
             child = open_run(milder, f"rescue {attempt}: {run_name(milder.config)}", child_tags, parent_run_id=root)
             run.set_tag(names.TAG_RESCUED_BY, child.run_id)
-            close_run(
+            before = close_run(
                 run, plan, result, f"It goes on, with a milder objective, as {link(child)}.", drawn=draw is not None
             )
             remark = f"Rescue {attempt} of {link(run)}, which collapsed."
             plan, run = milder, child
             result = train(plan, run, checkpoint, draw, notifier, callbacks)
-        close_run(run, plan, result, remark, drawn=draw is not None)
-        if plan.config.tracking.register_model and parent_run_id is None:
-            rank_zero_only(register_at_end)(run.run_id, plan.config.tracking)
-        return result
+            result = replace(result, not_written=before.not_written)
+        registers = plan.config.tracking.register_model and parent_run_id is None
+        return close_run(run, plan, result, remark, drawn=draw is not None, register=registers)
     finally:
         if notifier is not None:
             notifier.close()

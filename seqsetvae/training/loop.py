@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
+
+PAUSES_FOR_THE_LAST = (1.0, 4.0, 10.0)
+"""Seconds between attempts to write the last checkpoint to a full disk."""
 
 
 def fit(
@@ -56,11 +60,16 @@ def fit(
         ]
         if config.progress_bar:
             callbacks.append(RunProgressBar())
-        trainer = make_trainer(plan, run, callbacks)
-        trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
-        ending = "final" if monitor is None or monitor.stopped_at is None else "collapsed"
-        final = folder / f"{ending}_{trainer.global_step:07d}.ckpt"
-        trainer.save_checkpoint(final)
+        files = AtomicCheckpointIO()
+        trainer = make_trainer(plan, run, callbacks, files)
+        try:
+            trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
+            ending = "final" if monitor is None or monitor.stopped_at is None else "collapsed"
+            final = folder / f"{ending}_{trainer.global_step:07d}.ckpt"
+            save_at_last(trainer, final)
+        finally:
+            for name, reason in files.failed.items():
+                run.not_written(f"{folder / name} ({reason})")
     validated = {key: float(value) for key, value in trainer.callback_metrics.items()}
     return PretrainResult(run.run_id, final, validated, monitor.outcome if monitor else None)
 
@@ -81,7 +90,16 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     )
 
 
-def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Trainer:
+def save_at_last(trainer: pl.Trainer, path: Path) -> None:
+    """Write what the whole run was for; a disk that is full is asked again for a while."""
+    for pause in (*PAUSES_FOR_THE_LAST, 0.0):
+        trainer.save_checkpoint(path)
+        if path.is_file() or not trainer.is_global_zero:
+            return
+        time.sleep(pause)
+
+
+def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback], files: AtomicCheckpointIO) -> pl.Trainer:
     """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
     config = plan.config.trainer
     assert config.precision != "auto", "a plan is settled"
@@ -98,7 +116,7 @@ def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback]) -> pl.Train
         num_sanity_val_steps=0,
         logger=run.logger,
         callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[files],
         enable_progress_bar=config.progress_bar,
         enable_model_summary=False,
         log_every_n_steps=config.log_every_n_steps,

@@ -18,6 +18,7 @@ from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
+from seqsetvae.training.pretrained.registration import register_at_end
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class PretrainResult:
     val_metrics: dict[str, float]
     collapse: CollapseOutcome | None
     """What the monitor saw; None if nothing was watched."""
+    not_written: tuple[str, ...] = ()
+    """What neither a disk nor the store has taken, in words: files, points."""
 
     @property
     def ended_by_collapse(self) -> bool:
@@ -67,27 +70,56 @@ def open_run(
     return run
 
 
-def close_run(run: Run, plan: Plan, result: PretrainResult, remark: str = "", drawn: bool = False) -> None:
-    """Upload, describe and end a run that was not interrupted. `drawn`: whether it has collapse figures."""
-    upload_checkpoints(run)
+def close_run(
+    run: Run, plan: Plan, result: PretrainResult, remark: str = "", *, drawn: bool = False, register: bool = False
+) -> PretrainResult:
+    """Upload, describe and end a run that was not interrupted, and register its model if that is wanted; without the store, `sync` does.
+
+    `drawn`: whether it has collapse figures. Returns the result, with what could not be written.
+    """
+    run.upload_checkpoints()
     run.describe(describe_end(run, plan, result.collapse, result.val_metrics, remark, drawn))
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in result.val_metrics.items())
     lines = [f"Stopped by the collapse monitor: {metrics}" if result.ended_by_collapse else f"Finished: {metrics}"]
     if result.collapse is not None:
         lines.append(result.collapse.verdict)
+    if register:
+        run.register_when_delivered()
     if result.collapse is not None and result.ended_by_collapse:
-        run.finish("KILLED", f"posterior collapse at step {result.collapse.first_red_step}")
+        delivered = run.finish("KILLED", f"posterior collapse at step {result.collapse.first_red_step}")
     else:
-        run.finish()
+        delivered = run.finish()
     say("\n".join(lines))
-    say(f"Model: {result.final_checkpoint}")
+    if result.final_checkpoint.is_file():
+        say(f"Model: {result.final_checkpoint}")
+    say_losses(run)
+    if register and delivered:
+        rank_zero_only(register_now)(run, plan)
+    elif register:
+        say("`seqsetvae sync` registers the model once it has delivered the rest.")
+    return replace(result, not_written=(*result.not_written, *run.losses))
+
+
+def register_now(run: Run, plan: Plan) -> None:
+    """Register the model of a run that has arrived in the store as a whole."""
+    if register_at_end(run.run_id, replace(plan.config.tracking, tracking_uri=run.tracking_uri)):
+        run.registered()
+    else:
+        say("`seqsetvae sync` tries again.")
 
 
 def break_off(run: Run, plan: Plan, status: Literal["FAILED", "KILLED"], reason: str, advice: str) -> None:
     """Upload, describe and end a run that was interrupted or cannot go on."""
-    upload_checkpoints(run)
+    run.upload_checkpoints()
     run.describe(f"⏹️ **Broken off: {reason}.** {advice}".strip() + f"\n\n{settings(plan.describe())}")
     run.finish(status, reason)
+    say_losses(run)
+
+
+def say_losses(run: Run) -> None:
+    """The last word of a run to which a disk was full."""
+    if run.losses:
+        say(f"NOT WRITTEN: {'; '.join(run.losses)}.")
 
 
 def link(run: Run) -> str:
@@ -100,13 +132,6 @@ def log_provenance(run: Run, plan: Plan) -> None:
     store = plan.data.store
     profile = {split: {"patients": store.n_subjects(split), "events": store.n_events(split)} for split in store.splits}
     run.log_dataset(plan.config.data.store, store.content_hash, str(store.path), profile=profile)
-
-
-def upload_checkpoints(run: Run) -> None:
-    """Send the checkpoints to a remote store; in a local one they lie among the artifacts already."""
-    if run.checkpoint_dir.is_dir():
-        for path in sorted(run.checkpoint_dir.glob("*.ckpt")):
-            run.log_file(path, f"{names.ARTIFACT_CHECKPOINTS}/{path.name}", copy=False)
 
 
 def run_name(config: PretrainConfig) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from seqsetvae.benchmarks.tracking import MlflowServer, Proxy
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking import recorder
+from seqsetvae.tracking import lane
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
 
@@ -38,7 +38,7 @@ def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     # Set here first, so that what start_run sets for its process is undone after the test.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(recorder, "LONGEST_PAUSE", 1.0)
+    monkeypatch.setattr(lane, "LONGEST_PAUSE", 1.0)
 
 
 @pytest.fixture(scope="session")

@@ -135,6 +135,25 @@ def test_mlflow_run_id_gives_one_run_and_leaves_its_params_alone(store, open_run
     assert not (run.work_dir / "spool" / run.run_id).exists(), "nothing was refused"
 
 
+def test_a_run_id_left_over_from_an_earlier_training_is_not_written_to(store, open_run, monkeypatch, capsys):
+    with open_run(store, params={"lr": 1}) as first:
+        log_ramp(first, 0, 5)
+    monkeypatch.setenv("MLFLOW_RUN_ID", first.run_id)
+    with open_run(store, params={"lr": 2}) as second:
+        log_ramp(second, 0, 9)
+    assert first.run_id != second.run_id
+    assert f"MLFLOW_RUN_ID names run {first.run_id}, which holds a pretrain already" in capsys.readouterr().err
+    for run, lr, end in ((first, "1", 5), (second, "2", 9)):
+        assert MlflowClient(store).get_run(run.run_id).data.params == {"lr": lr}
+        assert history(store, run.run_id, "loss") == ramp(0, end)
+    with open_run(store, resume_run_id=second.run_id) as again:
+        log_ramp(again, 9, 12)
+    assert history(store, second.run_id, "loss") == ramp(0, 12)
+    stored = MlflowClient(store).get_run(first.run_id)
+    assert "mlflow.note.content" not in stored.data.tags, "nor is its description"
+    assert "names run" not in capsys.readouterr().err
+
+
 def test_the_experiment_comes_from_the_environment(store, open_run, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.tracking import shipper, spool
+from seqsetvae.tracking import journal as journals
+from seqsetvae.tracking import shipper
 from seqsetvae.tracking.delivery import deliver, sync
 from seqsetvae.tracking.spool import Header, Spool
 from tests.tracking.histories import history, ramp
@@ -32,7 +33,8 @@ def journal(store: str, run_id: str) -> Iterator[Spool]:
 
 def leave(spool: Spool, *records: dict) -> None:
     """Write records and be gone."""
-    spool.append(list(records))
+    spool.records.append([record for record in records if "file" not in record])
+    spool.uploads.append([record for record in records if "file" in record])
     spool.close()
 
 
@@ -44,7 +46,7 @@ def test_a_torn_last_line_is_passed_over_and_later_records_follow(store, run_id,
     leave(journal, points(0, 10))
     with (journal.folder / "000001.jsonl").open("a") as stream:
         stream.write('{"metrics": [["loss", 5.0, 1')
-    assert [record for record, _ in journal.unsent()] == [points(0, 10)]
+    assert [record for record, _ in journal.records.unsent()] == [points(0, 10)]
     again = Spool.create(Path("outputs"), journal.header)
     leave(again, points(10, 20))
     outcome = deliver(again)
@@ -52,17 +54,17 @@ def test_a_torn_last_line_is_passed_over_and_later_records_follow(store, run_id,
     assert history(store, run_id, "loss") == ramp(0, 20)
 
 
-def test_an_interrupted_delivery_goes_on_where_it_stopped(journal, monkeypatch):
-    monkeypatch.setattr(spool, "SEGMENT_BYTES", 200)
+def test_an_interrupted_delivery_goes_on_where_it_stopped(store, journal, monkeypatch):
+    monkeypatch.setattr(journals, "SEGMENT_BYTES", 200)
     for first in range(0, 100, 10):
-        journal.append([points(first, first + 10)])
-    assert len(journal.segments()) == 10
-    ship = shipper.Shipper(journal)
+        journal.records.append([points(first, first + 10)])
+    assert len(journal.records.segments()) == 10
+    ship = shipper.Shipper(journal, journal.records, store)
     ship.batch_size = 25
     ship.ship()
     assert ship.delivered == 20
-    assert next(record for record, _ in Spool(journal.folder).unsent()) == points(20, 30)
-    assert len(journal.segments()) < 10, "delivered segments are dropped"
+    assert next(record for record, _ in Spool(journal.folder).records.unsent()) == points(20, 30)
+    assert len(journal.records.segments()) < 10, "delivered segments are dropped"
 
 
 @pytest.mark.parametrize("through_server", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -90,27 +92,48 @@ def test_a_second_delivery_changes_nothing(store, request, through_server):
 
 
 def test_a_refused_record_is_set_aside_and_holds_up_nothing(store, run_id, journal, capsys):
-    MlflowClient(store).log_param(run_id, "lr", "1e-3")
+    client = MlflowClient(store)
+    client.log_param(run_id, "lr", "1e-3")
     bad_name = {"metrics": [["not@allowed", 1.0, 0, 1]]}
-    gone = {"file": {"path": str(journal.folder / "missing.ckpt"), "folder": "checkpoints"}}
+    gone = {"file": {"path": str(journal.folder.parent / "missing.ckpt"), "folder": "checkpoints"}}
     leave(journal, points(0, 700), {"params": {"lr": "0.001", "seed": "1"}}, bad_name, gone, points(700, 1500))
     report = sync("outputs")
-    assert report.complete
+    assert not report.complete, "what was refused is not delivered"
     assert report.outcomes[0].rejected == 3
-    assert "3 refused for good" in capsys.readouterr().out
+    assert "3 refused by the store" in capsys.readouterr().out
     assert history(store, run_id, "loss") == ramp(0, 1500)
-    assert MlflowClient(store).get_run(run_id).data.params == {"lr": "1e-3", "seed": "1"}
+    assert client.get_run(run_id).data.params == {"lr": "1e-3", "seed": "1"}
     rejected = [json.loads(line) for line in journal.rejected.read_text().splitlines()]
     assert [entry["record"] for entry in rejected] == [{"params": {"lr": "0.001"}}, bad_name, gone]
     assert "Changing param values" in rejected[0]["reason"]
+    Path(gone["file"]["path"]).write_bytes(b"weights")
+    (outcome,) = sync("outputs").outcomes
+    assert (outcome.delivered, outcome.rejected) == (1, 2), "the file is there now"
+    assert [one.path for one in client.list_artifacts(run_id, "checkpoints")] == ["checkpoints/missing.ckpt"]
 
 
-def test_the_journal_of_a_deleted_run_is_set_aside_without_asking_for_each_record(store, run_id, journal):
-    MlflowClient(store).delete_run(run_id)
+def test_the_journal_of_a_deleted_run_waits_until_the_run_is_restored(store, run_id, journal):
+    client = MlflowClient(store)
+    client.delete_run(run_id)
     leave(journal, points(0, 300), {"params": {"seed": "1"}}, points(300, 600))
     outcome = deliver(journal)
-    assert (outcome.delivered, outcome.unsent) == (0, 0)
-    assert len(journal.rejected.read_text().splitlines()) == outcome.rejected
+    assert (outcome.delivered, outcome.unsent, outcome.rejected) == (0, 3, 0)
+    assert "runs restore" in outcome.trouble
+    client.restore_run(run_id)
+    assert deliver(journal).complete
+    assert history(store, run_id, "loss") == ramp(0, 600)
+
+
+def test_files_that_no_store_takes_hold_up_neither_points_nor_the_status(store, run_id, journal):
+    (journal.folder.parent / "file.txt").write_bytes(b"kept")
+    Path(MlflowClient(store).get_run(run_id).info.artifact_uri).parent.mkdir(parents=True)
+    Path(MlflowClient(store).get_run(run_id).info.artifact_uri).write_text("a file where the folder should be")
+    upload = {"file": {"path": str(journal.folder.parent / "file.txt"), "folder": ""}}
+    leave(journal, upload, points(0, 10), {"status": {"status": "FINISHED", "end_time": 5000}})
+    outcome = deliver(journal)
+    assert (outcome.delivered, outcome.unsent) == (11, 1)
+    assert history(store, run_id, "loss") == ramp(0, 10)
+    assert MlflowClient(store).get_run(run_id).info.status == "FINISHED"
 
 
 def test_sync_leaves_a_live_run_alone(store, open_run):
@@ -119,19 +142,3 @@ def test_sync_leaves_a_live_run_alone(store, open_run):
     assert outcome.busy
     run.log_metrics({"loss": 1.0}, 0)
     assert run.finish()
-
-
-def test_a_full_disk_keeps_records_in_memory(store, open_run, monkeypatch):
-    run = open_run(store)
-    append = Spool.append
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Spool, "append", full)
-    for step in range(50):
-        run.log_metrics({"loss": step / 2}, step)
-    assert not run.flush(1.0)
-    monkeypatch.setattr(Spool, "append", append)
-    run.finish()
-    assert history(store, run.run_id, "loss") == ramp(0, 50)

@@ -18,10 +18,10 @@ from tests.tracking.histories import history
 VICTIM = """
 import sys, time
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking import recorder
+from seqsetvae.tracking import lane
 from seqsetvae.tracking.runs import start_run
 
-recorder.SHIP_SECONDS = 1000.0  # nothing is delivered while it lives
+lane.SHIP_SECONDS = 1000.0  # nothing is delivered while it lives
 config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
 run = start_run(config, kind="pretrain", run_name="victim", params={"seed": 0}, config_yaml="", tags={})
 time.sleep(1.0)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
-from seqsetvae.errors import InputError
+from seqsetvae.errors import InputError, StoreError
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import (
     PACKAGE,
@@ -94,23 +94,28 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
     return Registration(version, better, reason)
 
 
-def register_at_end(run_id: str, tracking: TrackingConfig) -> None:
-    """Register the run that has just ended, if it may be, and say what came of it. Never raises: the run itself has gone well."""
+def register_at_end(run_id: str, tracking: TrackingConfig) -> bool:
+    """Register a run that has ended, if it may be, and say what came of it. Never raises: the run itself has gone well.
+
+    Returns whether that is settled; False: the store is away, and it can be tried again.
+    """
     try:
         made = register_run(RegisterConfig(run=run_id), tracking)
+    except StoreError as away:
+        print(f"Not registered yet: {away}", flush=True)
+        return False
     except InputError as refused:
         print(f"Not registered: {refused}", flush=True)
     except Exception as error:  # whatever a store or a disk may come up with
         first = (str(error).splitlines() or [""])[0]
-        print(
-            f"Not registered: {type(error).__name__}: {first} Try `seqsetvae register --run {run_id}` later.",
-            flush=True,
-        )
+        print(f"Not registered yet: {type(error).__name__}: {first}", flush=True)
+        return False
     else:
         print(
             f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.",
             flush=True,
         )
+    return True
 
 
 def not_finite_at(record: RunRecord, step: int) -> str:
