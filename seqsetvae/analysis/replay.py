@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook, detectors_of
-from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.tracking.run_history import RunHistory, Series
 
@@ -71,15 +72,8 @@ def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Re
     own = statistics_of(history, outlook, config)
     first = own[0].step
     updates = count_windows([*(one for one in before if one.step < first), *own], config)
-    alerts = []
-    detectors = detectors_of(config, outlook)
-    for update in updates:
-        for detector in detectors:
-            if detector.due(update.step) or not update.finite:
-                level = Level(detector.state.level)
-                diagnosis = detector.check(update)
-                if diagnosis.level != level:
-                    alerts.append(diagnosis)
+    watch = Watch(config, outlook)
+    alerts = [check.diagnosis for update in updates for check in watch.update(update) if check.is_alert]
     if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in history.metrics:
         guessed = (*guessed, names.COLLAPSE_VARIANCE_RATIO_BY_MEAN)
     return Replay(tuple(updates), tuple(alerts), config, guessed)

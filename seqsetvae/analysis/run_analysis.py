@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from seqsetvae import names
 from seqsetvae.analysis.diagnosis import Evidence, diagnose, unjudged
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.replay import Replay, replay
-from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.alerts import from_row
+from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure
@@ -91,7 +91,7 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
         before: of a rescue, the updates of the run that it continues.
     """
     again = replay(history, before)
-    alerts = tuple(map(recorded_alert, history.alerts)) or (again.alerts if again else ())
+    alerts = tuple(from_row(row).diagnosis for row in history.alerts) or (again.alerts if again else ())
     evidence = Evidence(history.metrics, alerts, history.params, history.imported)
     findings = tuple(diagnose(evidence))
     notes = [] if OF_A_VAE.isdisjoint(history.metrics) else unjudged(evidence)
@@ -116,20 +116,6 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
             f"No {PERFORMANCE}: the run has no AUC, AUPRC or accuracy (val_auc, val_auprc, val_accuracy), as pretraining has none."
         )
     return RunAnalysis(history, again, alerts, findings, tuple(notes), figures)
-
-
-def recorded_alert(row: Mapping[str, Any]) -> Diagnosis:
-    """An alert from the run's table; its indicators are in the words of its reasons."""
-    return Diagnosis(
-        step=int(row["step"]),
-        level=Level[str(row["level"]).upper()],
-        indicators=(),
-        reasons=tuple(str(row["reasons"] or "").split("; ")),
-        advice=str(row["advice"] or ""),
-        held_back=str(row.get("held_back") or ""),
-        beta=row.get("beta"),
-        detector=str(row.get("detector") or "primary"),
-    )
 
 
 INDICATORS = (

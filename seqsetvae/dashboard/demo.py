@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook, Detector
-from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.alerts import Alert, as_row
+from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.tracking.run_history import RunHistory, Series
-from seqsetvae.training.monitor.alert_texts import Alert, as_row
 
 RUN_ID = "demo"
 STEPS, EVERY, LOGGED = 4000, 50, 10
@@ -77,7 +77,7 @@ class Demo:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._started = clock, clock()
         self._config = resolve_monitor(MonitorConfig(on_collapse="warn"), STEPS)
-        self._detector = Detector(self._config, BetaOutlook(STEPS, beta_at=_beta))
+        self._watch = Watch(self._config, BetaOutlook(STEPS, beta_at=_beta))
         self._updates: list[tuple[CollapseStatistics, int]] = []
         self._alerts: list[dict[str, Any]] = []
 
@@ -102,11 +102,10 @@ class Demo:
         )
 
     def _check(self, statistics: CollapseStatistics) -> None:
-        before = Level(self._detector.state.level)
-        diagnosis = self._detector.check(statistics)
-        if diagnosis.level != before:
-            self._alerts.append(as_row(Alert(diagnosis, self._time(statistics.step))))
-        self._updates.append((statistics, int(diagnosis.level)))
+        for check in self._watch.update(statistics):
+            if check.is_alert:
+                self._alerts.append(as_row(Alert(check.diagnosis, self._time(statistics.step))))
+        self._updates.append((statistics, self._watch.primary.state.level))
 
     def _measured(self) -> dict[str, Series]:
         rows: dict[str, list[tuple[int, float]]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seqsetvae import names, palette
-from seqsetvae.analysis.run_analysis import recorded_alert
+from seqsetvae.collapse.alerts import from_row
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.charts import Chart, of_training
 from seqsetvae.dashboard.progress import Progress, ago, progress
@@ -89,7 +89,7 @@ def make_view(
         notes: what else there is to say.
         trouble: why the store could not be read just now.
     """
-    alerts = [recorded_alert(row) for row in history.alerts]
+    alerts = [from_row(row).diagnosis for row in history.alerts]
     level = level_now(history, alerts)
     where = progress(history, now)
     return View(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from seqsetvae import names
+from seqsetvae.collapse.alert_texts import CIRCLES
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.tracking.experiment_page import artifact_links, picture
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.monitor.alert_texts import CIRCLES
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 

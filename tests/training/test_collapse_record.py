@@ -133,7 +133,7 @@ def test_the_columns_stay_the_same_and_hold_plain_json(tmp_path):
     record.alert(diagnosis(Level.YELLOW, 1, kl=float("nan")))
     table = json.loads((tmp_path / "alerts.json").read_text(), parse_constant=pytest.fail)
     columns = ["step", "level", "reasons", "kl", "active_units_ratio", "mutual_information", "decoder_use"]
-    assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice", "time", "detector"]
+    assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice", "time", "detector", "alert"]
     assert table["data"][0][3:7] == [None, 0.5, 0.02, None]
     variance = Indicator("mean_variance", "latent variance", 0.05, 0.1)
     record.alert(Diagnosis(2, Level.YELLOW, (variance,), (str(variance),), ""))

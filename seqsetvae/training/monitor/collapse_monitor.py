@@ -30,11 +30,12 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
-from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.history import History, slope
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
@@ -75,7 +76,8 @@ class CollapseMonitor(pl.Callback):
         self.draw = draw
         self.healthy = healthy
         self.title = title
-        self.detectors: list[Detector] = []
+        self.watch: Watch | None = None
+        """None before training starts."""
         self.history = History()
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
@@ -100,10 +102,8 @@ class CollapseMonitor(pl.Callback):
         total = int(trainer.estimated_stepping_batches) if self.outlook is None else self.outlook.total_steps
         self.outlook = self.outlook or BetaOutlook(total)
         self.config = resolve_monitor(self.config, total, self.outlook.warmup_steps)
-        self.detectors = detectors_of(self.config, self.outlook)
-        for detector in self.detectors:
-            if state := self._restored.get("detectors", {}).get(detector.name):
-                detector.load_state_dict(state)
+        self.watch = Watch(self.config, self.outlook)
+        self.watch.load_state_dict(self._restored.get("detectors", {}))
         self._pool = PosteriorPool(self.config.pool_sets, trainer.world_size)
         self._figures = FigureThread(self.draw, self.record, self.config, self.title) if self.draw else None
 
@@ -126,7 +126,7 @@ class CollapseMonitor(pl.Callback):
             return  # a micro-batch of an optimizer step that is not yet complete
         self._last_step = step
         self._judge_pending(trainer)
-        if step % self._update_frequency == 0 or any(detector.due(step) for detector in self.detectors):
+        if step % self._update_frequency == 0 or self._watch.due(step):
             self._pending = self._measure(trainer, module, batch, step)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
@@ -147,7 +147,7 @@ class CollapseMonitor(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "detectors": {detector.name: detector.state_dict() for detector in self.detectors},
+            "detectors": self._watch.state_dict(),
             "history": self.history.state_dict(),
             "record": self.record.state_dict(),
             "decoder_use": self._decoder_use,
@@ -183,7 +183,12 @@ class CollapseMonitor(pl.Callback):
     @property
     def primary(self) -> Detector:
         """The detector that acts."""
-        return self.detectors[0]
+        return self._watch.primary
+
+    @property
+    def _watch(self) -> Watch:
+        assert self.watch is not None, "the monitor has not begun to watch"
+        return self.watch
 
     @property
     def _update_frequency(self) -> int:
@@ -206,14 +211,11 @@ class CollapseMonitor(pl.Callback):
         statistics: CollapseStatistics = trainer.strategy.broadcast(self._numbers(measured))
         self.history.append(statistics)
         step = statistics.step
-        for detector in self.detectors:
-            if detector.due(step) or not statistics.finite:
-                before = Level(detector.state.level)
-                diagnosis = detector.check(statistics)
-                if diagnosis.level != before:
-                    self.record.alert(diagnosis)
-                if detector is self.primary:
-                    self._act(trainer, diagnosis, became_red=diagnosis.level == Level.RED > before)
+        for check in self._watch.update(statistics):
+            if check.is_alert:
+                self.record.alert(check.diagnosis)
+            if check.diagnosis.detector == self.primary.name:
+                self._act(trainer, check)
         metrics = {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
@@ -240,12 +242,13 @@ class CollapseMonitor(pl.Callback):
             beta=None if measured.beta is None else float(measured.beta),
         )
 
-    def _act(self, trainer: pl.Trainer, diagnosis: Diagnosis, became_red: bool) -> None:
+    def _act(self, trainer: pl.Trainer, check: Check) -> None:
+        diagnosis = check.diagnosis
         if self.healthy is not None:
             judged = not self.primary.in_grace(diagnosis.step)  # an untrained posterior may be in range by chance
             healthy = judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW
             self.healthy.offer(trainer, diagnosis.beta, healthy)
-            if became_red and self.config.auto_save_on_collapse:
+            if check.became_red and self.config.auto_save_on_collapse:
                 self._backup = self.healthy.back_up(diagnosis.step)
                 self.record.note(Level.GREEN, self.healthy.backup_message(self._backup))
         assert self.config.early_stop_patience is not None

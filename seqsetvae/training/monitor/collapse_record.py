@@ -21,19 +21,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from tqdm import tqdm
 
 from seqsetvae import names
+from seqsetvae.collapse.alert_texts import as_block, as_log_entry, as_message, log_entry
+from seqsetvae.collapse.alerts import PRIMARY, Alert, as_table
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.palette import run_color
 from seqsetvae.tracking.image_series import thumbnail
 from seqsetvae.tracking.run import Run
-from seqsetvae.training.monitor.alert_texts import (
-    PRIMARY,
-    Alert,
-    as_block,
-    as_log_entry,
-    as_message,
-    as_table,
-    log_entry,
-)
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.training.monitor.record_folder import RecordFolder
@@ -146,7 +139,7 @@ class CollapseRecord:
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold."""
         return {
-            "alerts": [alert.plain() for alert in self._alerts],
+            "alerts": [alert.encode() for alert in self._alerts],
             "log": list(self._log),
             "levels": dict(self._levels),
             "worst": int(self._worst),
@@ -155,7 +148,7 @@ class CollapseRecord:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the record of an earlier part of the run, as it was at the checkpoint."""
-        self._alerts = [Alert.read(plain) for plain in state["alerts"]]
+        self._alerts = [Alert.decode(plain) for plain in state["alerts"]]
         self._log, self._levels = list(state["log"]), dict(state["levels"])
         self._worst, self._first_red_step = Level(state["worst"]), state["first_red_step"]
         self._tag()
