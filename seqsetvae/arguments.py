@@ -5,12 +5,15 @@ The only place that knows jsonargparse.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError
+from seqsetvae.help_text import Setting, asked_for, did_you_mean, help_text, in_words
+from seqsetvae.spelling import spell_out, unknown_flags
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -33,8 +36,7 @@ def make_parser(verb: str, description: str) -> ArgumentParser:
 
 def pretrain_config(verb: str, description: str, arguments: list[str]) -> PretrainConfig:
     """The settings of a pretraining run."""
-    hint = "Options may be written without their group: --batch_size 4 is --data.batch_size 4."
-    parser = make_parser(verb, f"{description} {hint}")
+    parser = make_parser(verb, description)
     groups = _add_pretrain_groups(parser)
     chosen = parser.instantiate(parse(parser, arguments))
     return PretrainConfig(**{group: chosen[group] for group in groups})
@@ -66,13 +68,27 @@ def chosen_settings(verb: Callable[[list[str]], int], arguments: list[str], **gr
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    """Parse, with every mistake as one :class:`InputError` instead of a page of usage."""
+    """Parse, with every mistake as one :class:`InputError` instead of a page of usage; or print the help that is asked for."""
     from jsonargparse import ArgumentError
 
+    if (topic := asked_for(arguments)) is not None:
+        print(
+            help_text(
+                parser.prog.partition(" ")[2], parser.description or "", _groups(parser), _settings(parser), topic
+            )
+        )
+        raise SystemExit(0)
+    flags = _flags(parser)
+    spelled = list(spell_out(arguments, flags))
+    known = {option.removeprefix("--") for action in parser._actions for option in action.option_strings}
+    if wrong := list(unknown_flags(spelled, known)):
+        raise InputError("\n".join([*wrong, f"`{parser.prog} --help` lists the options."]))
     try:
-        return parser.parse_args(list(spell_out(arguments, _flags(parser))))
+        return parser.parse_args(spelled)
     except ArgumentError as error:
-        raise InputError(f"{error}\n`{parser.prog} --help` lists the options.") from error
+        raise InputError(
+            f"{error}{_nearest_choice(parser, spelled)}\n`{parser.prog} --help` lists the options."
+        ) from error
 
 
 def _flags(parser: ArgumentParser) -> dict[str, bool]:
@@ -80,34 +96,30 @@ def _flags(parser: ArgumentParser) -> dict[str, bool]:
     return {action.dest: "true" in (action.metavar or "") for action in parser._actions if "." in action.dest}
 
 
-OTHER_WORDS = {
-    "checkpoint": ("visualize.model",),
-    "data_dir": ("data.store", "finetune.store", "visualize.store", "source.input"),
-    "learning_rate": ("optimizer.lr", "finetune.head_lr"),
-    "pretrained_ckpt": ("finetune.model",),
-}
-"""Flags of the source guides whose settings have another name here: docs/from-the-guides.md says why."""
+def _settings(parser: ArgumentParser) -> Iterator[Setting]:
+    for action in parser._actions:
+        group, dot, name = action.dest.rpartition(".")
+        if dot:
+            takes = in_words(getattr(action, "_typehint", action.type))
+            required = action.required or action.dest in parser._extra_required_keys
+            yield Setting(group, name, takes, action.help or "", action.default, required)
 
 
-def spell_out(arguments: list[str], flags: dict[str, bool]) -> Iterator[str]:
-    """Give each flag its group, and each bare yes-or-no flag its `true`: the guides' spelling works as it stands.
+def _groups(parser: ArgumentParser) -> dict[str, str]:
+    """The title of each group of settings by its name."""
+    titled = {}
+    for group in parser._action_groups:
+        for action in group._group_actions:
+            if "." in action.dest:
+                titled[action.dest.rpartition(".")[0]] = group.title or ""
+    return titled
 
-    >>> flags = {"data.batch_size": False, "data.pin_memory": True, "model.latent_dim": False}
-    >>> " ".join(spell_out("--batch_size 4 --pin_memory --model.latent_dim=8".split(), flags))
-    '--data.batch_size 4 --data.pin_memory true --model.latent_dim=8'
-    """
-    leaves: dict[str, list[str]] = {}
-    for flag in flags:
-        leaves.setdefault(flag.rpartition(".")[2], []).append(flag)
-    for word, settings in OTHER_WORDS.items():
-        leaves.setdefault(word, [flag for flag in settings if flag in flags])
-    for position, argument in enumerate(arguments):
-        name, equals, value = argument.removeprefix("--").partition("=")
-        if not argument.startswith("--"):
-            yield argument
-            continue
-        full = leaves[name][0] if len(leaves.get(name, ())) == 1 else name
-        yield f"--{full}{equals}{value}"
-        bare = not equals and (position + 1 == len(arguments) or arguments[position + 1].startswith("--"))
-        if bare and flags.get(full):
-            yield "true"
+
+def _nearest_choice(parser: ArgumentParser, arguments: list[str]) -> str:
+    """For a value that is none of a setting's choices: those that look like it."""
+    for flag, value in itertools.pairwise(arguments):
+        for action in parser._actions:
+            choices = in_words(getattr(action, "_typehint", None)).split("|")
+            if flag == f"--{action.dest}" and len(choices) > 1 and value not in choices:
+                return did_you_mean(value, choices).removeprefix(".")
+    return ""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 
 from seqsetvae import __version__
 from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
 from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.help_text import did_you_mean
 
 
 def prepare(arguments: list[str]) -> int:
@@ -26,7 +27,7 @@ def prepare(arguments: list[str]) -> int:
         print(f"usage: seqsetvae prepare {{{','.join(SOURCES)}}} --output FOLDER [options]\n")
         print("\n".join(f"  {name:<15}{first_line(source)}" for name, source in SOURCES.items()))
         print("\n`seqsetvae prepare patient_ehr --help` lists the options of a source.")
-        return _asked_for_help(kind, "source")
+        return _asked_for_help(kind, "source", SOURCES)
     parser = make_parser(f"prepare {kind}", SOURCES[kind].__doc__ or "")
     parser.add_class_arguments(SOURCES[kind], "source")
     parser.add_function_arguments(prepare_store, "store", skip={"source"})
@@ -214,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
         print("\n".join(f"  {name:<20}{first_line(function)}" for name, function in VERBS.items()))
         print("\n`seqsetvae VERB --help` lists the options of a verb.")
-        sys.exit(_asked_for_help(verb, "verb"))
+        sys.exit(_asked_for_help(verb, "verb", VERBS))
     try:
         code = VERBS[verb](arguments[1:])
         sys.stdout.flush()
@@ -233,8 +234,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(141)
 
 
-def _asked_for_help(word: str, what: str) -> int:
+def _asked_for_help(word: str, what: str, known: Iterable[str]) -> int:
     if word in ("--help", "-h"):
         return 0
-    print(f"\nThere is no {what} {word!r}.", file=sys.stderr)
+    print(f"\nThere is no {what} {word!r}{did_you_mean(word, known)}", file=sys.stderr)
     return 2

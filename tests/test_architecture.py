@@ -35,6 +35,8 @@ FLOORS = {
     "serving": 5,
     "tuning": 5,
     "benchmarks": 6,
+    "help_text": 5,
+    "spelling": 6,
     "arguments": 7,
     "cli": 8,
     "__main__": 9,

@@ -14,6 +14,7 @@ import yaml
 
 from seqsetvae import arguments, cli
 from seqsetvae.config import PretrainConfig
+from seqsetvae.spelling import spell_out
 from seqsetvae.training.recording import as_yaml
 
 GUIDES_QUICK_START = (
@@ -42,7 +43,7 @@ def test_the_flags_of_the_guides_are_understood_as_they_stand():
 def test_the_guides_words_for_settings_of_another_name_are_understood():
     config = arguments.pretrain_config("pretrain", "", ["--data_dir", "stores/mine", "--learning_rate", "3e-4"])
     assert (config.data.store, config.optimizer.lr) == ("stores/mine", 3e-4)
-    assert list(arguments.spell_out(["--pretrained_ckpt", "a.ckpt"], {"finetune.model": False})) == [
+    assert list(spell_out(["--pretrained_ckpt", "a.ckpt"], {"finetune.model": False})) == [
         "--finetune.model",
         "a.ckpt",
     ]
@@ -80,7 +81,17 @@ def test_settings_make_the_round_trip_through_yaml(tmp_path):
     [
         ("pretrain --batch_size 0", "--data.batch_size is 0, but must be at least 1"),
         ("pretrain --batch_size many", 'Parser key "data.batch_size"'),
-        ("pretrain --no_such_flag 1", "unrecognized arguments: --no_such_flag"),
+        ("pretrain --no_such_flag 1", "There is no --no_such_flag."),
+        ("pretrain --max_epoch 3", "There is no --max_epoch. Did you mean --max_epochs?"),
+        ("pretrain --lattent-dim 3", "There is no --lattent_dim. Did you mean --latent_dim?"),
+        ("pretrain --on_collapse rescu", "Did you mean rescue?"),
+        ("pretrain --mode finetune", "There is no --mode here: what is done is the first word"),
+        ("pretrain --pretrained_ckpt x.ckpt", "is what `seqsetvae finetune --model` takes"),
+        ("monitor --log_dir logs", "There is no --log_dir here: runs are read from the MLflow store"),
+        ("finetune --precision 16-mixed", "this verb computes in float32"),
+        ("pretrain --beta 0.1 --warmup_beta --max_beta 0.1 --beta_warmup_steps 5000", "Leave out --objective.beta"),
+        ("pretrain --help no_such_group", "There is no help on 'no_such_group'."),
+        ("pretrian", "There is no verb 'pretrian'. Did you mean pretrain?"),
         ("pretrain --config missing.yaml", "missing.yaml"),
         ("pretrain --heads 7", "--model.heads is 7, but must be a divisor of --model.width (256)"),
         ("pretrain --store no/such/store", "no/such/store"),
@@ -115,6 +126,24 @@ def test_help_explains(arguments, capsys):
     code, out, _ = run(arguments, capsys)
     assert code == 0
     assert "usage: seqsetvae" in out
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_fits_a_screen_and_all_of_it_explains_every_setting(verb, capsys):
+    _, short, _ = run(f"{verb} --help", capsys)
+    assert len(short.splitlines()) < 60
+    assert max(map(len, short.splitlines())) <= 130
+    if verb == "prepare":
+        return
+    assert "[options]" in short
+    _, whole, _ = run(f"{verb} --help all", capsys)
+    for line in short.splitlines():
+        if line.startswith("  --") and not line.startswith(("  --config", "  --print_config")):
+            assert f".{line.split()[0].removeprefix('--')} " in whole
+
+
+def test_a_hyphen_is_as_good_as_an_underscore():
+    assert arguments.pretrain_config("pretrain", "", ["--batch-size", "4"]).data.batch_size == 4
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback():

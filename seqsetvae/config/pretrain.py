@@ -7,6 +7,7 @@ from typing import Literal
 
 from seqsetvae.config.monitor import MonitorConfig
 from seqsetvae.config.require import require
+from seqsetvae.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,12 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if self.beta is not None:
             require(self.beta >= 0.0, "objective.beta", self.beta, "0 or more")
+            if self.beta_warmup_steps:
+                raise InputError(
+                    f"--objective.beta {self.beta:g} is a constant weight, but --objective.beta_warmup_steps {self.beta_warmup_steps} "
+                    "asks for a warm-up. Leave out --objective.beta: the warm-up ends at --objective.max_beta. Or give "
+                    "--objective.beta_warmup_steps 0."
+                )
         require(self.max_beta >= 0.0, "objective.max_beta", self.max_beta, "0 or more")
         require(self.free_bits >= 0.0, "objective.free_bits", self.free_bits, "0 or more")
         require(

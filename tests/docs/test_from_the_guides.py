@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from seqsetvae import arguments, cli, names
+from seqsetvae import arguments, cli, names, spelling
 from seqsetvae.data.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -166,7 +166,7 @@ def test_what_is_pointed_to_exists(span):
     assert kind != "unknown", f"{span} is no flag, name, file, metric or path of this project"
     if kind == "flag":
         known = flags_of_all_verbs()
-        short = {f"--{flag.rpartition('.')[2]}" for flag in known} | {f"--{word}" for word in arguments.OTHER_WORDS}
+        short = {f"--{flag.rpartition('.')[2]}" for flag in known} | {f"--{word}" for word in spelling.OTHER_WORDS}
         assert span.split()[0] in known | short | {"--config"}
     if kind == "python":
         resolve(span)
