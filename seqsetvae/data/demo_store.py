@@ -7,15 +7,21 @@ import os
 import shutil
 from pathlib import Path
 
+from seqsetvae.data.cache import cache_folder
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources.demo import DEMO_FILE, Demo
 from seqsetvae.data.store import FORMAT_VERSION, Store
+from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
 
 
 def open_store(path: str | Path) -> Store:
-    """Open a prepared folder, or the demo data for the word `demo`."""
-    return demo_store() if str(path) == "demo" else Store.open(path)
+    """Open a prepared folder, or the demo data for the word `demo`; at the first time every byte is verified.
+
+    Raises:
+        InputError: it is none, incomplete, or damaged.
+    """
+    return demo_store() if str(path) == "demo" else _verified(Path(path))
 
 
 def demo_store(cache: Path | None = None) -> Store:
@@ -24,11 +30,14 @@ def demo_store(cache: Path | None = None) -> Store:
     `cache` defaults to $XDG_CACHE_HOME/seqsetvae, else ~/.cache/seqsetvae. The folder's name holds a hash of data and format, so a
     new version never reads an old folder, and of two processes that prepare it at once the first one's is used.
     """
-    cache = cache or cache_folder()
+    try:
+        cache = cache or cache_folder()
+    except OSError as error:
+        raise InputError(f"The demo needs a cache folder: {error}") from error
     digest = hashlib.sha256(DEMO_FILE.read_bytes() + str(FORMAT_VERSION).encode()).hexdigest()[:12]
     folder = cache / f"demo-{digest}"
     try:
-        return Store.open(folder)
+        return _verified(folder)
     except InputError:
         pass  # not there yet, or damaged
     own = cache / f"{folder.name}-{os.getpid()}"
@@ -39,7 +48,13 @@ def demo_store(cache: Path | None = None) -> Store:
             f"{error} The demo needs a cache folder: set XDG_CACHE_HOME to one that can be written."
         ) from error
     _install(own, folder)
-    return Store.open(folder)
+    return _verified(folder)
+
+
+def _verified(folder: Path) -> Store:
+    store = Store.open(folder)
+    verify(store)
+    return store
 
 
 def _install(own: Path, folder: Path) -> None:
@@ -48,13 +63,8 @@ def _install(own: Path, folder: Path) -> None:
         own.rename(folder)
     except OSError:
         try:
-            Store.open(folder)
+            _verified(folder)
             shutil.rmtree(own)
         except InputError:
             shutil.rmtree(folder, ignore_errors=True)
             own.rename(folder)
-
-
-def cache_folder() -> Path:
-    """Where this user's caches belong, by the XDG convention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seqsetvae"

@@ -22,7 +22,7 @@ from seqsetvae.data.shard_writer import ShardWriter, describe_shard
 from seqsetvae.data.sources.base import SPLITS, Chunk, Source
 from seqsetvae.data.staging import staged_store
 from seqsetvae.data.statistics import Values, statistics
-from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo
+from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo, content_hash
 from seqsetvae.data.vocabulary import Vocabulary, robust_spread, safe_spread
 from seqsetvae.errors import InputError
 
@@ -149,10 +149,9 @@ class _Preparation:
         self.report.finish(self.source.counts(), self.quarantine, len(self.number))
         vocabulary = (self.folder / VOCABULARY).read_bytes()
         vocabulary_sha256 = hashlib.sha256(vocabulary).hexdigest()
-        content = [vocabulary_sha256, *(f"{shard.split} {shard.sha256}" for shard in self.shards)]
         manifest = {
             "format_version": FORMAT_VERSION,
-            "content_hash": hashlib.sha256("\n".join(content).encode()).hexdigest(),
+            "content_hash": content_hash(vocabulary_sha256, self.shards),
             "source": self.source.describe() | {"scaling": scaling},
             "report": self.report.to_dict(),
             "vocabulary": {"file": VOCABULARY, "bytes": len(vocabulary), "sha256": vocabulary_sha256},

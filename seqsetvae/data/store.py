@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Store:
             )
         try:
             sizes = {VOCABULARY: manifest["vocabulary"]["bytes"]} | {s["file"]: s["bytes"] for s in manifest["shards"]}
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{folder / MANIFEST}: entry {error} is missing. Run `seqsetvae prepare` again."
             ) from error
@@ -74,10 +75,15 @@ class Store:
             file = folder / name
             found = file.stat().st_size if file.is_file() else None
             if found != size:
-                state = "missing" if found is None else f"{found} bytes long instead of {size}"
+                state = "missing" if found is None else f"{found} bytes long instead of {size}" if found else "empty"
                 raise InputError(f"{file}: {state}. Copy the store again, or run `seqsetvae prepare` again.")
-        with pa.ipc.open_file(str(folder / VOCABULARY)) as file:
-            return cls(folder, manifest, Vocabulary.from_table(file.read_all()))
+        try:
+            with pa.ipc.open_file(str(folder / VOCABULARY)) as file:
+                return cls(folder, manifest, Vocabulary.from_table(file.read_all()))
+        except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{folder}: {VOCABULARY} or {MANIFEST} was damaged ({error}). Copy the store again, or run `seqsetvae prepare` again."
+            ) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store.open, (self.path,)
@@ -183,6 +189,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: not a prepared store (no {MANIFEST}). Make one with `seqsetvae prepare`.")
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{file}: not readable ({error}). Run `seqsetvae prepare` again.") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{file}: not the manifest of a store. Run `seqsetvae prepare` again.")
     return manifest
+
+
+def content_hash(vocabulary_sha256: str, shards: Sequence[ShardInfo]) -> str:
+    """Hash over vocabulary and shards."""
+    lines = [vocabulary_sha256, *(f"{shard.split} {shard.sha256}" for shard in shards)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -13,6 +13,7 @@ import torch
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
+from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import open_store, resolve_uri
 from seqsetvae.training.allocator import keep_freed_memory
@@ -46,12 +47,13 @@ class Trial:
 
 
 def preflight(config: PretrainConfig) -> None:
-    """Try the planned run: settings, data, a forward and a backward pass at several batch sizes, the tracking store.
+    """Try the planned run: settings, every byte of the data, a forward and a backward pass at several batch sizes, the tracking store.
 
     Prints what it sees. Raises:
         InputError: the run could not work; the message says what to change.
     """
     plan = make_plan(config)
+    verify(plan.data.store, again=True)
     print(f"SeqSetVAE pre-flight\n{plan.describe()}\n")
     print(
         f"  {'patients':>8} {'sets':>7} {'events':>8}   {'history grid':<14} {'padding':>7} {'load ms':>8} {'step ms':>8} {'peak MB':>9}"

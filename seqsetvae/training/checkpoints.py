@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
@@ -19,6 +20,37 @@ RECIPE = "seqsetvae"
 """Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
 
 
+def read_tensors(path: Path) -> Any:
+    """What PyTorch saved, onto the CPU; the checksums that every part of such a file carries are compared first.
+
+    Raises:
+        InputError: there is no such file, it is empty or damaged, or it holds anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: writing it was cut off. Take another checkpoint of the run.")
+    try:
+        with ZipFile(path) as parts:  # PyTorch writes a CRC-32 of each part, but does not look at it when it reads
+            damaged = parts.testzip()
+    except Exception as error:  # what a file of any content comes to
+        raise InputError(_unreadable(path, error)) from error
+    if damaged is not None:
+        raise InputError(f"{path} was damaged: the checksum of {damaged} differs. Take another checkpoint of the run.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"{path} cannot be read as a checkpoint of tensors and plain values: it is damaged, or holds pickled code, which is never run. "
+        f"({first})"
+    )
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Load a checkpoint of this project onto the CPU.
 
@@ -26,15 +58,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: there is no such file, it is damaged, or it holds anything but tensors and plain values, or weights that are NaN
             or inf.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as a checkpoint of tensors and plain values: it is damaged, or holds pickled code, which is "
-            f"never run. ({str(error).splitlines()[0]})"
-        ) from error
+    checkpoint = read_tensors(path)
     if not isinstance(checkpoint, dict) or RECIPE not in checkpoint:
         raise InputError(f"{path} is a PyTorch file, but not a checkpoint of seqsetvae.")
     require_finite(checkpoint.get("state_dict", {}), path)

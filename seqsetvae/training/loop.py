@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from seqsetvae.atomic import sweep
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
 from seqsetvae.training.checkpoints import Recipe
@@ -45,6 +46,7 @@ def fit(
     if config.compile_model:
         module.vae.compile(dynamic=plan.config.data.use_dynamic_padding)
     folder = run.checkpoint_dir
+    sweep(folder)
     recipe = Recipe.of(without_secrets(plan.config), plan.data.vocabulary, plan.total_steps, run.run_id)
     monitor = make_monitor(plan, run, draw, notifier)
     with warnings.catch_warnings():

@@ -18,14 +18,15 @@ from seqsetvae import names
 from seqsetvae.cli import main
 from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.data.store import Store
+from seqsetvae.data.verified import remember
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.registry import champion, model_folder
 from seqsetvae.training.culprit import culprit_of_split
 from seqsetvae.training.pretrained.exported import export, read_pretrained, write_folder
 from seqsetvae.training.pretrained.loading import load
 from seqsetvae.training.pretrained.registration import deserves_champion, register_run
+from tests.integrity import planting
 from tests.integrity.conftest import TINY
-from tests.integrity.planting import plant
 
 INFINITE = float("inf")
 
@@ -33,6 +34,13 @@ INFINITE = float("inf")
 @pytest.fixture
 def client() -> MlflowClient:
     return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def plant(path: Path, *place: object, value: float) -> tuple[str, str]:
+    """Damage that nothing has looked for: such a value is otherwise refused when the store is opened."""
+    found = planting.plant(path, *place, value=value)
+    remember(Store.open(path))
+    return found
 
 
 def run(*arguments: object) -> int:

@@ -17,6 +17,7 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskHead
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
+from seqsetvae.training.checkpoints import read_tensors
 from seqsetvae.training.finetuning.features import LabelledStays
 from seqsetvae.training.finetuning.finetune_module import RiskModule, stay_loader
 from seqsetvae.training.finetuning.head_training import FittedHead, OnEpoch
@@ -103,7 +104,7 @@ def train_member(
         loaders = stay_loader(train, config.batch_size, seed), stay_loader(valid, config.batch_size, None)
         trainer.fit(module, *loaders)
     path = Path(best.best_model_path)
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_tensors(path)["state_dict"])
     module.cpu().eval().requires_grad_(False)
     epoch = max(range(len(report.scores)), key=lambda number: report.scores[number][config.monitor])
     return FittedMember(module.vae, FittedHead(module.head, epoch + 1, report.scores[epoch], len(report.scores)), path)

@@ -159,6 +159,10 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
         raise InputError(f"{file}: model format {version!r}, but this version reads {FORMAT_VERSION}.")
     if found != kind:
         raise InputError(f"{folder} holds a {found} model, but a {kind} one is needed here.")
+    if not content:
+        raise InputError(
+            f"{folder / WEIGHTS} is empty: writing or copying it was cut off. Take it from the registry again."
+        )
     if hashlib.sha256(content).hexdigest() != expected:
         raise InputError(
             f"{folder / WEIGHTS} is not the file that was registered: its hash differs. It was damaged or changed and is not loaded."
