@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "names": 0,
     "palette": 0,
+    "progress": 0,
     "batch": 1,
     "config": 1,
     "posterior": 1,

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from seqsetvae.benchmarks.table import Table
 from seqsetvae.certify import linear_training, seqsetvae_runs
 from seqsetvae.certify.cases import grid, interventions
@@ -18,6 +16,7 @@ from seqsetvae.certify.verdict import MakeDetector, judge
 from seqsetvae.collapse.detector import Detector
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
+from seqsetvae.progress import Progress
 
 SEEDS = 5
 START, END = "<!-- certify:start -->", "<!-- certify:end -->"
@@ -72,7 +71,7 @@ def observe_all(quick: bool = False, only: str | None = None) -> list[Trajectory
     if total == 0:
         raise InputError(f"--certify.only is {only!r}, but no case has that in its name.")
     found: list[Trajectory] = []
-    with tqdm(total=total, unit="check", desc="certify") as bar:
+    with Progress(total=total, unit="check", desc="certify") as bar:
         for study in studies:
             found += linear_training.observe(study, bar.update)
         for run in real:

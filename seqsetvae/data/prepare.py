@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seqsetvae.data.arrange import arrange, check, drop_unknown
 from seqsetvae.data.packed import read_packed, write_packed
@@ -25,6 +24,7 @@ from seqsetvae.data.statistics import Values, statistics
 from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo, content_hash
 from seqsetvae.data.vocabulary import Vocabulary, robust_spread, safe_spread
 from seqsetvae.errors import InputError
+from seqsetvae.progress import Progress
 
 Scaling = Literal["robust", "stats"]
 SHARD_EVENTS = 4_000_000
@@ -94,7 +94,7 @@ class _Preparation:
         counts = self.report.splits[split] = SplitReport()
         writer = ShardWriter(self.folder, split, self.shard_events)
         total = self.source.n_subjects(split)
-        with tqdm(total=total, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
+        with Progress(total=total, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
             for raw in self.source.chunks(split, self.quarantine):
                 chunk = check(raw, split, self.quarantine)
                 if is_train:

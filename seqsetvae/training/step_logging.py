@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
+from seqsetvae.progress import Progress
 from seqsetvae.training.module import PretrainModule
 
 
@@ -87,6 +89,19 @@ class RunProgressBar(TQDMProgressBar):
         self._copies: dict[str, Any] = {}
         self._started: tuple[float, int] | None = None
         self._patients = 0
+
+    def init_train_tqdm(self) -> Any:
+        return self._bar(desc=self.train_description, position=0, leave=True, smoothing=0)
+
+    def init_validation_tqdm(self) -> Any:
+        # In a file the lines of the training are enough.
+        return self._bar(desc=self.validation_description, position=1, leave=False, disable=not sys.stdout.isatty())
+
+    def _bar(self, disable: bool = False, **options: Any) -> Progress:
+        bar_format = self.BAR_FORMAT if sys.stdout.isatty() else None
+        return Progress(
+            disable=self.is_disabled or disable, dynamic_ncols=True, file=sys.stdout, bar_format=bar_format, **options
+        )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.progress import Progress
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri, without_password
 from seqsetvae.tracking.tensorboard.event_files import MARK, find_event_files
 from seqsetvae.tracking.tensorboard.old_run import OldRun, read_old_run
@@ -41,7 +40,7 @@ def import_logs(
         experiment_id = resolve_experiment(client, tracking)
     outcomes = []
     points = sum(one.points for one in old_runs)
-    with tqdm(total=points, desc="import", unit="point", unit_scale=True, disable=not progress) as bar:
+    with Progress(total=points, desc="import", unit="point", unit_scale=True, disable=not progress) as bar:
         for old in old_runs:
             outcomes.append(write_old_run(client, uri, experiment_id, old, bar.update))
             bar.write(f"{old.name}: {outcomes[-1].said}.")
@@ -65,7 +64,7 @@ def read_logs(log_dir: Path, on_error: OnError = "stop", progress: bool = True) 
             "Give the folder that TensorBoard would be given as --logdir, such as lightning_logs."
         )
     size = sum(path.stat().st_size for files in folders.values() for path in files)
-    with tqdm(total=size, desc="read", unit="B", unit_scale=True, disable=not progress) as bar:
+    with Progress(total=size, desc="read", unit="B", unit_scale=True, disable=not progress) as bar:
         found = [read_old_run(folder, files, _name(folder, log_dir), bar.update) for folder, files in folders.items()]
     if on_error == "stop":
         _refuse_broken(found, log_dir)
