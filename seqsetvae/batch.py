@@ -34,7 +34,7 @@ class EventBatch:
     set_N: Tensor
     """int64, ascending; the set of each event, 0..S-1. Every set holds at least one event."""
     minute_S: Tensor
-    """float32; minutes since the start of the stay, strictly increasing within a subject."""
+    """float64, so that minutes stay apart after decades; since the first event of the stay, strictly increasing within a subject."""
     subject_S: Tensor
     """int64, ascending; the subject of each set, 0..B-1. Every subject holds at least one set."""
     position_S: Tensor
@@ -47,6 +47,8 @@ class EventBatch:
     """int64; where the row of each subject starts on the history grid, whose blocks lie end to end, row by row."""
     grid: tuple[tuple[int, int], ...]
     """(rows, columns) of each block of the history grid; see :func:`lay_out`."""
+    number_N: Tensor | None = None
+    """bool; whether the event carries a number. Where it does not, `value_N` is 0 and means nothing. None: all events do."""
 
     @property
     def n_subjects(self) -> int:
@@ -91,6 +93,7 @@ class EventBatch:
             row_B=self.row_B[:subjects],
             first_slot_B=torch.from_numpy(first_slot_B).to(self.first_slot_B.device),
             grid=grid,
+            number_N=None if self.number_N is None else self.number_N[:n_events],
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:

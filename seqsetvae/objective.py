@@ -24,7 +24,8 @@ CELLS_AT_A_TIME = 2**22
 
 
 class EventDistribution(ABC):
-    """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets.
+    """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets; N only where
+    an event has a number.
 
     The scale has a floor above 0, set by the decoder, so that the density, and with it the ELBO, is bounded.
     """
@@ -38,10 +39,15 @@ class EventDistribution(ABC):
         """Mean and scale of the values of N pairs of a set and a variable, on the vocabulary's scale, two tensors of shape (N,)."""
 
     def log_prob(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
-        """Log-likelihood of the variable and of the value of every event: nats, two tensors of shape (N,)."""
+        """Log-likelihood of the variable and of the value of every event: nats, two tensors of shape (N,).
+
+        That of the value is 0 where an event has no number: then its variable is all that there is to say.
+        """
         mean_N, scale_N = self.value(batch.set_N, batch.variable_N)
         standardized_N = (batch.value_N - mean_N) / scale_N
         log_value_N = -0.5 * standardized_N.square() - scale_N.log() - 0.5 * math.log(2.0 * math.pi)
+        if batch.number_N is not None:
+            log_value_N = log_value_N * batch.number_N
         return self.log_variable(batch.set_N, batch.variable_N), log_value_N
 
 

@@ -63,6 +63,9 @@ class ModelConfig:
     decoder_code_width: int | None = None
     """K: the decoder reads its numbers for all variables from a code of this width, and works out values for the measured variables
     only. Default: no code up to 500 variables, 64 above, where time and memory would else grow with the vocabulary."""
+    longest_period: float | None = None
+    """Minutes of the slowest turn of the history's rotary encoding of time. None: 60 days, or the longest stay of the store where that is
+    longer, so that gaps of years stay apart."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05
@@ -82,6 +85,8 @@ class ModelConfig:
             f"a divisor of --model.width ({self.width}) that leaves an even number per head",
         )
         require(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "at least 0 and below 1")
+        longest = self.longest_period
+        require(longest is None or longest > 10.0, "model.longest_period", longest, "above 10 minutes, or null")
         require(self.scale_floor > 0.0, "model.scale_floor", self.scale_floor, "above 0")
 
 

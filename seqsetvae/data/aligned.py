@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def align(store: Store, split: str, vocabulary: Vocabulary, rows_B: NDArray[np.i
     unknown_V = np.zeros(len(names), dtype=np.int64)
     for part in parts:
         unknown_V += np.bincount(part.variable_N[number_V[part.variable_N] < 0], minlength=len(names))
-    kept = [_keep_known(part, number_V) for part in parts]
+    kept = [keep_known(part, number_V) for part in parts]
     before, after = sum(part.n_subjects for part in parts), sum(part.n_subjects for part in kept)
     return Aligned(concatenate(kept), _by_name(names, unknown_V), before - after)
 
@@ -76,10 +76,12 @@ def _parts(store: Store, split: str, rows_B: NDArray[np.int64] | None) -> list[P
     return [shards[number].take((rows_B - first_B)[shard_B == number]) for number in np.unique(shard_B)]
 
 
-def _keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
-    """Events of known variables, sets that keep an event, subjects that keep a set."""
+def keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
+    """Renumber variables, and keep events of those with a number of 0 or more, sets that keep an event, subjects that keep a set."""
     number_N = number_V[packed.variable_N]
     keep_N = number_N >= 0
+    if keep_N.all():
+        return replace(packed, variable_N=number_N)
     events_before = np.concatenate(([0], np.cumsum(keep_N)))
     n_events_S = np.diff(events_before[packed.first_event])
     sets_before = np.concatenate(([0], np.cumsum(n_events_S > 0)))
@@ -92,6 +94,7 @@ def _keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
         minute_S=packed.minute_S[n_events_S > 0],
         variable_N=number_N[keep_N],
         value_N=packed.value_N[keep_N],
+        start_B=packed.start_B[n_sets_B > 0],
     )
 
 

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.data.arrange import arrange
+from seqsetvae.data.far import unusual_values
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.sources.base import Chunk
+from seqsetvae.data.times import LARGEST_MINUTE
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
@@ -37,6 +39,14 @@ class EventsTable:
         """All usable subjects as one batch, values scaled by the vocabulary they were read with."""
         assert self.packed is not None, "no subject is usable"
         return gather(self.packed, np.arange(self.packed.n_subjects), vocabulary)
+
+    def warnings(self, vocabulary: Vocabulary) -> list[str]:
+        """For each of `subjects`: values far from all that the model was trained on, in words; '' where there are none."""
+        if self.packed is None:
+            return [""] * len(self.subjects)
+        names = map(str, self.packed.subject_id)
+        found = dict(zip(names, unusual_values(self.packed, vocabulary), strict=True))
+        return [found.get(name, "") for name in self.subjects]
 
     def require_all(self) -> EventsTable:
         """The table itself. Raises :class:`InputError` naming the rows if any subject cannot be used."""
@@ -67,12 +77,17 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
             )
     subject_N, subjects = pd.factorize(_names(table["subject"]))
     minute_N, value_N = _numbers(table["minute"]), _numbers(table["value"])
-    row_of = {name: row for row, name in enumerate(vocabulary.names)}
-    variable_N = np.array([row_of.get(name, -1) for name in _names(table["variable"])], dtype=np.int64)
+    variable_N = _variables(table, vocabulary, np.isnan(value_N))
+    bare_V = np.zeros(len(vocabulary), dtype=bool) if vocabulary.bare_V is None else vocabulary.bare_V
+    is_text_N = np.array([isinstance(cell, str) for cell in table["value"]], dtype=bool)
+    bare_N = (
+        (variable_N >= 0) & bare_V[variable_N] & (table["value"].isna().to_numpy() | (is_text_N & np.isnan(value_N)))
+    )
     faults = (
         (np.isin(subject_N, np.flatnonzero(subjects == "")), "subject", "is no name"),
         (~(minute_N >= 0), "minute", "is not a time: minutes are 0 or more"),
-        (~np.isfinite(value_N), "value", "is not a finite number"),
+        (minute_N > LARGEST_MINUTE, "minute", "is beyond any time"),
+        (~np.isfinite(value_N) & ~bare_N, "value", "is not a finite number"),
         (variable_N < 0, "variable", "is unknown to the model"),
         (_out_of_range(variable_N, value_N, vocabulary), "value", "is too far from all values that the model has seen"),
     )
@@ -111,7 +126,20 @@ def _pack(
         value_N=value_N[order_N],
         row_N=order_N + 1,
     )
-    return arrange(chunk, np.arange(len(vocabulary), dtype=np.int32))[0]
+    return arrange(chunk, np.arange(len(vocabulary), dtype=np.int32), vocabulary.set_window)[0]
+
+
+def _variables(table: pd.DataFrame, vocabulary: Vocabulary, no_number_N: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number of each row's variable, -1 for one that the model does not know. A text in place of a number may be part of its name."""
+    row_of = {name: row for row, name in enumerate(vocabulary.names)}
+    names_N = [name.strip() for name in _names(table["variable"])]
+    variable_N = np.array([row_of.get(name, -1) for name in names_N], dtype=np.int64)
+    if vocabulary.bare_V is not None:
+        for row in np.flatnonzero(no_number_N).tolist():
+            cell = table["value"].iloc[row]
+            if isinstance(cell, str) and (text := cell.strip()):
+                variable_N[row] = row_of.get(f"{names_N[row]}//{text}", -1)
+    return variable_N
 
 
 def _names(column: pd.Series) -> NDArray[np.object_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
 EVENT = pa.struct([pa.field("variable", pa.int32(), nullable=False), pa.field("value", pa.float32(), nullable=False)])
-SET = pa.struct([pa.field("minute", pa.float32(), nullable=False), pa.field("events", pa.list_(EVENT), nullable=False)])
+SET = pa.struct([pa.field("minute", pa.float64(), nullable=False), pa.field("events", pa.list_(EVENT), nullable=False)])
 SCHEMA = pa.schema(
     [
         pa.field("subject_id", pa.string(), nullable=False),
         pa.field("label", pa.int8()),
+        pa.field("start", pa.int64(), nullable=False),
         pa.field("n_events", pa.int32(), nullable=False),
         pa.field("sets", pa.list_(SET), nullable=False),
     ]
@@ -42,10 +43,17 @@ class Packed:
     """(B + 1,) first set of each subject, and S."""
     first_event: NDArray[np.int32]
     """(S + 1,) first event of each set, and N."""
-    minute_S: NDArray[np.float32]
+    minute_S: NDArray[np.float64]
+    """Since the subject's first event. float32 in a store of format 1."""
     variable_N: NDArray[np.int32]
     value_N: NDArray[np.float32]
-    """As recorded; scaled only on the way into a batch."""
+    """As recorded; scaled only on the way into a batch. NaN: the event carries no number."""
+    start_B: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Time of each subject's first event: microseconds since 1970, or since the source's minute 0. Zeros if not given."""
+
+    def __post_init__(self) -> None:
+        if not len(self.start_B) and len(self.label_B):
+            object.__setattr__(self, "start_B", np.zeros(len(self.label_B), dtype=np.int64))
 
     @property
     def n_subjects(self) -> int:
@@ -68,6 +76,7 @@ class Packed:
             self.minute_S[set_0:set_1],
             self.variable_N[event_0:event_1],
             self.value_N[event_0:event_1],
+            self.start_B[start:stop],
         )
 
     def take(self, rows_B: NDArray[np.int64]) -> Packed:
@@ -84,6 +93,7 @@ class Packed:
             self.minute_S[set_S],
             self.variable_N[event_N],
             self.value_N[event_N],
+            self.start_B[rows_B],
         )
 
 
@@ -105,6 +115,7 @@ def concatenate(parts: Sequence[Packed]) -> Packed:
         np.concatenate([part.minute_S for part in parts]),
         np.concatenate([part.variable_N for part in parts]),
         np.concatenate([part.value_N for part in parts]),
+        np.concatenate([part.start_B for part in parts]),
     )
 
 
@@ -112,10 +123,11 @@ def write_packed(path: Path, packed: Packed) -> None:
     """Write one uncompressed Arrow IPC file of one record batch."""
     events = pa.StructArray.from_arrays([pa.array(packed.variable_N), pa.array(packed.value_N)], fields=list(EVENT))
     events_of_set = pa.ListArray.from_arrays(pa.array(packed.first_event), events, type=pa.list_(EVENT))
-    sets = pa.StructArray.from_arrays([pa.array(packed.minute_S), events_of_set], fields=list(SET))
+    sets = pa.StructArray.from_arrays([pa.array(packed.minute_S, pa.float64()), events_of_set], fields=list(SET))
     columns = [
         pa.array(packed.subject_id, pa.string()),
         pa.array(packed.label_B, from_pandas=True).cast(pa.int8()),
+        pa.array(packed.start_B),
         pa.array(np.diff(packed.events_before_B), pa.int32()),
         pa.ListArray.from_arrays(pa.array(packed.first_set), sets, type=pa.list_(SET)),
     ]
@@ -124,7 +136,7 @@ def write_packed(path: Path, packed: Packed) -> None:
 
 
 def read_packed(path: Path) -> Packed:
-    """Map a file of :func:`write_packed` into memory. Nothing but the labels is read until it is used."""
+    """Map a file of :func:`write_packed`, or of format 1, into memory. Nothing but the labels is read until it is used."""
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path), "r")).get_batch(0)
     except (pa.ArrowInvalid, OSError) as error:
@@ -139,6 +151,7 @@ def read_packed(path: Path) -> Packed:
         view(sets.values.field("minute")),
         view(events.values.field("variable")),
         view(events.values.field("value")),
+        view(batch.column("start")) if "start" in batch.schema.names else np.zeros(len(batch), dtype=np.int64),
     )
 
 
@@ -179,18 +192,25 @@ def gather(
         n_events_B, n_events_S = (np.minimum(n, max_sequence_length) for n in (n_events_B, n_events_S))
     event_N = _ranges(event_0_B, n_events_B)
     variable_N = packed.variable_N[event_N].astype(np.int64)
+    recorded_N = packed.value_N[event_N]
+    value_N = vocabulary.scale(variable_N, recorded_N)
+    number_N = ~np.isnan(recorded_N)
+    all_numbers = bool(number_N.all())
+    if not all_numbers:
+        value_N[~number_N] = 0.0
     first_slot_B, grid = lay_out(n_sets_B, grid_columns)
     return EventBatch(
         variable_N=torch.from_numpy(variable_N),
-        value_N=torch.from_numpy(vocabulary.scale(variable_N, packed.value_N[event_N])),
+        value_N=torch.from_numpy(value_N),
         set_N=torch.from_numpy(np.repeat(np.arange(len(set_S)), n_events_S)),
-        minute_S=torch.from_numpy(packed.minute_S[set_S]),
+        minute_S=torch.from_numpy(packed.minute_S[set_S].astype(np.float64)),
         subject_S=torch.from_numpy(np.repeat(np.arange(len(rows_B)), n_sets_B)),
         position_S=torch.from_numpy(_ranges(np.zeros_like(n_sets_B), n_sets_B)),
         label_B=torch.from_numpy(packed.label_B[rows_B]),
         row_B=torch.from_numpy(rows_B + first_row),
         first_slot_B=torch.from_numpy(first_slot_B),
         grid=grid,
+        number_N=None if all_numbers else torch.from_numpy(number_N),
     )
 
 

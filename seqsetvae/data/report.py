@@ -8,10 +8,11 @@ import numpy as np
 
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.quarantine import Quarantine
+from seqsetvae.data.sources.base import LabelMatch
 
 RULES = (
-    "Minutes may come unsorted; all events of one minute are one set.",
-    "Of repeated measurements of a variable in one minute the last recorded is kept.",
+    "Times may come unsorted.",
+    "Of repeated measurements of a variable in one set the last is kept.",
     "Static descriptors are ordinary variables in the set of minute 0.",
     "Variables that the train split does not contain are dropped from the other splits.",
     "A subject without a label is kept for pretraining; its label is missing, never 0.",
@@ -50,12 +51,27 @@ class PrepareReport:
     output: str
     variables: int = 0
     splits: dict[str, SplitReport] = field(default_factory=dict)
+    rules: list[str] = field(default_factory=list)
+    """Of the settings and of the source, besides those that always hold."""
+    labels: LabelMatch | None = None
+    names_stripped: int = 0
+    """Events whose variable was written with blanks around it."""
+    near_duplicates: list[tuple[str, ...]] = field(default_factory=list)
+    """Variables whose names differ only in case, blanks and the like."""
+    rare_variables: int = 0
+    """Left out because too few subjects have them."""
+    without_number: dict[str, float] = field(default_factory=dict)
+    """Share of the train split's events that carry no number, by variable that has such events."""
+    far_from_train: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By split and variable: share of its values outside the 0.1 and 99.9 percentiles of train, where that is large."""
     repeated_measurements: int = 0
     unknown_variables: dict[str, int] = field(default_factory=dict)
     """Dropped events by name of the variable, for variables that the train split does not contain."""
     left_out_by_source: dict[str, int] = field(default_factory=dict)
     quarantined: int = 0
     first_reasons: list[str] = field(default_factory=list)
+    rows_dropped: dict[str, int] = field(default_factory=dict)
+    """By reason."""
     warnings: list[str] = field(default_factory=list)
 
     def finish(self, source_counts: dict[str, int], quarantine: Quarantine, variables: int) -> None:
@@ -64,12 +80,13 @@ class PrepareReport:
         self.left_out_by_source = source_counts
         self.quarantined = len(quarantine.rejected)
         self.first_reasons = [rejected.reason for rejected in quarantine.rejected[:3]]
+        self.rows_dropped = dict(quarantine.rows_by_reason)
 
     def to_dict(self) -> dict[str, object]:
         """JSON form for the manifest. The place of the output is left out: a store may move."""
         fields = asdict(self)
         del fields["output"]
-        return fields | {"rules": list(RULES)}
+        return fields | {"rules": [*self.rules, *RULES]}
 
     def __str__(self) -> str:
         lines = [f"Prepared {self.source} -> {self.output}: {self.variables} variables"]
@@ -77,8 +94,11 @@ class PrepareReport:
             unlabelled = split.subjects - split.labelled
             lines.append(
                 f"  {name:<5} {split.subjects:>9,} subjects {split.sets:>11,} sets {split.events:>12,} events"
-                f"  prevalence {split.prevalence:.1%}" + (f"  ({unlabelled:,} without label)" if unlabelled else "")
+                + (f"  prevalence {split.prevalence:.1%}" if split.labelled else "")
+                + (f"  ({unlabelled:,} without label)" if unlabelled else "")
             )
+        lines += [f"  rule: {rule}" for rule in self.rules]
+        lines += [f"  labels: {self.labels}"] if self.labels else []
         if self.repeated_measurements:
             lines.append(f"  repeated measurements dropped (last kept): {self.repeated_measurements:,}")
         lines += [
@@ -95,5 +115,27 @@ class PrepareReport:
                 f"  quarantined subjects: {self.quarantined:,}, listed in {self.output}/quarantine.csv; the first:"
             )
             lines += [f"    {reason}" for reason in self.first_reasons]
+        lines += [f"  rows left out: {count:,} whose {reason}" for reason, count in self.rows_dropped.items()]
+        if self.rows_dropped:
+            lines.append(f"    listed in {self.output}/dropped_rows.csv")
+        lines += self._worth_a_look()
         lines += [f"  warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _worth_a_look(self) -> list[str]:
+        lines = []
+        if self.names_stripped:
+            lines.append(f"  names of variables with blanks around them (stripped): {self.names_stripped:,} events")
+        if self.rare_variables:
+            lines.append(f"  variables in too few subjects (left out): {self.rare_variables:,}")
+        if self.without_number:
+            most = sorted(self.without_number.items(), key=lambda item: -item[1])
+            listed = ", ".join(f"{name} ({share:.0%})" for name, share in most[:5])
+            lines.append(f"  variables with events without a number: {len(most):,}, e.g. {listed}")
+        if self.near_duplicates:
+            listed = "; ".join(", ".join(map(repr, group)) for group in self.near_duplicates[:10])
+            lines.append(f"  warning: names that are nearly the same, kept apart: {listed}")
+        for split, shares in self.far_from_train.items():
+            listed = ", ".join(f"{name} ({share:.0%} of its values)" for name, share in list(shares.items())[:10])
+            lines.append(f"  warning: {split} has values far outside those of train, perhaps in another unit: {listed}")
+        return lines

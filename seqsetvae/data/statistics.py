@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,36 +27,79 @@ class Statistics:
     median_V: NDArray[np.float64]
     iqr_V: NDArray[np.float64]
     """Interquartile range, between linearly interpolated quartiles as numpy computes them."""
+    low_V: NDArray[np.float64]
+    """0.1 percentile: hardly a value lies below. NaN where it is not known."""
+    high_V: NDArray[np.float64]
+    """99.9 percentile."""
+    events_V: NDArray[np.int64]
+    """All events, those without a number included: `count_V` is of the numbers, as everything else is."""
 
     @classmethod
     def empty(cls, n_variables: int) -> Statistics:
-        zeros = [np.zeros(n_variables) for _ in range(6)]
-        return cls(np.zeros(n_variables, dtype=np.int64), *zeros)
+        zeros, counts, unknown = (
+            np.zeros(n_variables),
+            np.zeros(n_variables, dtype=np.int64),
+            np.full(n_variables, np.nan),
+        )
+        return cls(
+            counts,
+            zeros,
+            zeros.copy(),
+            zeros.copy(),
+            zeros.copy(),
+            zeros.copy(),
+            zeros.copy(),
+            unknown,
+            unknown,
+            counts,
+        )
+
+    @property
+    def without_number_V(self) -> NDArray[np.int64]:
+        """Events that carry no number."""
+        return self.events_V - self.count_V
 
 
 def statistics(shards: Callable[[], Iterable[Values]], n_variables: int) -> Statistics:
-    """Statistics of every variable 0..n_variables-1. `shards()` starts a new pass over the data; there are five.
+    """Statistics of every variable 0..n_variables-1. `shards()` starts a new pass over the data; there are some dozen at most.
 
-    Every variable must have at least one event.
+    Values that are NaN are events without a number. Of a variable without any number all figures are 0, its percentiles NaN.
 
     >>> one = (np.array([0, 0, 0, 0, 1], np.int32), np.array([1, 2, 3, 10, 5], np.float32))
     >>> s = statistics(lambda: [one], 2)
     >>> s.median_V.tolist(), s.iqr_V.tolist(), s.std_V.round(3).tolist()
     ([2.5, 5.0], [3.0, 0.0], [3.536, 0.0])
     """
-    count_V = np.zeros(n_variables, dtype=np.int64)
+
+    def numbers() -> Iterator[Values]:
+        return map(_numbers_of, shards())
+
+    count_V, events_V = np.zeros(n_variables, dtype=np.int64), np.zeros(n_variables, dtype=np.int64)
+    for variable_N, _ in shards():
+        events_V += np.bincount(variable_N, minlength=n_variables)
     sum_V, square_V = np.zeros(n_variables), np.zeros(n_variables)
     min_V, max_V = np.full(n_variables, np.inf), np.full(n_variables, -np.inf)
-    for variable_N, value_N in shards():
+    for variable_N, value_N in numbers():
         count_V += np.bincount(variable_N, minlength=n_variables)
         sum_V += np.bincount(variable_N, value_N, minlength=n_variables)
         np.minimum.at(min_V, variable_N, value_N)
         np.maximum.at(max_V, variable_N, value_N)
-    mean_V = sum_V / count_V
-    for variable_N, value_N in shards():
+    has_number_V = count_V > 0
+    min_V, max_V = np.where(has_number_V, min_V, 0.0), np.where(has_number_V, max_V, 0.0)
+    divisor_V = np.maximum(count_V, 1)
+    mean_V = sum_V / divisor_V
+    for variable_N, value_N in numbers():
         square_V += np.bincount(variable_N, (value_N - mean_V[variable_N]) ** 2, minlength=n_variables)
-    q1_V, median_V, q3_V = quantiles(shards, count_V, (0.25, 0.5, 0.75)).T
-    return Statistics(count_V, mean_V, np.sqrt(square_V / count_V), min_V, max_V, median_V, q3_V - q1_V)
+    low_V, q1_V, median_V, q3_V, high_V = quantiles(numbers, count_V, (0.001, 0.25, 0.5, 0.75, 0.999)).T
+    low_V, high_V = (np.where(has_number_V, q_V, np.nan) for q_V in (low_V, high_V))
+    std_V = np.sqrt(square_V / divisor_V)
+    return Statistics(count_V, mean_V, std_V, min_V, max_V, median_V, q3_V - q1_V, low_V, high_V, events_V)
+
+
+def _numbers_of(values: Values) -> Values:
+    variable_N, value_N = values
+    number_N = ~np.isnan(value_N)
+    return values if number_N.all() else (variable_N[number_N], value_N[number_N])
 
 
 def quantiles(
@@ -68,11 +111,16 @@ def quantiles(
     >>> quantiles(lambda: [one], np.array([4]), (0.25, 0.5))
     array([[1.75, 2.5 ]])
     """
-    position_VQ = np.outer(count_V - 1, np.asarray(shares))
+    position_VQ = np.outer(np.maximum(count_V - 1, 0), np.asarray(shares))
     below_VQ = np.floor(position_VQ).astype(np.int64)
     above_VQ = np.ceil(position_VQ).astype(np.int64)
     rank_VR = np.stack([below_VQ, above_VQ], axis=2).reshape(len(count_V), -1)
-    pair_VQ2 = order_statistics(shards, rank_VR).reshape(*below_VQ.shape, 2).astype(np.float64)
+    pair_VQ2 = np.zeros((*below_VQ.shape, 2))
+    # Only what has values is histogrammed: most codes of a hospital never carry a number.
+    numeric_V = np.flatnonzero(count_V > 0)
+    row_of_V = np.cumsum(count_V > 0, dtype=np.int32) - np.int32(1)
+    found = order_statistics(lambda: ((row_of_V[v_N], y_N) for v_N, y_N in shards()), rank_VR[numeric_V])
+    pair_VQ2[numeric_V] = found.reshape(len(numeric_V), -1, 2)
     return pair_VQ2[..., 0] + (position_VQ - below_VQ) * (pair_VQ2[..., 1] - pair_VQ2[..., 0])
 
 

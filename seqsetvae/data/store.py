@@ -19,7 +19,9 @@ from seqsetvae.data.packed import Packed, gather, read_packed
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Format 1 has no times of first events, no percentiles, minutes in float32, and a number in every event."""
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.arrow"
 
@@ -37,6 +39,8 @@ class ShardInfo:
     longest_sets: int
     bytes: int
     sha256: str
+    longest_minutes: float = 0.0
+    """From the first to the last set of a subject, at most. Unknown, and 0, in format 1."""
 
 
 class Store:
@@ -60,11 +64,13 @@ class Store:
         """Open a folder that `seqsetvae prepare` wrote. Raises InputError if it is none, incomplete, or of another version."""
         folder = Path(path)
         manifest = read_manifest(folder)
-        if manifest.get("format_version") != FORMAT_VERSION:
-            raise InputError(
-                f"{folder}: store format {manifest.get('format_version')!r}, but this version reads {FORMAT_VERSION}. "
-                "Run `seqsetvae prepare` again."
+        version = manifest.get("format_version")
+        if version not in READABLE:
+            newer = isinstance(version, int) and version > FORMAT_VERSION
+            remedy = (
+                "It was prepared by a newer seqsetvae: update this one." if newer else "Run `seqsetvae prepare` again."
             )
+            raise InputError(f"{folder}: store format {version!r}, but this version reads {FORMAT_VERSION}. {remedy}")
         try:
             sizes = {VOCABULARY: manifest["vocabulary"]["bytes"]} | {s["file"]: s["bytes"] for s in manifest["shards"]}
         except (KeyError, TypeError, AttributeError) as error:
@@ -122,6 +128,10 @@ class Store:
         """Most events and most sets of one subject (not necessarily the same one)."""
         shards = self.shards(split)
         return max(shard.longest_events for shard in shards), max(shard.longest_sets for shard in shards)
+
+    def longest_minutes(self) -> float:
+        """From the first to the last set of a subject of any split, at most; 0 where it is not known."""
+        return max(shard.longest_minutes for split in self.splits for shard in self.shards(split))
 
     def shard(self, split: str, number: int) -> Packed:
         """The memory-mapped arrays of one shard."""

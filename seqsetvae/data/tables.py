@@ -1,61 +1,53 @@
-"""The small CSV files beside the events: outcomes, published statistics, frozen variable embeddings."""
+"""The small tables beside the events: read as text from .csv, .csv.gz or .parquet, with errors that quote what stands there."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from seqsetvae.data.sources.base import normalise_id
 from seqsetvae.errors import InputError
 
-
-@dataclass
-class Labels:
-    """Outcome of each subject, and what is wrong with the outcome of some."""
-
-    values: dict[str, float] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-
-    def of(self, subject_id: str) -> float:
-        """0, 1, or NaN where the table has no outcome for the subject: never a guess. Raises InputError for an unusable one."""
-        if subject_id in self.problems:
-            raise InputError(self.problems[subject_id])
-        return self.values.get(subject_id, float("nan"))
-
-    def update(self, other: Labels) -> None:
-        self.values.update(other.values)
-        self.problems.update(other.problems)
+FORMATS = (".csv", ".csv.gz", ".parquet")
+SEPARATORS = ",;\t|"
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Csv:
-    """A small CSV file as text, so that an error can quote what stands there."""
+class Table:
+    """A small table as text."""
 
     path: Path
     columns: list[str]
     rows: list[list[str]]
 
     def column(self, name: str) -> list[str]:
-        """All cells of a column. Raises InputError if there is none of that name."""
-        if name not in self.columns:
-            raise InputError(f"{self.path}, column {name!r}: missing. The file has {', '.join(self.columns[:5])}.")
+        """All cells of a column. Raises InputError if there is none of that name, or several."""
+        if (found := self.columns.count(name)) != 1:
+            state = "there twice" if found else "missing"
+            raise InputError(f"{self.path}, column {name!r}: {state}. The file has {', '.join(self.columns[:5])}.")
         index = self.columns.index(name)
         return [row[index].strip() for row in self.rows]
 
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Columns as an array (rows, columns). Raises InputError at the first cell that is not a finite number."""
+        """Columns as an array (rows, columns). Raises InputError at the first cell that is not a finite number, as float32 holds it."""
         text = np.array([self.column(name) for name in columns], dtype=object).T
-        numbers = np.array([[_as_number(cell) for cell in row] for row in text], dtype=np.float64)
-        bad = np.argwhere(~np.isfinite(numbers))
+        numbers = np.array([[as_number(cell) for cell in row] for row in text], dtype=np.float64)
+        numbers = numbers.reshape(len(self.rows), len(columns))
+        bad = np.argwhere(~(np.abs(numbers) <= LARGEST))
         if len(bad):
             row, column = (int(i) for i in bad[0])
             raise InputError(
-                f"{self.path}, row {row + 1}, column {columns[column]!r}: {text[row, column]!r} is not a finite number. "
+                f"{self.path}, row {row + 1}, column {columns[column]!r}: {text[row, column][:40]!r} is not a finite number. "
                 "Correct the cell."
             )
         return numbers
@@ -65,21 +57,43 @@ class Csv:
         row_of = {key: row for row, key in enumerate(self.column(key_column))}
         missing = [name for name in names if name not in row_of]
         if missing:
+            shown = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             raise InputError(
-                f"{self.path}: no row for {', '.join(map(repr, missing))}, which the train split contains. "
+                f"{self.path}: no row for {shown}, which the train split contains. "
                 "Add the row, or remove the variable from the data."
             )
         return [row_of[name] for name in names]
 
 
-def read_csv(path: Path) -> Csv:
-    """Read a CSV file with a header. Raises InputError if it is missing, not text, or has rows of unequal width."""
-    if not path.is_file():
+def find_table(folders: Iterable[Path], stem: str, formats: Sequence[str] = FORMATS) -> Path | None:
+    """The first file `stem.csv`, `stem.csv.gz` or `stem.parquet` in some folders. Raises InputError if one folder holds several."""
+    for folder in folders:
+        found = [path for ending in formats if (path := folder / f"{stem}{ending}").exists()]
+        if len(found) > 1:
+            raise InputError(f"{found[0]}: {found[1].name} is there too. Remove one of the two.")
+        if found:
+            return found[0]
+    return None
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with a header. Raises InputError if it is missing, not text, or has rows of unequal width.
+
+    A .csv may be separated by comma, semicolon, tab or bar (the header tells), and begin with a byte-order mark.
+    """
+    if not path.exists():
         raise InputError(f"{path}: no such file. Check the path.")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file. Check the path.")
+    if path.name.endswith(".parquet"):
+        return _read_parquet(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (csv.Error, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.name.endswith(".gz") else content).decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        separator = max(SEPARATORS, key=first.count)
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)) or [[]]
+    except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a readable CSV file ({error}). Write it again.") from error
     rows = [row for row in rows if row]
     for number, row in enumerate(rows, start=1):
@@ -87,54 +101,44 @@ def read_csv(path: Path) -> Csv:
             raise InputError(
                 f"{path}, row {number}: {len(row)} cells, but the header has {len(header)}. Correct the row."
             )
-    return Csv(path, [name.strip() for name in header], rows)
+    return Table(path, [name.strip() for name in header], rows)
 
 
-def read_labels(path: Path, id_column: str, label_column: str) -> Labels:
-    """Read an outcome table. Ids may be written as integer or float; an empty label is no label.
+def _read_parquet(path: Path) -> Table:
+    """Every cell as the text that a CSV file would hold; a null is an empty one."""
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        columns = [_as_text(column) for column in table.columns]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}). Write or copy it again.") from error
+    return Table(path, [name.strip() for name in table.column_names], [list(row) for row in zip(*columns, strict=True)])
 
-    Raises InputError if the file or a column is missing; a label other than 0 or 1 and contradicting rows are kept as problems of
-    their subject, so that they count only where the subject occurs.
-    """
-    table = read_csv(path)
-    labels = Labels()
-    first_row: dict[str, int] = {}
-    for row, (raw_id, text) in enumerate(
-        zip(table.column(id_column), table.column(label_column), strict=True), start=1
-    ):
-        subject_id = normalise_id(raw_id)
-        if text.lower() in ("", "nan", "na", "none"):
-            continue
-        label = _as_number(text)
-        if label not in (0.0, 1.0):
-            labels.problems[subject_id] = (
-                f"{path}, row {row}, column {label_column!r}: {text!r} is not a label. Use 0 or 1, or leave the cell empty."
-            )
-        elif labels.values.setdefault(subject_id, label) != label:
-            labels.problems[subject_id] = (
-                f"{path}, row {row}: subject {subject_id!r} has label {label:g} here and "
-                f"{labels.values[subject_id]:g} in row {first_row[subject_id]}. Keep one of the two rows."
-            )
-        first_row.setdefault(subject_id, row)
-    return labels
+
+def _as_text(column: pa.ChunkedArray) -> list[str]:
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
 
 
 def read_scaling(path: Path, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation (V,), (V,) of `names` from a stats.csv with the columns variable, mean, std."""
-    table = read_csv(path)
+    table = read_table(path)
     mean, std = table.numbers(("mean", "std"))[table.rows_of("variable", names)].T
     return mean, std
 
 
 def read_embedding(path: Path, names: Sequence[str]) -> NDArray[np.float32]:
     """Embeddings (V, E) of `names` from a cached.csv with the columns Key, 0, 1, ..., E-1."""
-    table = read_csv(path)
+    table = read_table(path)
     rows = table.rows_of("Key", names)
-    return table.numbers([name for name in table.columns if name != "Key"])[rows].astype(np.float32)
+    width = [name for name in table.columns if name != "Key"]
+    if not width:
+        raise InputError(f"{path}: no column besides 'Key'. An embedding needs the columns 0, 1, ...")
+    return table.numbers(width)[rows].astype(np.float32)
 
 
-def _as_number(text: str) -> float:
+def as_number(text: str) -> float:
+    """A cell as a number, NaN where it is none. Python's underscores are no part of a number."""
     try:
-        return float(text)
+        return float(text) if "_" not in text else float("nan")
     except ValueError:
         return float("nan")

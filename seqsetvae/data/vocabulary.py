@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 from seqsetvae.data.arrow import view
 from seqsetvae.data.statistics import Statistics
 
+Scaling = Literal["robust", "stats"]
+STATISTICS = tuple(f.name for f in fields(Statistics))
+SET_WINDOW = b"set_window"
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""What a spread lies between: with these every value that float32 holds is finite after scaling."""
 IQR_OF_NORMAL = 1.349
 """Interquartile range of a normal distribution with standard deviation 1."""
 
@@ -30,6 +36,10 @@ class Vocabulary:
     """Raw distance that counts as one: the robust standard deviation (or the std of stats.csv). Never 0."""
     embedding: NDArray[np.float32] | None = None
     """(V, E) frozen embeddings of the variables, where the source brought some."""
+    bare_V: NDArray[np.bool_] | None = None
+    """Whether the train split has events of the variable that carry no number. None: of no variable."""
+    set_window: float = 1.0
+    """Minutes of the clock whose events are one set."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,9 +62,16 @@ class Vocabulary:
         [7.38, 7.45, 733.0]
         """
         center, inverse_spread = self._float32
-        scaled = value - center[variable]
-        scaled *= inverse_spread[variable]
-        return np.arcsinh(scaled, out=scaled)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = value - center[variable]
+            scaled *= inverse_spread[variable]
+        # The quotient of a value and a spread that float32 holds need not fit float32; its arcsinh does.
+        beyond = ~np.isfinite(scaled)
+        scaled = np.arcsinh(scaled, out=scaled)
+        if beyond.any():
+            distance = value[beyond].astype(np.float64) - self.center_V[variable[beyond]]
+            scaled[beyond] = np.arcsinh(distance / self.spread_V[variable[beyond]])
+        return scaled
 
     def unscale(self, variable: NDArray[np.int64], scaled: NDArray[np.floating]) -> NDArray[np.float64]:
         """The raw value of a scaled one, in the unit of the source: the inverse of :meth:`scale`."""
@@ -63,23 +80,36 @@ class Vocabulary:
     def to_table(self) -> pa.Table:
         """One row per variable."""
         columns: dict[str, object] = {"name": list(self.names)}
-        columns |= {f.name.removesuffix("_V"): getattr(self.statistics, f.name) for f in fields(Statistics)}
+        columns |= {name.removesuffix("_V"): getattr(self.statistics, name) for name in STATISTICS}
         columns |= {"center": self.center_V, "spread": self.spread_V}
+        if self.bare_V is not None:
+            columns["bare"] = self.bare_V
         if self.embedding is not None:
             flat = pa.array(self.embedding.reshape(-1))
             columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, self.embedding.shape[1])
-        return pa.table(columns)
+        return pa.table(columns).replace_schema_metadata({SET_WINDOW: repr(self.set_window)})
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Vocabulary:
-        """The inverse of :meth:`to_table`."""
+        """The inverse of :meth:`to_table`. A table of format 1 has no percentiles, and every event of it a number."""
         column = {name: table[name].combine_chunks() for name in table.column_names}
-        statistics = Statistics(*(view(column[f.name.removesuffix("_V")]) for f in fields(Statistics)))
+        column |= {"events": column["count"]} if "events" not in column else {}
+        known = {
+            name: view(column[name.removesuffix("_V")]) for name in STATISTICS if name.removesuffix("_V") in column
+        }
+        statistics = replace(Statistics.empty(len(table)), **known)
         embedding = None
         if "embedding" in column:
             embedding = view(column["embedding"].values).reshape(len(table), -1)
         names = tuple(column["name"].to_pylist())
-        return cls(names, statistics, view(column["center"]), view(column["spread"]), embedding)
+        bare_V = np.array(column["bare"].to_pylist(), dtype=bool) if "bare" in column else None
+        set_window = float((table.schema.metadata or {}).get(SET_WINDOW, b"1.0"))
+        return cls(names, statistics, view(column["center"]), view(column["spread"]), embedding, bare_V, set_window)
+
+    def outside(self, variable: NDArray[np.int64], value: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Whether each value lies outside the 0.1 and 99.9 percentiles of its variable in train; False where these are unknown."""
+        low_N, high_N = self.statistics.low_V[variable], self.statistics.high_V[variable]
+        return (value < low_N) | (value > high_N)
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -99,17 +129,17 @@ def robust_spread(statistics: Statistics) -> NDArray[np.float64]:
     [2.0, 0.5, 1.0]
     """
     spread_V = statistics.iqr_V / IQR_OF_NORMAL
-    spread_V = np.where(spread_V > 0, spread_V, statistics.std_V)
-    return np.where(spread_V > 0, spread_V, 1.0)
+    spread_V = np.where(spread_V > SMALLEST, spread_V, statistics.std_V)
+    return np.where(spread_V > SMALLEST, spread_V, 1.0)
 
 
 def safe_spread(std_V: NDArray[np.float64], names: Iterable[str]) -> tuple[NDArray[np.float64], list[str]]:
-    """Standard deviations with 1 in place of 0, and a warning for each replaced one.
+    """Standard deviations with 1 in place of 0 and of what float32 cannot hold, and a warning for each replaced one.
 
     >>> safe_spread(np.array([2.0, 0.0]), ["HR", "MechVent"])
     (array([2., 1.]), ["stats.csv gives 'MechVent' a standard deviation of 0; 1 is used."])
     """
-    usable = std_V > 0
+    usable = (std_V > SMALLEST) & (std_V <= LARGEST)
     warnings = [
         f"stats.csv gives {name!r} a standard deviation of {std:g}; 1 is used."
         for name, std, ok in zip(names, std_V, usable, strict=True)

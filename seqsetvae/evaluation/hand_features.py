@@ -13,6 +13,8 @@ KINDS = ("last", "mean", "min", "max", "count")
 def hand_features(packed: Packed, variables: int) -> NDArray[np.float64]:
     """(B, 5V): the kinds above, each for all variables, of raw values. NaN where a variable was not measured; counts are 0 there.
 
+    Events without a number are counted, and otherwise as if they were not there.
+
     >>> packed = Packed(
     ...     np.array(["a"], object), np.array([1.0], np.float32), np.array([0, 2], np.int32), np.array([0, 2, 3], np.int32),
     ...     np.array([0.0, 60.0], np.float32), np.array([0, 1, 0], np.int32), np.array([80.0, 37.0, 90.0], np.float32),
@@ -26,11 +28,14 @@ def hand_features(packed: Packed, variables: int) -> NDArray[np.float64]:
     value_N = packed.value_N.astype(np.float64)
     cells = n_subjects * variables
     count = np.bincount(cell_N, minlength=cells).astype(np.float64)
-    measured = count > 0
+    number_N = ~np.isnan(value_N)
+    cell_N, value_N = cell_N[number_N], value_N[number_N]
+    values = np.bincount(cell_N, minlength=cells)
+    measured = values > 0
     last, least, greatest = np.full(cells, np.nan), np.full(cells, np.inf), np.full(cells, -np.inf)
     last[cell_N] = value_N  # events ascend in time, and of several assignments numpy keeps the last
     np.minimum.at(least, cell_N, value_N)
     np.maximum.at(greatest, cell_N, value_N)
-    mean = np.bincount(cell_N, value_N, minlength=cells) / np.where(measured, count, 1.0)
+    mean = np.bincount(cell_N, value_N, minlength=cells) / np.maximum(values, 1)
     columns = [last, *(np.where(measured, x, np.nan) for x in (mean, least, greatest)), count]
     return np.concatenate([x.reshape(n_subjects, variables) for x in columns], axis=1)

@@ -19,7 +19,7 @@ from seqsetvae.batch import EventBatch
 SHORTEST_PERIOD = 10.0
 """Minutes. Two charted sets are rarely closer than this."""
 LONGEST_PERIOD = 60.0 * 24 * 60
-"""Minutes (60 days): a stay is one slow turn at most, so that early and late stay apart."""
+"""Minutes (60 days): a stay is one slow turn at most, so that early and late stay apart. Longer where the data are."""
 
 
 def segment_softmax(score_NH: Tensor, set_N: Tensor, n_sets: int) -> tuple[Tensor, Tensor]:
@@ -96,13 +96,14 @@ class SetAttentionLevel(nn.Module):
 class Rotation:
     """Rotary encoding (Su et al. 2021, eq. 34) with the minute in place of the index: q.k depends on the time between two sets alone.
 
-    Angles are 2 pi minute / period, for head_width / 2 periods between 10 minutes and 60 days.
+    Angles are 2 pi minute / period, for head_width / 2 periods between 10 minutes and `longest`; computed in float64, where a minute
+    after decades still makes a difference.
     """
 
-    def __init__(self, minute_S: Tensor, head_width: int, dtype: torch.dtype):
-        exponent = torch.linspace(0.0, 1.0, head_width // 2, device=minute_S.device, dtype=minute_S.dtype)
-        period = SHORTEST_PERIOD * (LONGEST_PERIOD / SHORTEST_PERIOD) ** exponent
-        angle = (2.0 * math.pi * minute_S[:, None] / period)[:, None, :]
+    def __init__(self, minute_S: Tensor, head_width: int, dtype: torch.dtype, longest: float = LONGEST_PERIOD):
+        exponent = torch.linspace(0.0, 1.0, head_width // 2, device=minute_S.device, dtype=torch.float64)
+        period = SHORTEST_PERIOD * (longest / SHORTEST_PERIOD) ** exponent
+        angle = (2.0 * math.pi * (minute_S.double()[:, None] / period).frac())[:, None, :]
         self.cos, self.sin = angle.cos().to(dtype), angle.sin().to(dtype)
 
     def __call__(self, x_SHd: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
-from seqsetvae.model.attention import CausalTimeAttention, FeedForward, Rotation
+from seqsetvae.model.attention import LONGEST_PERIOD, CausalTimeAttention, FeedForward, Rotation
 
 
 class HistoryLayer(nn.Module):
@@ -30,13 +30,14 @@ class CausalHistory(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.head_width = config.width // config.heads
+        self.longest_period = config.longest_period or LONGEST_PERIOD
         self.project = nn.Linear(config.latent_dim, config.width)
         self.layers = nn.ModuleList(HistoryLayer(config) for _ in range(config.history_layers))
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         x_SD = self.project(z_SZ)
-        rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype)
+        rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype, self.longest_period)
         for layer in self.layers:
             x_SD = layer(x_SD, rotation, batch)
         return self.norm(x_SD)

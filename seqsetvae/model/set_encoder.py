@@ -23,6 +23,8 @@ FIRST_LOGVAR = -3.0
 class EventEmbedding(nn.Module):
     """Event (variable, value) -> vector: an offset and a gain per variable, and a Fourier feature of the value shared by all.
 
+    An event without a number is its variable's offset alone.
+
     Args:
         variables: V, size of the vocabulary.
         width: D.
@@ -44,10 +46,12 @@ class EventEmbedding(nn.Module):
         frequency = 0.25 * 2.0 ** torch.arange(VALUE_FREQUENCIES)
         self.register_buffer("frequency", math.pi * frequency, persistent=False)
 
-    def forward(self, variable_N: Tensor, value_N: Tensor) -> Tensor:
+    def forward(self, variable_N: Tensor, value_N: Tensor, number_N: Tensor | None = None) -> Tensor:
         offset_ND, gain_ND = self.rows(variable_N).chunk(2, dim=1)
         angle = value_N[:, None] * self.frequency
         fourier_ND = self.fourier(torch.cat([angle.sin(), angle.cos()], dim=1))
+        if number_N is not None:  # `value_N` is 0 there, and with it the gain's part.
+            fourier_ND = fourier_ND * number_N[:, None].to(fourier_ND.dtype)
         return torch.addcmul(offset_ND + fourier_ND, gain_ND, value_N[:, None].to(gain_ND.dtype))
 
     def rows(self, variable_N: Tensor) -> Tensor:
@@ -85,7 +89,7 @@ class SetEncoder(nn.Module):
             self.moments.bias[config.latent_dim :] = FIRST_LOGVAR
 
     def forward(self, batch: EventBatch) -> DiagonalGaussian:
-        event_ND = self.embed(batch.variable_N, batch.value_N)
+        event_ND = self.embed(batch.variable_N, batch.value_N, batch.number_N)
         for level in self.levels:
             event_ND = level(event_ND, batch.set_N, batch.n_sets)
         pooled_SD = self.pool(self.norm(event_ND), batch.set_N, batch.n_sets)

@@ -15,7 +15,7 @@ last value to the stay's last set)."""
 def variable_summaries(batch: EventBatch, variables: int) -> Tensor:
     """(B, 9V): the kinds above, each for all variables, of scaled values.
 
-    NaN where nothing can be said because a variable was not measured.
+    NaN where nothing can be said because a variable was not measured. Of events without a number only number and time count.
 
     No loop over subjects, sets or events.
 
@@ -24,39 +24,54 @@ def variable_summaries(batch: EventBatch, variables: int) -> Tensor:
         variables: V, size of the vocabulary.
     """
     cells = batch.n_subjects * variables
-    subject_N = batch.subject_S.index_select(0, batch.set_N)
-    cell_N = subject_N * variables + batch.variable_N
-    value_N = batch.value_N
-    nothing_C = torch.full((cells,), torch.nan, dtype=value_N.dtype, device=value_N.device)
-
-    def collected(source_N: Tensor, how: str) -> Tensor:
-        return nothing_C.to(source_N.dtype).scatter_reduce(0, cell_N, source_N, how, include_self=False)
-
-    count_C = torch.bincount(cell_N, minlength=cells)
-    measured_C = count_C > 0
-    mean_C = collected(value_N, "mean")
-    spread_C = collected((value_N - mean_C.index_select(0, cell_N)).square(), "mean").sqrt()
-    # Events ascend in time, so the first and the last of a variable are those with the least and the greatest number.
-    number_N = torch.arange(batch.n_events, device=value_N.device)
-    first_C, last_C = (
-        torch.zeros_like(count_C).scatter_reduce(0, cell_N, number_N, how, include_self=False)
-        for how in ("amin", "amax")
-    )
+    cell_N = batch.subject_S.index_select(0, batch.set_N) * variables + batch.variable_N
     minute_N = batch.minute_S.index_select(0, batch.set_N)
-    end_B = torch.zeros(batch.n_subjects, device=value_N.device).scatter_reduce(
+    end_B = batch.minute_S.new_zeros(batch.n_subjects).scatter_reduce(
         0, batch.subject_S, batch.minute_S, "amax", include_self=False
     )
-    age_C = end_B.repeat_interleave(variables) - minute_N.index_select(0, last_C)
-    latest_C = value_N.index_select(0, last_C)
+    count_C = torch.bincount(cell_N, minlength=cells)
+    _, last_C = _first_and_last(cell_N, cells)
+    measured_C = count_C > 0
+    age_C = (end_B.repeat_interleave(variables) - minute_N.index_select(0, last_C)).to(batch.value_N.dtype)
     columns = [
-        torch.where(measured_C, latest_C, nothing_C),
-        mean_C,
-        collected(value_N, "amin"),
-        collected(value_N, "amax"),
-        spread_C,
-        torch.where(measured_C, latest_C - value_N.index_select(0, first_C), nothing_C),
-        count_C.to(value_N.dtype).log1p(),
-        measured_C.to(value_N.dtype),
-        torch.where(measured_C, age_C.log1p(), nothing_C),
+        *_of_values(*_numbers(cell_N, batch), cells),
+        count_C.to(age_C.dtype).log1p(),
+        measured_C.to(age_C.dtype),
+        torch.where(measured_C, age_C.log1p(), torch.nan),
     ]
     return torch.cat([column_C.view(batch.n_subjects, variables) for column_C in columns], dim=1)
+
+
+def _numbers(cell_N: Tensor, batch: EventBatch) -> tuple[Tensor, Tensor]:
+    """Cell and value of the events that carry a number."""
+    if batch.number_N is None:
+        return cell_N, batch.value_N
+    return cell_N[batch.number_N], batch.value_N[batch.number_N]
+
+
+def _of_values(cell_N: Tensor, value_N: Tensor, cells: int) -> list[Tensor]:
+    """The first six kinds of each cell, NaN where it has no value."""
+    nothing_C = torch.full((cells,), torch.nan, dtype=value_N.dtype, device=value_N.device)
+    if not len(value_N):
+        return [nothing_C] * 6
+
+    def collected(source_N: Tensor, how: str) -> Tensor:
+        return nothing_C.scatter_reduce(0, cell_N, source_N, how, include_self=False)
+
+    there_C = torch.bincount(cell_N, minlength=cells) > 0
+    first_C, last_C = _first_and_last(cell_N, cells)
+    latest_C = torch.where(there_C, value_N.index_select(0, last_C), nothing_C)
+    mean_C = collected(value_N, "mean")
+    spread_C = collected((value_N - mean_C.index_select(0, cell_N)).square(), "mean").sqrt()
+    change_C = latest_C - value_N.index_select(0, first_C)
+    return [latest_C, mean_C, collected(value_N, "amin"), collected(value_N, "amax"), spread_C, change_C]
+
+
+def _first_and_last(cell_N: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """Number of the first and of the last event of each cell, 0 where it has none: events ascend in time."""
+    place_N = torch.arange(len(cell_N), device=cell_N.device)
+    nothing_C = torch.zeros(cells, dtype=torch.int64, device=cell_N.device)
+    first_C, last_C = (
+        nothing_C.scatter_reduce(0, cell_N, place_N, how, include_self=False) for how in ("amin", "amax")
+    )
+    return first_C, last_C

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import numpy as np
 import torch
 
 from seqsetvae.config import ModelConfig, PretrainConfig
@@ -75,6 +76,14 @@ class Recipe:
     spread: list[float]
     total_steps: int
     run_id: str
+    low: list[float] = field(default_factory=list)
+    """0.1 percentiles of the variables in the train split, NaN where unknown; empty in a checkpoint of an earlier version."""
+    high: list[float] = field(default_factory=list)
+    """99.9 percentiles."""
+    bare: list[bool] = field(default_factory=list)
+    """Whether events of each variable may come without a number."""
+    set_window: float = 1.0
+    """Minutes of the clock whose events are one set."""
 
     @classmethod
     def of(cls, config: PretrainConfig, vocabulary: Vocabulary, total_steps: int, run_id: str) -> Recipe:
@@ -85,11 +94,26 @@ class Recipe:
             vocabulary.spread_V.tolist(),
             total_steps,
             run_id,
+            *(trusted_percentiles(vocabulary)),
+            [] if vocabulary.bare_V is None else vocabulary.bare_V.tolist(),
+            vocabulary.set_window,
         )
 
     @classmethod
     def read(cls, checkpoint: dict[str, Any]) -> Recipe:
         return cls(**checkpoint[RECIPE])
+
+
+FEWEST_VALUES = 30
+"""Of a variable in the train split, below which its percentiles say nothing."""
+
+
+def trusted_percentiles(vocabulary: Vocabulary) -> tuple[list[float], list[float]]:
+    """The 0.1 and 99.9 percentiles of each variable, NaN where too few values made them."""
+    statistics = vocabulary.statistics
+    enough_V = statistics.count_V >= FEWEST_VALUES
+    low_V, high_V = (np.where(enough_V, x_V, np.nan) for x_V in (statistics.low_V, statistics.high_V))
+    return low_V.tolist(), high_V.tolist()
 
 
 def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from seqsetvae.collapse.presets import resolve_monitor
-from seqsetvae.config import DataConfig, MonitorConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+from seqsetvae.config import DataConfig, ModelConfig, MonitorConfig, OptimizerConfig, PretrainConfig, TrainerConfig
 from seqsetvae.data.module import EventDataModule
+from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
+from seqsetvae.model.attention import LONGEST_PERIOD
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import resolve_objective
 from seqsetvae.training.monitor.rescue import beta_outlook
@@ -92,7 +94,9 @@ def make_plan(config: PretrainConfig) -> Plan:
     resolved = replace(
         config,
         data=data_config,
-        model=replace(config.model, variable_embedding=embedding),
+        model=replace(
+            config.model, variable_embedding=embedding, longest_period=longest_period(config.model, data.store)
+        ),
         objective=objective,
         monitor=resolve_monitor(config.monitor, total, beta_outlook(objective, total).warmup_steps),
         optimizer=resolve_optimizer(config.optimizer, total),
@@ -100,6 +104,13 @@ def make_plan(config: PretrainConfig) -> Plan:
     )
     check_validation(trainer, data_config, batches)
     return Plan(resolved, data, batches, total)
+
+
+def longest_period(model: ModelConfig, store: Store) -> float | None:
+    """The slowest turn of the history's encoding of time; None where the stays are shorter than the usual one."""
+    if model.longest_period is not None or store.longest_minutes() <= LONGEST_PERIOD:
+        return model.longest_period
+    return float(math.ceil(store.longest_minutes()))
 
 
 def describe_monitor(monitor: MonitorConfig) -> str:

@@ -40,8 +40,12 @@ def two_minutes_in_one_set(frame: pd.DataFrame) -> pd.DataFrame:
 BAD_STAYS: dict[str, tuple[Change, str]] = {
     "no column": (lambda f: f.drop(columns="minute"), r"column 'minute': missing. The file has variable, value"),
     "text values": (
-        lambda f: f.astype({"value": str}),
-        r"column 'value': holds (large_)?string, but must hold numbers",
+        lambda f: set_cell("value", 3, "high")(f.astype({"value": object})).astype({"value": str}),
+        r", row 3, column 'value': 'high' is not a finite number. --without_number keep",
+    ),
+    "two of a column": (
+        lambda f: pd.concat([f, f[["value"]].rename(columns={"value": "extra"})], axis=1).rename(columns={"extra": "set_index"}),
+        r"column 'set_index': set",
     ),
     "number names": (lambda f: f.assign(variable=1), r"column 'variable': holds int64, but must hold text"),
     "NaN value": (set_cell("value", 3, float("nan")), r", row 3, column 'value': nan is not a finite number"),
@@ -50,7 +54,7 @@ BAD_STAYS: dict[str, tuple[Change, str]] = {
     "NaN time": (set_cell("minute", 4, float("nan")), r", row 4, column 'minute': nan is not a time"),
     "negative time": (set_cell("minute", 5, -1.0), r", row 5, column 'minute': -1 is negative"),
     "null name": (set_cell("variable", 1, None), r", row 1, column 'variable': .* empty"),
-    "empty stay": (lambda f: f.iloc[:0], r"the stay has no event. Remove it"),
+    "empty stay": (lambda f: f.iloc[:0], r"the stay holds no event. Remove it"),
     "torn set": (two_minutes_in_one_set, r"column 'set_index': set \d+ has minute"),
 }
 

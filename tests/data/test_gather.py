@@ -66,8 +66,10 @@ def test_dtypes_are_those_the_batch_promises(store: Store) -> None:
     batch = store.gather("test", 0, np.array([3]))
     for name in ("variable_N", "set_N", "subject_S", "position_S", "first_slot_B", "row_B"):
         assert getattr(batch, name).dtype == torch.int64
-    for name in ("value_N", "minute_S", "label_B"):
+    for name in ("value_N", "label_B"):
         assert getattr(batch, name).dtype == torch.float32
+    assert batch.minute_S.dtype == torch.float64
+    assert batch.number_N is None
 
 
 def test_a_fixed_grid_is_kept_and_one_too_short_refused(store: Store) -> None:

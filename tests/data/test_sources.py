@@ -71,6 +71,37 @@ def test_physionet_rules(challenge: Path, tmp_path: Path) -> None:
     assert shares == [(32, 6), (8, 2), (10, 2)]
 
 
+def test_rows_without_a_parameter_are_left_out_counted_and_the_rule_is_printed(challenge: Path, tmp_path: Path) -> None:
+    """As 1,594 files of the published set c have them: none of these patients is lost."""
+    clean = prepare(PhysioNet2012(challenge), tmp_path / "clean", progress=False)
+    for name in ("1003", "2007"):
+        path = challenge / f"set-{'a' if name < '2000' else 'b'}" / f"{name}.txt"
+        path.write_text(path.read_text() + "05:00,,80\n06:00,,\n")
+    report = prepare(PhysioNet2012(challenge), tmp_path / "store", progress=False)
+    assert report.left_out_by_source == clean.left_out_by_source | {"rows_without_a_parameter": 4}
+    assert report.splits == clean.splits
+    assert "A row without a Parameter is left out" in str(report)
+    assert Store.open(tmp_path / "store").content_hash == Store.open(tmp_path / "clean").content_hash
+
+
+def test_a_bad_row_costs_itself_alone_where_that_is_wanted(challenge: Path, tmp_path: Path) -> None:
+    clean = prepare(PhysioNet2012(challenge), tmp_path / "clean", progress=False)
+    path = challenge / "set-a" / "1003.txt"
+    path.write_text(path.read_text() + "07:00,HR,high\nseven,HR,80\n07:00,HR\n07:00,HR,nan\n")
+    report = prepare(PhysioNet2012(challenge), tmp_path / "store", on_error="drop_row", progress=False)
+    assert report.rows_dropped == {
+        "row does not have 3 cells": 1,
+        "value is not a number": 1,
+        "minute is not HH:MM": 1,
+        "value is not a finite number": 1,
+    }
+    assert (report.splits, report.quarantined, report.left_out_by_source) == (clean.splits, 0, clean.left_out_by_source)
+    listed = pd.read_csv(tmp_path / "store" / "dropped_rows.csv", dtype=str)
+    assert listed["subject_id"].tolist() == ["1003"] * 4
+    assert [f"row {row}" in reason for row, reason in zip((14, 12, 13, 15), listed["reason"], strict=True)] == [True] * 4
+    assert Store.open(tmp_path / "store").content_hash == Store.open(tmp_path / "clean").content_hash
+
+
 def test_the_split_depends_on_the_seed_alone(challenge: Path, tmp_path: Path) -> None:
     def train(seed: int) -> list[str]:
         prepare(PhysioNet2012(challenge, seed=seed), tmp_path / "store", progress=False)
@@ -93,12 +124,11 @@ BAD_FILES = {
     "value": ("Time,Parameter,Value\n00:00,Age,70\n00:07,HR,high\n", r"row 2, column 'Value': 'high' is not a number"),
     "empty value": ("Time,Parameter,Value\n00:00,Age,\n", r"row 1, column 'Value': '' is not a number"),
     "nan": ("Time,Parameter,Value\n00:00,Age,70\n00:07,HR,nan\n", r"row 2, column 'value': nan is not a finite number"),
-    "no name": ("Time,Parameter,Value\n00:00,Age,70\n00:07,,80\n", r"row 2, column 'variable': .* empty"),
     "copied file": (
         "Time,Parameter,Value\n00:00,RecordID,1004\n00:07,HR,80\n",
         r"row 1, column 'Value': '1004' is not the RecordID in the name of the file",
     ),
-    "no events": ("Time,Parameter,Value\n00:00,RecordID,1003\n00:00,Weight,-1\n", "the stay has no event"),
+    "no events": ("Time,Parameter,Value\n00:00,RecordID,1003\n00:00,Weight,-1\n", "the stay holds no event"),
     "nothing": ("", "row 0: the header is"),
 }
 

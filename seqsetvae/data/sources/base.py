@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ SPLIT_SHARES = (0.64, 0.16, 0.20)
 """Train, valid, test where the raw data has no split of its own."""
 
 Embedding = NDArray[np.float32]
+WithoutNumber = Literal["refuse", "keep"]
+"""What becomes of an event that carries no number."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,18 @@ class Chunk:
     subject_N: NDArray[np.int64]
     """Ascending, 0..B-1. A subject without events does not occur."""
     minute_N: NDArray[np.float64]
-    """Minutes since the start of the stay."""
+    """Minutes since the subject's `start_B`."""
     variable_N: NDArray[np.int64]
     """Index into `variables`."""
     value_N: NDArray[np.float64]
-    """As recorded, in the unit of the source."""
+    """As recorded, in the unit of the source; NaN where there is no number."""
     row_N: NDArray[np.int64]
     """1-based data row in the subject's file, for error messages."""
+    start_B: NDArray[np.int64] | None = None
+    """Microseconds since 1970 that minute 0 of each subject stands for. None: the source knows no dates, and minute 0 is whatever it
+    counts from."""
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """By index into `variables`: the text that stands in place of a number in the events of that variable, whose name ends in it."""
 
     @property
     def n_subjects(self) -> int:
@@ -55,17 +63,41 @@ class Chunk:
             return self
         rows = np.flatnonzero(keep_B).tolist()
         new_index_B = np.cumsum(keep_B) - 1
-        keep_N = keep_B[self.subject_N]
-        return Chunk(
+        kept = self.select_events(keep_B[self.subject_N])
+        return replace(
+            kept,
             subject_ids=[self.subject_ids[row] for row in rows],
             files=[self.files[row] for row in rows],
             label_B=self.label_B[keep_B],
-            variables=self.variables,
-            subject_N=new_index_B[self.subject_N[keep_N]],
-            minute_N=self.minute_N[keep_N],
-            variable_N=self.variable_N[keep_N],
-            value_N=self.value_N[keep_N],
-            row_N=self.row_N[keep_N],
+            subject_N=new_index_B[kept.subject_N],
+            start_B=None if self.start_B is None else self.start_B[keep_B],
+        )
+
+    def select_events(self, keep_N: NDArray[np.bool_]) -> Chunk:
+        """The chunk without the events where `keep_N` is False; all subjects stay, also those without any event left."""
+        if keep_N.all():
+            return self
+        columns: dict[str, Any] = {
+            name: getattr(self, name)[keep_N] for name in ("subject_N", "minute_N", "variable_N", "value_N", "row_N")
+        }
+        return replace(self, **columns)
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """How many rows of a table of outcomes belong to a subject, and how many subjects have none."""
+
+    file: str
+    rows: int
+    without_subject: int
+    """Rows whose id is that of no subject."""
+    example: str = ""
+    """Id of the first such row, as it is written."""
+
+    def __str__(self) -> str:
+        text = f"{self.file}: {self.rows:,} rows"
+        return text + (
+            f", {self.without_subject:,} of no subject, e.g. {self.example!r}" if self.without_subject else ""
         )
 
 
@@ -73,6 +105,12 @@ class Source(ABC):
     """Raw data of one kind. Construction is cheap; files are listed on first use and read chunk by chunk."""
 
     name: ClassVar[str]
+    rules: ClassVar[tuple[str, ...]] = ()
+    """What the source does with rows by what is known of its data, for the report."""
+    without_number: ClassVar[WithoutNumber] = "refuse"
+    """What becomes of events without a number unless `prepare` is told."""
+    min_subjects: ClassVar[int] = 1
+    """Subjects of the train split that a variable must occur in, unless `prepare` is told."""
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
@@ -90,6 +128,10 @@ class Source(ABC):
         """Rows left out so far by the source's own rules, by rule."""
         return {}
 
+    def label_match(self) -> LabelMatch | None:
+        """How the table of outcomes and the subjects found each other; None where there is no such table."""
+        return None
+
     def embedding(self, names: Sequence[str]) -> Embedding | None:
         """Frozen variable embeddings (V, E) in the order of `names`, or None where the source brings none."""
         return None
@@ -101,15 +143,28 @@ class Source(ABC):
         )
 
 
-def normalise_id(text: object) -> str:
-    """One spelling for ids that passed through a float column somewhere.
+SCIENTIFIC = re.compile(r"([1-9])(?:\.([0-9]*))?[eE]\+?([0-9]{1,3})", re.ASCII)
 
-    >>> normalise_id("200001.0"), normalise_id(200001), normalise_id(" stay-7 ")
-    ('200001', '200001', 'stay-7')
+
+def normalise_id(text: object) -> str:
+    """One spelling for ids that passed through a float column somewhere: `200001.0` and `2.00001e+05` are 200001.
+
+    Leading zeros are part of an id. Scientific notation is read only where it writes all digits: 1.23457e+06 could be any of ten ids.
+
+    >>> normalise_id("200001.0"), normalise_id(200001), normalise_id(" stay-7 "), normalise_id("00001.0")
+    ('200001', '200001', 'stay-7', '00001')
+    >>> normalise_id("2.00001e+05"), normalise_id("1.23457e+06")
+    ('200001', '1.23457e+06')
     """
     name = str(text).strip()
     head, dot, tail = name.rpartition(".")
-    return head if dot and head.isdigit() and tail.strip("0") == "" else name
+    if dot and head.isascii() and head.isdigit() and tail.strip("0") == "":
+        return head
+    if found := SCIENTIFIC.fullmatch(name):
+        first, digits, exponent = found[1], found[2] or "", int(found[3])
+        if len(digits) >= exponent and digits[exponent:].strip("0") == "":
+            return first + digits[:exponent]
+    return name
 
 
 def stratified_split(

@@ -86,7 +86,8 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
             np.zeros(batch.n_sets, dtype=np.int64),
             np.column_stack([*columns, posterior.mu_SZ.numpy(), posterior.logvar_SZ.numpy()]),
         )
-        errors.add(batch.variable_N.numpy(), reconstruction_errors(model, batch, posterior, packed))
+        number_N = ~np.isnan(packed.value_N)
+        errors.add(batch.variable_N.numpy()[number_N], reconstruction_errors(model, batch, posterior, packed)[number_N])
         if len(uses) < USE_BATCHES:
             uses.append((measure_use(model, batch, posterior, len(uses)), batch.n_sets))
         stays += packed.n_subjects

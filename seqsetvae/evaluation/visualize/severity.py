@@ -92,7 +92,11 @@ class Severity:
         """Severity of every set, shape (S,); NaN before anything it is made of was recorded."""
         if not self.variables:
             distance_N = np.abs(vocabulary.scale(packed.variable_N.astype(np.int64), packed.value_N))
-            return np.add.reduceat(distance_N, packed.first_event[:-1]) / np.diff(packed.first_event)
+            number_N = ~np.isnan(packed.value_N)
+            first_S = packed.first_event[:-1]
+            count_S = np.add.reduceat(number_N.astype(np.int64), first_S)
+            sum_S = np.add.reduceat(np.where(number_N, distance_N, 0.0), first_S)
+            return np.where(count_S > 0, sum_S / np.maximum(count_S, 1), np.nan)
         last = {name: last_recorded(packed, vocabulary.index(name)) for name in self.variables}
         if self.single:
             return last[self.variables[0]]

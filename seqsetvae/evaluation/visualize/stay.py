@@ -74,7 +74,7 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
     batch = gather(packed, np.array([0]), vocabulary)
     posterior = model.vae.encode(batch)
     set_N, variable_N = batch.set_N.numpy(), batch.variable_N.numpy()
-    count_V = np.bincount(variable_N, minlength=len(vocabulary))
+    count_V = np.bincount(variable_N[~np.isnan(packed.value_N)], minlength=len(vocabulary))
     shown_K = np.argsort(-count_V, kind="stable")[: min(TRACES, int((count_V > 0).sum()))]
     every_set = torch.arange(batch.n_sets).repeat_interleave(len(shown_K))
     every_shown = torch.from_numpy(shown_K).repeat(batch.n_sets)
@@ -91,7 +91,7 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
     traces = []
     for place, variable in enumerate(shown_K.tolist()):
         low_S, middle_S, high_S = vocabulary.unscale(np.array([variable]), band_QSK[:, :, place])
-        here_N = np.flatnonzero(variable_N == variable)
+        here_N = np.flatnonzero((variable_N == variable) & ~np.isnan(packed.value_N))
         traces.append(
             Trace(
                 name=vocabulary.names[variable],

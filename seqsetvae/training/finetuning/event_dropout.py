@@ -32,4 +32,5 @@ def drop_events(batch: EventBatch, share: float) -> EventBatch:
         row_B=batch.row_B,
         first_slot_B=batch.first_slot_B,
         grid=batch.grid,
+        number_N=None if batch.number_N is None else batch.number_N[keep_N],
     )

@@ -39,7 +39,7 @@ class RiskModel:
         return torch.sigmoid(self.net.slope * logit_B + self.net.offset).double().numpy()
 
     def risk(self, events: pd.DataFrame) -> pd.DataFrame:
-        """Risk of each subject of a table with the columns subject, minute, variable, value: the columns subject, risk, error.
+        """Risk of each subject of a table with the columns subject, minute, variable, value: the columns subject, risk, error, warnings.
 
         A subject with a row that cannot be used gets no risk (NaN) but an error that names the row; the others are not affected.
 
@@ -58,6 +58,7 @@ class RiskModel:
                     table.problems.get(name, OUT_OF_RANGE if isnan(risk_of.get(name, 0.0)) else "")
                     for name in table.subjects
                 ],
+                "warnings": table.warnings(self.pretrained.vocabulary),
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from seqsetvae.config import ModelConfig
 from seqsetvae.data.events_table import EventsTable, read_events
 from seqsetvae.data.statistics import Statistics
+from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
@@ -66,7 +67,7 @@ class Pretrained:
 
     @torch.inference_mode()
     def last_states(self, events: pd.DataFrame) -> pd.DataFrame:
-        """The history after the last set of each subject of such a table: the columns subject, sets (how many), state, error.
+        """The history after the last set of each subject of such a table: the columns subject, sets (how many), state, error, warnings.
 
         A subject with a row that cannot be used has no set and no state, but an error that names the row; the others are not affected.
 
@@ -88,6 +89,7 @@ class Pretrained:
                 "sets": [len(states.get(name, ())) for name in table.subjects],
                 "state": [states[name][-1] if name in states else [] for name in table.subjects],
                 "error": [problems.get(name, "") for name in table.subjects],
+                "warnings": table.warnings(self.vocabulary),
             }
         )
 
@@ -98,14 +100,22 @@ class Pretrained:
         posterior = self.vae.encode(batch)
         history_SD = self.vae.history(posterior.mu_SZ, batch)
         subject = [str(table.packed.subject_id[row]) for row in batch.subject_S.tolist()]
-        return Encoded(subject, batch.minute_S.tolist(), posterior.mu_SZ, posterior.logvar_SZ, history_SD)
+        minute_S = batch.minute_S.numpy() + table.packed.start_B[batch.subject_S.numpy()] / MICROSECONDS
+        return Encoded(subject, minute_S.tolist(), posterior.mu_SZ, posterior.logvar_SZ, history_SD)
 
 
 def vocabulary_of(recipe: Recipe) -> Vocabulary:
-    """The vocabulary a model was trained with; its statistics of the raw values are not kept, only what scales them."""
-    size = len(recipe.variables)
+    """The vocabulary a model was trained with; of its statistics only what scales the values and the percentiles are kept."""
+    statistics = Statistics.empty(len(recipe.variables))
+    if recipe.low:
+        statistics = replace(statistics, low_V=np.array(recipe.low), high_V=np.array(recipe.high))
     return Vocabulary(
-        tuple(recipe.variables), Statistics.empty(size), np.array(recipe.center), np.array(recipe.spread), None
+        tuple(recipe.variables),
+        statistics,
+        np.array(recipe.center),
+        np.array(recipe.spread),
+        bare_V=np.array(recipe.bare) if recipe.bare else None,
+        set_window=recipe.set_window,
     )
 
 

@@ -249,7 +249,14 @@ def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[
 
 def latents_columns() -> dict[str, Any]:
     """What :mod:`seqsetvae.serving.latents` answers with."""
-    return {"subject": "string", "sets": "long", "state": float_array(), "error": "string", "model": "string"}
+    return {
+        "subject": "string",
+        "sets": "long",
+        "state": float_array(),
+        "error": "string",
+        "warnings": "string",
+        "model": "string",
+    }
 
 
 def example_events(model: Pretrained) -> pd.DataFrame:
