@@ -74,7 +74,9 @@ def check(chunk: Chunk, split: str, quarantine: Quarantine, without_number: With
     left = chunk.select_events(~drop_N)
     lost_B = np.bincount(chunk.subject_N, minlength=chunk.n_subjects) > 0
     for subject in np.flatnonzero(np.bincount(left.subject_N, minlength=chunk.n_subjects) == 0).tolist():
-        reject(subject, ": the stay has no usable event." if lost_B[subject] else ": the stay holds no event. Remove it.")
+        reject(
+            subject, ": the stay has no usable event." if lost_B[subject] else ": the stay holds no event. Remove it."
+        )
     return left.select(good_B)
 
 

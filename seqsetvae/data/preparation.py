@@ -102,7 +102,11 @@ class Preparation:
                 bar.update(raw.n_subjects)
         shards = writer.close()
         if not shards:
-            first = f" The first was left out because: {self.quarantine.rejected[0].reason}" if self.quarantine.rejected else ""
+            first = (
+                f" The first was left out because: {self.quarantine.rejected[0].reason}"
+                if self.quarantine.rejected
+                else ""
+            )
             raise InputError(
                 f"split {split!r} of source {self.source.name!r} has no usable subject. Every split needs at least one.{first}"
             )

@@ -44,7 +44,9 @@ BAD_STAYS: dict[str, tuple[Change, str]] = {
         r", row 3, column 'value': 'high' is not a finite number. --without_number keep",
     ),
     "two of a column": (
-        lambda f: pd.concat([f, f[["value"]].rename(columns={"value": "extra"})], axis=1).rename(columns={"extra": "set_index"}),
+        lambda f: pd.concat([f, f[["value"]].rename(columns={"value": "extra"})], axis=1).rename(
+            columns={"extra": "set_index"}
+        ),
         r"column 'set_index': set",
     ),
     "number names": (lambda f: f.assign(variable=1), r"column 'variable': holds int64, but must hold text"),

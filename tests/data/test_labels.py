@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.support.small_ehr import prepared, stay, write_ehr
 
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
+from tests.support.small_ehr import prepared, stay, write_ehr
 
 EXPECTED = [0.0, 1.0, 0.0]
 IDS = [str(200000 + number) for number in range(9)]
@@ -74,7 +74,9 @@ def test_a_table_none_of_whose_rows_is_of_a_stay_is_an_error(tmp_path: Path, ids
     root = ehr(tmp_path / "in")
     (root / "oc.csv").write_text(table(ids))
     for on_error in ("stop", "quarantine", "drop_row"):
-        with pytest.raises(InputError, match=rf"oc.csv: 9 rows, 0 match a stay, e.g. '{ids[0]}' against '200000'".replace("+", r"\+")):
+        with pytest.raises(
+            InputError, match=rf"oc.csv: 9 rows, 0 match a stay, e.g. '{ids[0]}' against '200000'".replace("+", r"\+")
+        ):
             prepared(root, tmp_path / "store", on_error=on_error)
     assert not (tmp_path / "store").exists()
 

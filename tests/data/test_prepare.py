@@ -244,7 +244,9 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     manifest = tmp_path / "store" / "manifest.json"
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"format_version": 99}))
-    with pytest.raises(InputError, match="store format 99, but this version reads 2. It was prepared by a newer seqsetvae"):
+    with pytest.raises(
+        InputError, match=r"store format 99, but this version reads 2. It was prepared by a newer seqsetvae"
+    ):
         Store.open(tmp_path / "store")
     manifest.write_text("{")
     with pytest.raises(InputError, match=r"manifest.json: not readable"):

@@ -98,7 +98,9 @@ def test_a_bad_row_costs_itself_alone_where_that_is_wanted(challenge: Path, tmp_
     assert (report.splits, report.quarantined, report.left_out_by_source) == (clean.splits, 0, clean.left_out_by_source)
     listed = pd.read_csv(tmp_path / "store" / "dropped_rows.csv", dtype=str)
     assert listed["subject_id"].tolist() == ["1003"] * 4
-    assert [f"row {row}" in reason for row, reason in zip((14, 12, 13, 15), listed["reason"], strict=True)] == [True] * 4
+    assert [f"row {row}" in reason for row, reason in zip((14, 12, 13, 15), listed["reason"], strict=True)] == [
+        True
+    ] * 4
     assert Store.open(tmp_path / "store").content_hash == Store.open(tmp_path / "clean").content_hash
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from tests.support.small_ehr import events, prepared, stay, write_ehr
 
 from seqsetvae.data.times import MINUTES_PER_YEAR
 from seqsetvae.errors import InputError
 from seqsetvae.model.attention import Rotation
+from tests.support.small_ehr import events, prepared, stay, write_ehr
 
 LIFE = 65.0 * MINUTES_PER_YEAR
 
@@ -116,7 +116,9 @@ def test_dates_and_times_before_1970_are_times(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("split", ["train", "valid"])
-def test_what_is_no_time_of_a_stay_is_refused_with_its_row(tmp_path: Path, minute: float, said: str, split: str) -> None:
+def test_what_is_no_time_of_a_stay_is_refused_with_its_row(
+    tmp_path: Path, minute: float, said: str, split: str
+) -> None:
     bad = {"train": 1, "valid": 4}[split]
     root = write_ehr(
         tmp_path / "in", lambda n: stay([5.0, minute if n == bad else 65.0, 70.0], ["HR"] * 3, [1.0, 2.0, 3.0])

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from tests.support.small_ehr import events, prepared, stay, write_ehr
 
 from seqsetvae.data.statistics import Statistics
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
+from tests.support.small_ehr import events, prepared, stay, write_ehr
 
 MINUTES, NAMES, VALUES = [0, 5, 65], ["Age", "HR", "SBP"], [60.0, 80.5, 120.0]
 
@@ -24,7 +23,6 @@ def plain_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("plain")
     root = write_ehr(folder / "in", lambda _: stay([float(m) for m in MINUTES], NAMES, VALUES))
     return prepared(root, folder / "store")[0].content_hash
-
 
 
 TYPES: dict[str, pa.Table] = {
@@ -61,8 +59,14 @@ def test_types_may_differ_between_the_stays(tmp_path: Path, plain_hash: str) -> 
         (stay([0], [["HR"]], [1.0]), r"column 'variable': holds list<.*>, but must hold text"),
         (stay([0], ["HR"], [[1.0]]), r"column 'value': holds list<.*>, but must hold numbers"),
         (stay(["00:07"], ["HR"], [1.0]), "column 'minute': holds string, but must hold numbers, timestamps or dates"),
-        (pa.table([[0.0], ["HR"], [1.0], [2.0]], names=["minute", "variable", "value", "value"]), "'value': there twice"),
-        (pa.table({"subject_id": [1], "time": [None], "code": ["HR"]}), "This looks like MEDS: `seqsetvae prepare meds`"),
+        (
+            pa.table([[0.0], ["HR"], [1.0], [2.0]], names=["minute", "variable", "value", "value"]),
+            "'value': there twice",
+        ),
+        (
+            pa.table({"subject_id": [1], "time": [None], "code": ["HR"]}),
+            "This looks like MEDS: `seqsetvae prepare meds`",
+        ),
         (pa.table({"variable": pa.nulls(0), "value": pa.nulls(0), "minute": pa.nulls(0)}), "the stay holds no event"),
     ],
 )
@@ -80,7 +84,7 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     names = pa.StringArray.from_buffers(2, *bytes_of.buffers()[1:])
     table = pa.table({"variable": names, "value": [1.0, 2.0], "minute": [0.0, 1.0]})
     root = write_ehr(tmp_path / "in", lambda n: table if n == 1 else stay(MINUTES, NAMES, VALUES))
-    with pytest.raises(InputError, match="200001.parquet, column 'variable': text that is not UTF-8"):
+    with pytest.raises(InputError, match=r"200001.parquet, column 'variable': text that is not UTF-8"):
         prepared(root, tmp_path / "store")
 
 
