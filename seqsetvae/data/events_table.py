@@ -164,10 +164,12 @@ def _numbers(column: pd.Series) -> NDArray[np.float64]:
 def _out_of_range(
     variable_N: NDArray[np.int64], value_N: NDArray[np.float64], vocabulary: Vocabulary
 ) -> NDArray[np.bool_]:
-    """Finite values of known variables that are not finite on the vocabulary's scale: an absurd value, a spread close to 0."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled_N = vocabulary.scale(np.maximum(variable_N, 0), value_N.astype(np.float32))
-    return (variable_N >= 0) & np.isfinite(value_N) & ~np.isfinite(scaled_N)
+    """Finite values of known variables whose distance from the center, in spreads, float32 cannot hold: no unit explains that."""
+    row_N = np.maximum(variable_N, 0)
+    distance_N = np.abs(value_N - vocabulary.center_V[row_N])
+    return (
+        (variable_N >= 0) & np.isfinite(value_N) & (distance_N > vocabulary.spread_V[row_N] * np.finfo(np.float32).max)
+    )
 
 
 def _fault(column: str, cell: Any, reason: str) -> str:
