@@ -72,6 +72,7 @@ class Store:
             )
             raise InputError(f"{folder}: store format {version!r}, but this version reads {FORMAT_VERSION}. {remedy}")
         try:
+            _ = manifest["content_hash"], manifest["source"], manifest["vocabulary"]["sha256"]
             sizes = {VOCABULARY: manifest["vocabulary"]["bytes"]} | {s["file"]: s["bytes"] for s in manifest["shards"]}
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
@@ -108,6 +109,11 @@ class Store:
     def content_hash(self) -> str:
         """Hash over vocabulary and shards: equal for equal data, wherever and whenever it was prepared."""
         return str(self.manifest["content_hash"])
+
+    @property
+    def keeps_events_without_number(self) -> bool:
+        """Whether a value that is NaN is an event without a number, and not damage."""
+        return self.provenance.get("without_number") == "keep"
 
     def shards(self, split: str) -> list[ShardInfo]:
         """The shard files of a split. Raises InputError for a split that the store lacks."""

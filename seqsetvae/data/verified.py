@@ -99,9 +99,9 @@ def _unusable(packed: Packed, store: Store) -> Iterator[tuple[int, str]]:
     """Subjects with a time or a value that is not finite as a model sees it, and what it is."""
     for one in np.flatnonzero(~np.isfinite(packed.minute_S)):
         yield int(np.searchsorted(packed.first_set, one, side="right")) - 1, "a time that is NaN or inf"
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled_N = store.vocabulary.scale(packed.variable_N.astype(np.int64), packed.value_N)
-    for event in np.flatnonzero(~np.isfinite(scaled_N)):
+    scaled_N = store.vocabulary.scale(packed.variable_N.astype(np.int64), packed.value_N)
+    bad_N = np.isinf(scaled_N) if store.keeps_events_without_number else ~np.isfinite(scaled_N)
+    for event in np.flatnonzero(bad_N):
         name = store.vocabulary.names[int(packed.variable_N[event])]
         yield (
             int(np.searchsorted(packed.events_before_B, event, side="right")) - 1,

@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from seqsetvae.config import ModelConfig
+from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.events_table import read_events
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
+from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.model.summaries import KINDS, variable_summaries
@@ -168,3 +170,9 @@ def test_a_table_is_read_as_the_store_was_prepared(store: Store) -> None:
         np.testing.assert_array_equal(getattr(found, key), getattr(expected, key))
     missing = read_events(table.assign(value=None), store.vocabulary)
     assert "row 2: value is missing" in missing.problems["a"]
+
+
+def test_no_number_is_no_damage_where_such_events_are_kept(store: Store) -> None:
+    verify(store, again=True)
+    assert store.keeps_events_without_number
+    assert not Store.open(open_store("demo").path).keeps_events_without_number
