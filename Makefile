@@ -22,7 +22,7 @@ PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^n
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo 'Options are passed on with ARGS, e.g.  make pretrain ARGS="-P max_epochs=10 -P max_beta=0.5"'
+	@echo 'Options are passed on with ARGS, e.g.  make pretrain ARGS="-P max_epochs=10 -P max_beta=0.05"'
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "seqsetvae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }

@@ -19,6 +19,10 @@ from seqsetvae.config import ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian, kl_to_prior
 
+LEAST_WARMUP = 80
+"""Optimizer steps of the beta warm-up, unless the run is shorter or the user says otherwise: a decoder needs so many to learn to listen,
+and latents that are weighed down before that are never heard. In 120 steps of the demo 24 end in a collapse and 80 do not.
+"""
 CELLS_AT_A_TIME = 2**22
 """Most logits of sets x variables that exist at once: 16 MB in float32."""
 
@@ -179,8 +183,8 @@ def resolve_objective(config: ObjectiveConfig, total_steps: int) -> ObjectiveCon
     Raises:
         InputError: the warm-up would not end before the run does.
 
-    >>> resolve_objective(ObjectiveConfig(), total_steps=500).beta_warmup_steps
-    100
+    >>> [resolve_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
+    [50, 80, 100]
     >>> resolve_objective(ObjectiveConfig(beta=0.5), total_steps=500).beta_schedule
     'constant'
     """
@@ -191,7 +195,7 @@ def resolve_objective(config: ObjectiveConfig, total_steps: int) -> ObjectiveCon
     if config.beta_schedule != "linear":
         return config
     if config.beta_warmup_steps is None:
-        return replace(config, beta_warmup_steps=total_steps // 5)
+        return replace(config, beta_warmup_steps=min(total_steps, max(total_steps // 5, LEAST_WARMUP)))
     if config.beta_warmup_steps > total_steps:
         raise InputError(
             f"--objective.beta_warmup_steps is {config.beta_warmup_steps}, but the whole run has only {total_steps} optimizer "

@@ -106,7 +106,8 @@ class ObjectiveConfig:
     kl_annealing: bool = True
     """The guides' second word for warmup_beta: False for either turns the warm-up off."""
     beta_warmup_steps: int | None = None
-    """Optimizer steps of the linear warm-up. None: a fifth of the run. Longer than the run is refused."""
+    """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80. Longer than the run is
+    refused."""
     beta_cycles: int = 4
     """Cycles of the cyclical schedule."""
     beta_ramp: float = 0.5
@@ -150,7 +151,7 @@ class OptimizerConfig:
     lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """Course of the learning rate after its warm-up, down to a tenth of lr at the end of the run; or constant."""
     lr_warmup_steps: int | None = None
-    """Optimizer steps of linear learning-rate warm-up. None: a twentieth of the run, at most 1000."""
+    """Optimizer steps of linear learning-rate warm-up. None: a twentieth of the run, from 20 to 1000."""
 
     def __post_init__(self) -> None:
         require(self.lr > 0.0, "optimizer.lr", self.lr, "above 0")

@@ -17,6 +17,9 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import resolve_objective
 from seqsetvae.training.monitor.rescue import beta_outlook
 
+LEAST_LR_WARMUP = 20
+"""Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -167,7 +170,7 @@ def resolve_optimizer(config: OptimizerConfig, total_steps: int) -> OptimizerCon
         InputError: the warm-up would not end before the run does.
     """
     if config.lr_warmup_steps is None:
-        return replace(config, lr_warmup_steps=min(1000, total_steps // 20))
+        return replace(config, lr_warmup_steps=min(1000, max(total_steps // 20, LEAST_LR_WARMUP), total_steps))
     if config.lr_warmup_steps > total_steps:
         raise InputError(
             f"--optimizer.lr_warmup_steps is {config.lr_warmup_steps}, but the whole run has only {total_steps} optimizer steps. "
