@@ -97,7 +97,7 @@ def test_more_trials_can_be_added_to_a_study(job):
 
 def test_every_setting_is_explained_and_can_be_written_without_its_group(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["tune", "--help"])
+        cli.main(["tune", "--help", "all"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for group in (SpaceConfig(), TuneConfig()):
