@@ -86,7 +86,9 @@ class Store:
                 raise InputError(f"{file}: {state}. Copy the store again, or run `seqsetvae prepare` again.")
         try:
             with pa.ipc.open_file(str(folder / VOCABULARY)) as file:
-                return cls(folder, manifest, Vocabulary.from_table(file.read_all()))
+                table = file.read_all()
+            table.validate(full=True)  # Else a flipped bit in an offset is read as text of a negative length.
+            return cls(folder, manifest, Vocabulary.from_table(table))
         except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{folder}: {VOCABULARY} or {MANIFEST} was damaged ({error}). Copy the store again, or run `seqsetvae prepare` again."
