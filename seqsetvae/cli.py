@@ -18,7 +18,7 @@ from seqsetvae.help_text import did_you_mean
 
 
 def prepare(arguments: list[str]) -> int:
-    """Turn raw data into a store: patient_ehr, physionet2012, synthetic or demo."""
+    """Turn raw data into a store: patient_ehr, physionet2012, meds, synthetic or demo."""
     from seqsetvae.data.prepare import prepare as prepare_store
     from seqsetvae.data.sources import SOURCES
 

@@ -81,11 +81,11 @@ def check(chunk: Chunk, split: str, quarantine: Quarantine, without_number: With
 
 
 def drop_unknown(
-    chunk: Chunk, known_names: Collection[str], split: str, quarantine: Quarantine
+    chunk: Chunk, known_names: Collection[str], split: str, quarantine: Quarantine, rare_are_dropped: bool = False
 ) -> tuple[Chunk, dict[str, int]]:
     """Leave out events of variables that the train split never showed; also return how many, by name.
 
-    A subject that keeps no event is rejected.
+    A subject that keeps no event is rejected, or, where rare variables are dropped, which makes such subjects likely, left out.
     """
     known = np.array([name in known_names for name in chunk.variables] or [False])
     keep_N = known[chunk.variable_N]
@@ -95,7 +95,7 @@ def drop_unknown(
     dropped = {name: int(count) for name, count in zip(chunk.variables, counts, strict=False) if count}
     left = chunk.select_events(keep_N)
     good_B = np.bincount(left.subject_N, minlength=left.n_subjects) > 0
-    for subject in np.flatnonzero(~good_B).tolist():
+    for subject in np.flatnonzero(~good_B & (not rare_are_dropped)).tolist():
         message = f"{chunk.files[subject]}: no variable of this stay occurs in the train split. Remove the stay."
         quarantine.reject(split, chunk.subject_ids[subject], InputError(message))
     return left.select(good_B), dropped

@@ -79,7 +79,7 @@ class Preparation:
         counts = self.report.splits[split] = SplitReport()  # Of train: when its variables are settled.
         writer = ShardWriter(self.folder, split, self.shard_events)
         total = self.source.n_subjects(split)
-        with Progress(total=total, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
+        with Progress(total=total or None, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
             for raw in self.source.chunks(split, self.quarantine):
                 named, stripped = strip_names(raw)
                 self.report.names_stripped += stripped
@@ -87,7 +87,9 @@ class Preparation:
                 if is_train:
                     self._number_new(chunk)
                 else:
-                    chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine)
+                    before, rare = chunk.n_subjects, self.rules.min_subjects > 1
+                    chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine, rare)
+                    self.report.subjects_without_frequent_variable += (before - chunk.n_subjects) * rare
                     for name, count in unknown.items():
                         self.report.unknown_variables[name] = self.report.unknown_variables.get(name, 0) + count
                 if chunk.n_subjects:
@@ -138,11 +140,13 @@ class Preparation:
         self.report.rare_variables = len(names) - len(frequent)
         self.number = {name: i for i, name in enumerate(sorted(frequent))}
         new_number = np.array([self.number.get(name, -1) for name in names], dtype=np.int32)
+        before = sum(shard.subjects for shard in self.shards)
         if len(frequent) < len(names) or (np.diff(new_number) < 0).any():
             rewritten = [_renumber(self.folder, shard, new_number) for shard in self.shards]
             self.shards = [shard for shard in rewritten if shard is not None]
         if not self.shards:
             raise InputError("No subject of the train split keeps an event. Lower --min_subjects.")
+        self.report.subjects_without_frequent_variable = before - sum(shard.subjects for shard in self.shards)
         counts = self.report.splits[SPLITS[0]]
         for shard in self.shards:
             counts.add(read_packed(self.folder / shard.file))

@@ -60,6 +60,8 @@ class PrepareReport:
     """Variables whose names differ only in case, blanks and the like."""
     rare_variables: int = 0
     """Left out because too few subjects have them."""
+    subjects_without_frequent_variable: int = 0
+    """Left out because all their variables were."""
     without_number: dict[str, float] = field(default_factory=dict)
     """Share of the train split's events that carry no number, by variable that has such events."""
     far_from_train: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -128,6 +130,8 @@ class PrepareReport:
             lines.append(f"  names of variables with blanks around them (stripped): {self.names_stripped:,} events")
         if self.rare_variables:
             lines.append(f"  variables in too few subjects (left out): {self.rare_variables:,}")
+        if self.subjects_without_frequent_variable:
+            lines.append(f"  subjects with no other variables (left out): {self.subjects_without_frequent_variable:,}")
         if self.without_number:
             most = sorted(self.without_number.items(), key=lambda item: -item[1])
             listed = ", ".join(f"{name} ({share:.0%})" for name, share in most[:5])

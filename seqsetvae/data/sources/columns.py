@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ def read_parquet(path: Path) -> pa.Table:
             return file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not a readable Parquet file ({_first_line(error)}). Write or copy it again."
+            f"{path}: not a readable Parquet file ({first_line(error)}). Write or copy it again."
         ) from error
 
 
@@ -104,7 +103,7 @@ def _to_microseconds(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[
         ticks = _cut(column, pa.timestamp("us", getattr(column.type, "tz", None)))
     except pa.ArrowException as error:
         raise InputError(
-            f"{path}, column {name!r}: a time that cannot be read ({_first_line(error)}). {REMEDY}"
+            f"{path}, column {name!r}: a time that cannot be read ({first_line(error)}). {REMEDY}"
         ) from error
     return pc.fill_null(ticks.cast(pa.int64()), NO_TIME).to_numpy()
 
@@ -154,8 +153,9 @@ def _check_encoding(path: Path, name: str, column: pa.ChunkedArray) -> None:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise InputError(f"{path}, column {name!r}: text that is not UTF-8 ({_first_line(error)}). {REMEDY}") from error
+        raise InputError(f"{path}, column {name!r}: text that is not UTF-8 ({first_line(error)}). {REMEDY}") from error
 
 
-def _first_line(error: BaseException) -> Any:
+def first_line(error: BaseException) -> str:
+    """What an error says, without its details."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

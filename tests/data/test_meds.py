@@ -1,0 +1,212 @@
+"""MEDS in: the store of the same data in another form, whatever the cut into files; splits, static events, codes and admissions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.prepare import prepare
+from seqsetvae.data.report import PrepareReport
+from seqsetvae.data.sources import Meds, meds
+from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
+from tests.support.meds_data import Row, write_meds
+from tests.support.small_ehr import events
+
+MEDS_NAME = {"train": "train", "valid": "tuning", "test": "held_out"}
+
+
+def prepared(root: Path, output: Path, least: int = 1, **options: Any) -> tuple[Store, PrepareReport]:
+    report = prepare(Meds(root, **options), output, min_subjects=least, progress=False)
+    return Store.open(output), report
+
+
+@pytest.mark.parametrize("at_a_time", [500_000, 997])
+@pytest.mark.parametrize("files", ["one for each split", "five that hold all splits"])
+def test_the_demo_data_make_the_same_store_from_their_meds_form(
+    tmp_path: Path, demo_frame: pd.DataFrame, files: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meds, "ROWS_AT_A_TIME", at_a_time)
+    frame = demo_frame.astype({"subject_id": str, "split": str, "variable": str, "label": float})
+    rows: dict[str, list[Row]] = {}
+    for number, (subject, of_subject) in enumerate(frame.groupby("subject_id")):
+        split = MEDS_NAME[of_subject["split"].iloc[0]]
+        place = f"{split}/0" if files == "one for each split" else str(number % 5)
+        ordered = of_subject.sort_values("minute", kind="stable")
+        rows.setdefault(place, []).extend(
+            (int(subject), float(minute), variable, float(value), None)
+            for minute, variable, value in zip(ordered["minute"], ordered["variable"], ordered["value"], strict=True)
+        )
+    splits = {int(s): MEDS_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
+    root = write_meds(tmp_path / "in", rows, splits)
+    store, report = prepared(root, tmp_path / "store")
+    demo = open_store("demo")
+    mine_V, its_V = store.vocabulary.to_table().to_pydict(), demo.vocabulary.to_table().to_pydict()
+    for key in its_V:  # Sums depend on the order of the subjects in their last bit, everything else on nothing.
+        assert mine_V[key] == (pytest.approx(its_V[key], rel=1e-12) if key in ("mean", "std") else its_V[key])
+    assert report.repeated_measurements == demo.manifest["report"]["repeated_measurements"]
+    for split in demo.splits:
+        mine, its = store.shard(split, 0), demo.shard(split, 0)
+        order = [list(map(str, mine.subject_id)).index(str(name)) for name in its.subject_id]
+        mine = mine.take(np.array(order))
+        for key in ("first_set", "first_event", "minute_S", "variable_N", "value_N", "start_B"):
+            np.testing.assert_array_equal(getattr(mine, key), getattr(its, key))
+    assert store.provenance["dataset"] == {"dataset_name": "made up", "meds_version": "0.4"}
+
+
+HEART = [(0, "HR", 80.0, None)]
+
+
+def subject(number: int, *rows: tuple[float | None, str, float | None, str | None]) -> list[Row]:
+    return [(number, *row) for row in rows]
+
+
+def three(train: list[Row], held_out: list[Row] | None = None) -> dict[str, list[Row]]:
+    """A file for each split: the given train rows, and one subject in each other split."""
+    other = subject(900, (0, "HR", 80.0, None))
+    last = [(901, *row[1:]) for row in other] if held_out is None else held_out
+    return {"train/0": train, "tuning/0": other, "held_out/0": last}
+
+
+def test_static_events_texts_and_events_without_a_number(tmp_path: Path) -> None:
+    train = subject(
+        7,
+        (None, "GENDER//F", None, None),
+        (1e7, "HR", 80.0, None),
+        (1e7, "DX//I10", None, None),
+        (1e7 + 5, "Urine", None, "positive"),
+        (1e7 + 5, "Note", None, "x" * 61),
+        (1e7 + 9, "Lab", 3.5, "3.5 (high)"),
+    )
+    store, report = prepared(write_meds(tmp_path / "in", three(train)), tmp_path / "store")
+    found = events(store)
+    assert [(minute, name) for minute, name, _ in found] == [
+        (0.0, "DX//I10"),
+        (0.0, "GENDER//F"),
+        (0.0, "HR"),
+        (5.0, "Note"),
+        (5.0, "Urine//positive"),
+        (9.0, "Lab"),
+    ]
+    np.testing.assert_array_equal([value for _, _, value in found], [math.nan, math.nan, 80.0, math.nan, math.nan, 3.5])
+    assert store.shard("train", 0).start_B.tolist() == [10_000_000 * 60_000_000]
+    assert report.rules[1] == "Events without a number are kept as their variable."
+
+
+def test_codes_and_scaling_come_from_the_train_split_alone(tmp_path: Path) -> None:
+    train = [row for n in range(4) for row in subject(n, (0, "HR", 70.0 + n, None), (1, f"RARE//{n}", None, None))]
+    held_out = subject(901, (0, "HR", 1e6, None), (1, "PLANTED", None, None))
+    store, report = prepared(write_meds(tmp_path / "in", three(train, held_out)), tmp_path / "store", least=2)
+    assert store.vocabulary.names == ("HR",)
+    assert store.vocabulary.statistics.max_V.tolist() == [73.0]
+    assert store.vocabulary.center_V.tolist() == [71.5]
+    assert report.rare_variables == 4
+    assert report.unknown_variables == {"PLANTED": 1}
+
+
+def test_admissions_are_stays_of_their_own(tmp_path: Path) -> None:
+    train = subject(
+        7,
+        (None, "GENDER//F", None, None),
+        (0, "DX//old", None, None),
+        (100, "HR", 1.0, None),
+        (100, "HOSPITAL_ADMISSION//ER", None, None),
+        (100, "HOSPITAL_ADMISSION//ER2", None, None),
+        (110, "HR", 2.0, None),
+        (200, "HOSPITAL_DISCHARGE//HOME", None, None),
+        (200, "HR", 3.0, None),
+        (250, "HR", 4.0, None),
+        (300, "HOSPITAL_ADMISSION//ER", None, None),
+        (310, "HR", 5.0, None),
+    ) + subject(8, (5, "HOSPITAL_ADMISSION//ER", None, None), (6, "HR", 6.0, None))
+    other = [(900, 0, "HOSPITAL_ADMISSION//ER", None, None), (900, 1, "HR", 9.0, None)]
+    rows = {"train/0": train, "tuning/0": other, "held_out/0": [(901, *row[1:]) for row in other]}
+    store, report = prepared(write_meds(tmp_path / "in", rows), tmp_path / "store", stay="admission")
+    assert store.subject_ids("train", range(3)) == ["7/1", "7/2", "8/1"]
+    heart = [[(m, v) for m, name, v in events(store, row=row) if name == "HR"] for row in range(3)]
+    assert heart == [[(0.0, 1.0), (10.0, 2.0), (100.0, 3.0)], [(10.0, 5.0)], [(1.0, 6.0)]]
+    assert [any(name == "GENDER//F" for _, name, _ in events(store, row=row)) for row in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+    assert "DX//old" not in store.vocabulary.names
+    assert report.left_out_by_source == {"events_outside_admissions": 2}
+    assert store.shard("train", 0).start_B.tolist() == [100 * 60_000_000, 300 * 60_000_000, 5 * 60_000_000]
+
+
+def test_codes_may_be_replaced_by_their_parents(tmp_path: Path) -> None:
+    root = write_meds(tmp_path / "in", three(subject(7, (0, "LAB//1", 1.0, None), (1, "LAB//2", 2.0, None), *HEART)))
+    codes = pa.table({"code": ["LAB//1", "LAB//2"], "parent_codes": [["LOINC/K"], None]})
+    pq.write_table(codes, root / "metadata" / "codes.parquet")
+    store, _ = prepared(root, tmp_path / "store", parent_codes=True)
+    assert store.vocabulary.names == ("HR", "LAB//2", "LOINC/K")
+
+
+def test_a_data_set_without_splits_is_divided_and_the_same_each_time(tmp_path: Path) -> None:
+    rows = {"0": [row for n in range(50) for row in subject(n, (0, "HR", float(n), None))]}
+    root = write_meds(tmp_path / "in", rows)
+    first, report = prepared(root, tmp_path / "a")
+    assert [report.splits[split].subjects for split in first.splits] == [32, 8, 10]
+    assert prepared(root, tmp_path / "b")[0].content_hash == first.content_hash
+    assert prepared(root, tmp_path / "c", seed=1)[0].content_hash != first.content_hash
+
+
+GOOD = subject(7, (0, "HR", 80.0, None))
+BAD: dict[str, tuple[dict[str, list[Row]], dict[int, str] | None, str]] = {
+    "apart in a file": (three([*GOOD, *subject(8, (0, "HR", 1.0, None)), *GOOD]), None, "rows of subject 7 do not lie"),
+    "in two files": (three(GOOD) | {"train/1": GOOD}, None, "rows of subject 7 do not lie together"),
+    "in two splits": (three(GOOD) | {"tuning/1": GOOD}, None, "subject 7 is in two splits"),
+    "folder against table": (
+        three(GOOD),
+        {7: "held_out", 900: "tuning", 901: "held_out"},
+        "subject 7 lies in the folder of split 'train', but subject_splits.parquet puts it in 'held_out'",
+    ),
+    "an odd split": (three(GOOD), {7: "dev"}, "column 'split': 'dev' is none of train, tuning, held_out"),
+    "infinite": (three(subject(7, (0, "HR", math.inf, None))), None, "row 1, column 'value': inf is not a finite"),
+    "nameless": (three(subject(7, (0, " ", 1.0, None))), None, "row 1, column 'variable': '' names the variable"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_meds_is_refused_in_words(tmp_path: Path, case: str) -> None:
+    rows, splits, said = BAD[case]
+    with pytest.raises(InputError, match=said):
+        prepared(write_meds(tmp_path / "in", rows, splits), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (pa.table({"subject_id": [1], "time": [None]}), "column 'code': missing"),
+        (pa.table({"subject_id": ["a"], "time": pa.array([0], pa.timestamp("us")), "code": ["HR"]}), "no whole numbers|cannot be read"),
+        (pa.table({"subject_id": [None], "time": pa.array([0], pa.timestamp("us")), "code": ["HR"]}), "without a subject|cannot be read"),
+        (pa.table({"subject_id": [7], "time": [5.0], "code": ["HR"]}), "column 'time': holds double, but must hold timestamps"),
+        (pa.table({"subject_id": [7], "time": pa.array([0], pa.timestamp("us")), "code": [5]}), "column 'code': holds int64"),
+    ],
+)  # fmt: skip
+def test_files_of_other_columns_are_refused(tmp_path: Path, table: pa.Table, said: str) -> None:
+    root = write_meds(tmp_path / "in", three(GOOD))
+    pq.write_table(table, root / "data" / "train" / "0.parquet")
+    with pytest.raises(InputError, match=rf"train/0.parquet.*({said})"):
+        prepared(root, tmp_path / "store")
+    (root / "data" / "train" / "0.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"train/0.parquet"):
+        prepared(root, tmp_path / "store")
+
+
+def test_no_folder_and_too_few_subjects_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data: no such folder. --input is the folder of a MEDS data set"):
+        prepared(tmp_path, tmp_path / "store")
+    root = write_meds(tmp_path / "in", three(GOOD))
+    with pytest.raises(InputError, match="--min_subjects is 10, but no variable"):
+        prepare(Meds(root), tmp_path / "store", progress=False)
