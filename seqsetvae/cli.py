@@ -9,12 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
+from typing import NoReturn
 
 from seqsetvae import __version__
 from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
 from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.help_text import did_you_mean
+from seqsetvae.streams import steady_streams
+from seqsetvae.user import ensure_user
 
 
 def prepare(arguments: list[str]) -> int:
@@ -201,11 +204,19 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     )
 }
 
+WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "sync", "import-tensorboard"}
+"""Verbs that do more than print, and therefore go on when nobody reads any more, as behind `| head`."""
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `seqsetvae` and `python -m seqsetvae`. Exit code 2: something the user gave cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = arguments[0] if arguments else "--help"
+    with steady_streams(outlives_readers=verb in WORKING):
+        _run(verb, arguments[1:])
+
+
+def _run(verb: str, arguments: list[str]) -> NoReturn:
     if verb in ("--version", "-V"):
         print(f"seqsetvae {__version__}")
         sys.exit(0)
@@ -217,7 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
         print("\n`seqsetvae VERB --help` lists the options of a verb.")
         sys.exit(_asked_for_help(verb, "verb", VERBS))
     try:
-        code = VERBS[verb](arguments[1:])
+        ensure_user()
+        code = VERBS[verb](arguments)
         sys.stdout.flush()
         sys.exit(code)
     except InputError as error:

@@ -18,6 +18,8 @@ FLOORS = {
     "names": 0,
     "palette": 0,
     "progress": 0,
+    "streams": 0,
+    "user": 0,
     "batch": 1,
     "config": 1,
     "posterior": 1,
@@ -73,6 +75,8 @@ TORCH_FREE = [
     "errors.py",
     "names.py",
     "palette.py",
+    "streams.py",
+    "user.py",
 ]
 # The model is silent: neither printing nor logging nor files.
 SILENT = ["batch.py", "collapse/", "model/", "objective.py", "posterior.py"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from seqsetvae.config.monitor import MonitorConfig
-from seqsetvae.config.require import require
+from seqsetvae.config.require import require, require_name
 from seqsetvae.errors import InputError
 
 
@@ -240,6 +240,8 @@ class TrackingConfig:
     """Register the model of a run that ends healthy, as a version of `seqsetvae`. Trials of a study are never registered."""
 
     def __post_init__(self) -> None:
+        require_name("tracking.experiment", self.experiment)
+        require_name("tracking.run_name", self.run_name)
         require(
             self.upload_every_minutes >= 0.0, "tracking.upload_every_minutes", self.upload_every_minutes, "0 or more"
         )

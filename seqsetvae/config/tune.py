@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from seqsetvae.config.require import require
+from seqsetvae.config.require import require, require_name
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ class TuneConfig:
     """A worker gives a sign of life this often (sqlite and PostgreSQL); after twice this without one its trial is tried again."""
 
     def __post_init__(self) -> None:
+        require_name("tune.study", self.study)
         for name in ("n_trials", "n_workers", "heartbeat_seconds"):
             require(getattr(self, name) >= 1, f"tune.{name}", getattr(self, name), "at least 1")
         require(self.max_retries >= 0, "tune.max_retries", self.max_retries, "0 or more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import logging
 import os
@@ -85,7 +84,7 @@ def _one_at_a_time(uri: str) -> FileLock | nullcontext[None]:
     if (path := sqlite_path(uri)) is None:
         return nullcontext()
     name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{getpass.getuser()}-{name}.lock"))
+    return FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{os.getuid()}-{name}.lock"))
 
 
 def resolve_experiment(client: MlflowClient, config: TrackingConfig) -> str:

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.errors import RunFailure
+from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.run import Run
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
@@ -23,6 +24,7 @@ from seqsetvae.training.recording import PretrainResult, break_off, close_run, l
 from seqsetvae.training.resume import check_resume, find_resume
 
 
+@steady_streams()
 def pretrain(
     config: PretrainConfig,
     *,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+
+LONGEST_NAME = 200
+"""Bytes of a folder's name; file systems allow 255."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,11 @@ class Job:
     total_steps: int
     """Optimizer steps of a trial that is not ended early."""
 
+    @property
+    def folder(self) -> Path:
+        """For the logs of the workers: below the work folder, whatever the study is called."""
+        return Path(self.base.tracking.work_dir).absolute() / "tune" / folder_name(self.study)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -38,6 +48,20 @@ class Job:
                 "tune": TuneConfig(**given["tune"]),
             }
         )
+
+
+def folder_name(name: str) -> str:
+    """A name as that of one folder: letters that mean something in a path are escaped, a long one is cut and told apart by a hash.
+
+    >>> folder_name("beta 0.1, Zürich"), folder_name("../../icu/x"), folder_name("..")
+    ('beta 0.1, Zürich', '..%2F..%2Ficu%2Fx', '%2E%2E')
+    """
+    escaped = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C").replace("\0", "%00")
+    if escaped in (".", ".."):
+        return escaped.replace(".", "%2E")
+    if len(escaped.encode("utf-8", "surrogateescape")) <= LONGEST_NAME:
+        return escaped
+    return f"{escaped[: LONGEST_NAME // 8]}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
 def pretrain_config(groups: dict[str, dict[str, Any]]) -> PretrainConfig:

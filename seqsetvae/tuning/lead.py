@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from types import FrameType
 
 import psycopg
@@ -20,6 +19,7 @@ from optuna.study import Study
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.connection import without_password
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.plan import make_plan
@@ -71,6 +71,7 @@ class TuneResult:
     """YAML for `--config` of `pretrain`."""
 
 
+@steady_streams()
 def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneResult | None:
     """Search the space with trials of `base`, each a child run of one parent run. None from a command that only helped (`join`).
 
@@ -107,7 +108,7 @@ def help_out(job: Job, study: Study | None) -> None:
     if study is None or parent is None:
         raise InputError(f"--tune.join: there is no study {job.study!r} in {without_password(job.storage)} yet.")
     job = replace(job, parent_run_id=parent)
-    workers = Workers(job, Path(job.base.tracking.work_dir).absolute() / "tune" / job.study)
+    workers = Workers(job, job.folder)
     progress = Progress(study.user_attrs["n_trials"])
     try:
         workers.start()
@@ -166,7 +167,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
 
 def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord) -> None:
     """Keep workers at work until no trial of the study is open, on whatever machine."""
-    workers = Workers(job, Path(job.base.tracking.work_dir).absolute() / "tune" / job.study)
+    workers = Workers(job, job.folder)
     progress = Progress(study.user_attrs["n_trials"])
     seen, lively = record.seen(study), time.monotonic()
     try:

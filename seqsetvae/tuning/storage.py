@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import logging
 import os
@@ -98,7 +97,7 @@ def exclusive(url: str, purpose: str) -> Iterator[None]:
     """
     if (path := _path_of(url)) is not None:
         name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-        with FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{getpass.getuser()}-{name}.lock")):
+        with FileLock(Path(tempfile.gettempdir(), f"seqsetvae-{os.getuid()}-{name}.lock")):
             yield
         return
     key = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], signed=True)

@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import Trial
 
 from seqsetvae.errors import InputError
+from seqsetvae.streams import steady_streams
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.child_runs import settle
@@ -136,7 +137,8 @@ def main() -> None:
             print(json.dumps(event), file=events, flush=True)
 
     try:
-        work(job, emit)
+        with steady_streams():
+            work(job, emit)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(128 + signal.SIGTERM)
 

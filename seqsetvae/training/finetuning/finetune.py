@@ -20,6 +20,7 @@ from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
+from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import (
     Registered,
@@ -51,6 +52,7 @@ class FinetuneResult:
     """None where it was not registered."""
 
 
+@steady_streams()
 def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None = None) -> FinetuneResult:
     """Train a two-layer head on a pretrained model, frozen or not, and record the run.
 
