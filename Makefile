@@ -52,6 +52,11 @@ test-fast: $(INSTALLED) ## Run unit tests and doctests
 test-slow: $(INSTALLED) ## Run tests that train or start whole programs
 	$(PYTEST) -m slow
 
+FAULTS ?= 51
+.PHONY: faults
+faults: $(INSTALLED) ## Kill trainings at random and compare their stores; writes docs/faults.md
+	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) tests/faults
+
 .PHONY: lint types bench
 lint: $(INSTALLED) ## Check style and formatting (ruff)
 	ruff check .

@@ -185,16 +185,18 @@ class TrainerConfig:
     compile_model: bool = False
     """torch.compile the model: a slow first step, faster ones after it."""
     val_check_interval: int | float = 1.0
-    """Validate this often: a share of an epoch (0.25), or a number of batches (500)."""
+    """Validate this often: a share of an epoch (0.25), or a number of batches (500); rounded up to an optimizer step."""
     limit_val_batches: int | float = 1.0
     """Validate on this share (0.1) or number (20) of the validation batches."""
     checkpoint_every_n_steps: int | None = None
-    """Write `last.ckpt` every so many optimizer steps, besides after each validation. For epochs that take hours."""
+    """Write `last.ckpt` every so many optimizer steps, besides after each validation."""
+    checkpoint_every_minutes: float | None = 30.0
+    """Write `last.ckpt` when the last one is that old, so that a long epoch is not lost. null: never by the clock."""
     save_top_k: int = 2
     """How many `best_*` checkpoints to keep, by val_loss."""
     resume_from_checkpoint: str | None = None
-    """A checkpoint, or `last.ckpt` for the newest of this working directory. Continues the same MLflow run, optimizer, beta
-    schedule, batch order and random state."""
+    """A checkpoint; `last.ckpt` for the newest state of the newest run of the experiment; or `runs:/ID` for that of a run. Continues
+    the same MLflow run, optimizer, beta schedule, batch order and random state."""
     seed: int = 0
     """Seed of weights, batch order and posterior samples."""
     log_every_n_steps: int = 10
@@ -208,6 +210,8 @@ class TrainerConfig:
         for name in ("max_steps", "checkpoint_every_n_steps"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"trainer.{name}", value, "at least 1, or null")
+        minutes = self.checkpoint_every_minutes
+        require(minutes is None or minutes > 0.0, "trainer.checkpoint_every_minutes", minutes, "above 0, or null")
         require(self.gradient_clip_val >= 0.0, "trainer.gradient_clip_val", self.gradient_clip_val, "0 or more")
         for name in ("val_check_interval", "limit_val_batches"):
             value = getattr(self, name)

@@ -45,6 +45,7 @@ class Run:
         writer: SpoolWriter | None,
         known_params: set[str],
         finish_seconds: float,
+        start_time: int = 0,
     ) -> None:
         """`writer` None: a rank that records nothing. `known_params`: keys that the store has already, and never changes."""
         self.tracking_uri = tracking_uri
@@ -52,6 +53,8 @@ class Run:
         self.experiment_id = experiment_id
         self.experiment_name = experiment_name
         self.work_dir = work_dir
+        self.start_time = start_time
+        """Milliseconds since the epoch, of its first part."""
         self.local_artifact_dir = local_folder(artifact_uri)
         """Where the run's artifacts lie, if that is a folder of this machine."""
         self._writer = writer
@@ -156,9 +159,11 @@ class Run:
             self._put("file", {"path": str(source), "folder": _folder_of(target)})
 
     def log_image(self, png: bytes | Path | str, key: str, step: int) -> None:
-        """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content."""
+        """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content. A second
+        figure of the same step, such as a continued run draws, replaces the first.
+        """
         content = png if isinstance(png, bytes) else Path(png).read_bytes()
-        for path, part in image_series(content, key, step, int(time.time() * 1000)).items():
+        for path, part in image_series(content, key, step, self.start_time + step, f"{self.run_id[:8]}-{step}").items():
             self.log_bytes(part, path)
         self.set_tag("mlflow.loggedImages", True)
 

@@ -90,6 +90,7 @@ def start_run(
         writer=SpoolWriter(spool, uri, last_steps, sample, uploads),
         known_params=set(stored.data.params),
         finish_seconds=finish_seconds,
+        start_time=stored.info.start_time,
     )
     os.environ[RANK_RUN_ID] = run.run_id
     run.log_params(params)

@@ -1,9 +1,9 @@
 """Which checkpoints a run writes, and how: atomically, each with what :mod:`seqsetvae.training.checkpoints` needs to read it.
 
-last.ckpt               after each validation, and every --trainer.checkpoint_every_n_steps
+last.ckpt               after each validation, every --trainer.checkpoint_every_minutes, and every --trainer.checkpoint_every_n_steps
 best_<step>_<val>.ckpt  lowest val_loss
 final_<step>.ckpt       end of the run
-interrupted_<step>.ckpt SIGINT or SIGTERM
+interrupted_<step>.ckpt a signal, such as Ctrl-C or a scheduler's SIGTERM
 error_<step>.ckpt       an exception stopped the run
 healthy_<step>.ckpt     last checks at which the posterior was alive; early_<step>.ckpt, the first check, until there is one
 collapsed_<step>.ckpt   the collapse monitor ended the run; model_before_collapse_step_<step>.ckpt is from before that
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from seqsetvae import names
 from seqsetvae.atomic import atomic_write
 from seqsetvae.config import PretrainConfig
-from seqsetvae.training.checkpoints import RECIPE, Recipe, read_checkpoint
+from seqsetvae.training.checkpoints import LAST, RECIPE, Recipe, read_checkpoint, step_of
+
+STEPS_BETWEEN_CLOCKS = 10
+"""Optimizer steps after which several processes ask whether a checkpoint is due by time."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,23 +90,122 @@ class RecipeWriter(pl.Callback):
         checkpoint[RECIPE] = self.recipe
 
 
-def checkpoint_callbacks(folder: Path, config: PretrainConfig) -> list[ModelCheckpoint]:
-    """`best_*` by validation loss and `last.ckpt`."""
+class BestCheckpoints(ModelCheckpoint):
+    """`best_*` by validation loss.
+
+    Its state names files, not paths, so that it is valid wherever the run's folder has gone to; another run, such as a rescue that
+    starts from this one's checkpoint, does not take it up.
+    """
+
+    def __init__(self, folder: Path, save_top_k: int, run_id: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
+            monitor=names.VAL_LOSS,
+            save_top_k=save_top_k,
+            save_on_train_epoch_end=False,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        )
+        self.run_id = run_id
+        self._restored = False
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "scores": {Path(path).name: score for path, score in self.best_k_models.items()},
+            "step": self._last_global_step_saved,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["run_id"] != self.run_id:
+            return
+        self._restored = True
+        self._last_global_step_saved = state_dict["step"]
+        self.best_k_models = {self._path(name): score for name, score in state_dict["scores"].items()}
+        if not self.best_k_models:
+            return
+        by_score = sorted(self.best_k_models, key=lambda path: float(self.best_k_models[path]))
+        self.best_model_path, self.best_model_score = by_score[0], self.best_k_models[by_score[0]]
+        if len(by_score) == self.save_top_k:
+            self.kth_best_model_path, self.kth_value = by_score[-1], self.best_k_models[by_score[-1]]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        if self._restored and trainer.is_global_zero:
+            sweep(self._folder, "best_*.ckpt", {Path(path).name for path in self.best_k_models}, trainer.global_step)
+
+    @property
+    def _folder(self) -> Path:
+        assert self.dirpath is not None
+        return Path(self.dirpath)
+
+    def _path(self, name: str) -> str:
+        return str(self._folder / name)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        self._last_global_step_saved = trainer.global_step  # before, so that the checkpoint's own state says so too
+        super()._save_checkpoint(trainer, filepath)
+
+
+class LastCheckpoint(Checkpoint):
+    """`last.ckpt`: after each validation, and every so many steps or minutes.
+
+    Args:
+        folder: of the run's checkpoints.
+        every_n_steps: optimizer steps; None: not by steps.
+        every_minutes: since the last one; None: not by time.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int | None, every_minutes: float | None) -> None:
+        self.path = folder / LAST
+        self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self._step = 0
+        self._written = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._step, self._written = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        if step == self._step:
+            return  # a micro-batch: its gradients would be lost
+        self._step = step
+        if (self.every_n_steps and step % self.every_n_steps == 0) or self._is_time(trainer):
+            self._write(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._write(trainer)
+
+    def _is_time(self, trainer: pl.Trainer) -> bool:
+        if self.every_minutes is None:
+            return False
+        due = time.monotonic() - self._written >= 60.0 * self.every_minutes
+        if trainer.world_size == 1:
+            return due
+        # All processes write together, by the clock of the first; not asked at every step, since asking makes them wait for each other.
+        return trainer.global_step % STEPS_BETWEEN_CLOCKS == 0 and bool(trainer.strategy.broadcast(due))
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._written = time.monotonic()
+
+
+def sweep(folder: Path, pattern: str, kept: set[str], up_to: int) -> None:
+    """Remove files that the run had removed already at step `up_to`, had it not been killed in the middle of doing so.
+
+    Files of later steps stay: the run is about to write them again.
+    """
+    for path in folder.glob(pattern):
+        if path.name not in kept and step_of(path.name) <= up_to:
+            path.unlink(missing_ok=True)
+
+
+def checkpoint_callbacks(folder: Path, config: PretrainConfig, run_id: str) -> list[Checkpoint]:
+    """What writes `best_*` and `last.ckpt`, in this order."""
     trainer = config.trainer
-    best = ModelCheckpoint(
-        dirpath=folder,
-        filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
-        monitor=names.VAL_LOSS,
-        save_top_k=trainer.save_top_k,
-        save_on_train_epoch_end=False,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
-
-    def last(**when: Any) -> ModelCheckpoint:
-        return ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False, **when)
-
-    callbacks = [best, last(save_on_train_epoch_end=False)]
-    if trainer.checkpoint_every_n_steps is not None:
-        callbacks.append(last(every_n_train_steps=trainer.checkpoint_every_n_steps))
-    return callbacks
+    return [
+        BestCheckpoints(folder, trainer.save_top_k, run_id),
+        LastCheckpoint(folder, trainer.checkpoint_every_n_steps, trainer.checkpoint_every_minutes),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,23 @@ from seqsetvae.training.weights import require_finite
 
 RECIPE = "seqsetvae"
 """Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
+LAST = "last.ckpt"
+"""The only checkpoint whose name does not tell its step."""
+
+
+def step_of(name: str) -> int:
+    """Optimizer step of a checkpoint, by its name.
+
+    >>> step_of("best_0000120_24.6600.ckpt"), step_of("model_before_collapse_step_0000040.ckpt")
+    (120, 40)
+
+    Raises:
+        ValueError: the name tells none.
+    """
+    found = re.search(r"_(\d{7,})[._]", name)
+    if found is None:
+        raise ValueError(f"{name} does not tell its step.")
+    return int(found[1])
 
 
 def read_tensors(path: Path) -> Any:

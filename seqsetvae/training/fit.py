@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import lightning.pytorch as pl
 
@@ -21,7 +20,8 @@ from seqsetvae.training.monitor.notify import Notifier, notify_url
 from seqsetvae.training.monitor.rescue import rescue_config
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name, say
-from seqsetvae.training.resume import check_resume, find_resume
+from seqsetvae.training.resume import as_before, check_resume, find_resume
+from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 
 @steady_streams()
@@ -44,43 +44,64 @@ def pretrain(
 
     Raises:
         InputError: something the user gave cannot work; nothing was started.
-        Interrupted: SIGINT or SIGTERM; `interrupted_*.ckpt` continues from there, and the run's status is KILLED.
+        Interrupted: a signal; the run's status is KILLED, and `interrupted_*.ckpt` continues from there, unless it stopped at once.
         RunFailure: training cannot go on; `error_*.ckpt` has its state.
     """
+    with Signals() as signals:
+        try:
+            return pretrain_listening(config, draw, parent_run_id, tags or {}, callbacks, signals)
+        except StoppedAtOnce as stop:
+            raise Interrupted(stop.signum, None) from None
+
+
+def pretrain_listening(
+    config: PretrainConfig,
+    draw: Draw | None,
+    parent_run_id: str | None,
+    tags: Mapping[str, str],
+    callbacks: Sequence[pl.Callback],
+    signals: Signals,
+) -> PretrainResult:
+    """:func:`pretrain`, while the signals are listened to."""
     resume = find_resume(config)
-    plan = make_plan(config)
     if resume:
-        check_resume(plan, resume[1])
+        plan = make_plan(as_before(config, resume.recipe), resume.progress)
+        check_resume(plan, resume)
+    else:
+        plan = make_plan(config)
     say(f"SeqSetVAE pretraining\n{plan.describe()}")
+    if resume:
+        say(f"  {'from':<8}{resume.path}, step {resume.steps}")
     notifier = make_notifier(plan.config.monitor)
-    run = open_run(
-        plan,
-        run_name(plan.config),
-        tags or {},
-        resume_run_id=resume[1].run_id if resume else None,
-        parent_run_id=parent_run_id,
-    )
-    root, attempt, checkpoint, remark = parent_run_id or run.run_id, 0, resume[0] if resume else None, ""
+    with signals.patience():  # a run that is half open could not be closed
+        run = open_run(
+            plan, run_name(plan.config), tags, resumed=resume.recipe if resume else None, parent_run_id=parent_run_id
+        )
+    root, attempt, checkpoint, remark = parent_run_id or run.run_id, 0, resume.path if resume else None, ""
     try:
-        result = train(plan, run, checkpoint, draw, notifier, callbacks)
+        result = train(plan, run, checkpoint, draw, notifier, callbacks, signals)
         while result.collapse and result.collapse.wants_rescue(plan.config.monitor):
             attempt += 1
             healthy = result.collapse.healthy
             milder = make_plan(rescue_config(plan.config, attempt, healthy.beta if healthy else None))
             checkpoint = healthy.path if healthy else None
             say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
-            child_tags = {**(tags or {}), names.TAG_RESCUED_RUN: run.run_id}
-            child = open_run(milder, f"rescue {attempt}: {run_name(milder.config)}", child_tags, parent_run_id=root)
-            run.set_tag(names.TAG_RESCUED_BY, child.run_id)
-            before = close_run(
-                run, plan, result, f"It goes on, with a milder objective, as {link(child)}.", drawn=draw is not None
-            )
+            child_tags = {**tags, names.TAG_RESCUED_RUN: run.run_id}
+            with signals.patience():
+                child = open_run(milder, f"rescue {attempt}: {run_name(milder.config)}", child_tags, parent_run_id=root)
+                run.set_tag(names.TAG_RESCUED_BY, child.run_id)
+                remark = f"It goes on, with a milder objective, as {link(child)}."
+                before = close_run(run, plan, result, remark, drawn=draw is not None)
             remark = f"Rescue {attempt} of {link(run)}, which collapsed."
             plan, run = milder, child
-            result = train(plan, run, checkpoint, draw, notifier, callbacks)
+            result = train(plan, run, checkpoint, draw, notifier, callbacks, signals)
             result = replace(result, not_written=before.not_written)
         registers = plan.config.tracking.register_model and parent_run_id is None
         return close_run(run, plan, result, remark, drawn=draw is not None, register=registers)
+    except StoppedAtOnce as stop:  # between two trainings, or behind the last one
+        signals.end()
+        break_off(run, plan, "KILLED", str(stop), "")
+        raise
     finally:
         if notifier is not None:
             notifier.close()
@@ -93,19 +114,26 @@ def train(
     draw: Draw | None,
     notifier: Notifier | None,
     callbacks: Sequence[pl.Callback],
+    signals: Signals,
 ) -> PretrainResult:
     """Run the training loop from a plan into an open run; a run that fails or is interrupted is closed here."""
     try:
-        return fit(plan, run, checkpoint, draw, notifier, callbacks)
+        signals.check()
+        return fit(plan, run, checkpoint, draw, notifier, callbacks, signals)
     except Interrupted as stop:
+        signals.end()
         how = f"--resume_from_checkpoint {stop.checkpoint}"
         break_off(run, plan, "KILLED", str(stop), f"Continue with `{how}`.")
         say(f"Stopped. Continue with {how}")
         raise
+    except StoppedAtOnce as stop:
+        signals.end()
+        break_off(run, plan, "KILLED", str(stop), f"Continue with `--resume_from_checkpoint runs:/{run.run_id}`.")
+        raise Interrupted(stop.signum, None) from None
     except BaseException as error:
-        status: Literal["KILLED", "FAILED"] = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        signals.end()
         # What another exception says may quote the data.
-        break_off(run, plan, status, type(error).__name__, str(error) if isinstance(error, RunFailure) else "")
+        break_off(run, plan, "FAILED", type(error).__name__, str(error) if isinstance(error, RunFailure) else "")
         raise
 
 

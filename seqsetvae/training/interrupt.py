@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loops.progress import _ProcessedTracker
+
+from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 
 class Interrupted(Exception):
-    """The run was asked to stop by a signal, and has saved its state."""
+    """The run was asked to stop by a signal. `checkpoint` has its state; None: it stopped at once, or had not begun."""
 
-    def __init__(self, signum: int, checkpoint: Path):
+    def __init__(self, signum: int, checkpoint: Path | None):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
         self.checkpoint = checkpoint
@@ -27,64 +27,59 @@ class Interrupted(Exception):
 
 
 class StopSafely(Checkpoint):
-    """Writes `interrupted_*.ckpt` on SIGINT and SIGTERM, and `error_*.ckpt` when an exception ends the run.
+    """Writes `interrupted_*.ckpt` on a signal of :mod:`seqsetvae.training.signals`, and `error_*.ckpt` when an exception ends the run.
 
-    A run stops between two optimizer steps. Where a validation is due it stops after that: half a validation cannot be resumed.
-    A second signal has its usual effect at once.
+    A run stops between two optimizer steps, or within a validation, which the continued run begins anew.
 
     As a `Checkpoint` Lightning calls it after all other callbacks, so that `best_*` and `last.ckpt` of the step are written too.
+
+    Args:
+        folder: where the checkpoints go.
+        signals: of the whole command; None: this callback listens by itself, while it trains.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, signals: Signals | None = None):
         self.folder = folder
-        self._requested: int | None = None
-        self._previous: dict[int, Any] = {}
+        self._own = None if signals else Signals()
+        self.signals = signals or self._own
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Not earlier: Lightning sets its own handler for SIGTERM, which would end the run without a checkpoint.
-        self._previous = {signum: signal.signal(signum, self._request) for signum in self.SIGNALS}
+        assert self.signals is not None
+        if self._own is not None:
+            self._own.__enter__()
+        self.signals.listen()
+        self.signals.be_patient(True)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
         # Between two micro-batches of one optimizer step the gradients so far would be lost: finish the step first.
-        between_steps = (loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        assert trainer.fit_loop._data_fetcher is not None
-        if between_steps and not loop._should_check_val_fx(trainer.fit_loop._data_fetcher):
+        if not loop._should_accumulate():
             self._stop_if_requested(trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._stop_if_requested(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._stop_if_requested(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, Interrupted) and trainer.global_step > 0:
+        if not isinstance(exception, Interrupted | StoppedAtOnce) and trainer.global_step > 0:
             trainer.save_checkpoint(self.folder / f"error_{trainer.global_step:07d}.ckpt")
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        progress = cast(_ProcessedTracker, trainer.fit_loop.epoch_loop.batch_progress.current)
-        if progress.processed < progress.ready:  # the batch in hand failed: a resumed run must get it again
-            for place in checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]:
-                place["batches"] -= 1
+        self._stop_listening()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._restore_handlers()
-
-    def _request(self, signum: int, frame: FrameType | None) -> None:
-        self._requested = signum
-        self._restore_handlers()
-        name = signal.Signals(signum).name
-        print(f"\n{name}: stopping after this step, with a checkpoint. Once more stops at once.", flush=True)
+        self._stop_listening()
 
     def _stop_if_requested(self, trainer: pl.Trainer) -> None:
-        if self._requested is not None:
+        assert self.signals is not None
+        if self.signals.requested is not None:
             path = self.folder / f"interrupted_{trainer.global_step:07d}.ckpt"
             trainer.save_checkpoint(path)
-            raise Interrupted(self._requested, path)
+            raise Interrupted(self.signals.requested, path)
 
-    def _restore_handlers(self) -> None:
-        for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous = {}
+    def _stop_listening(self) -> None:
+        assert self.signals is not None
+        self.signals.be_patient(False)
+        if self._own is not None:
+            self._own.__exit__()

@@ -24,8 +24,10 @@ from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.training.monitor.rescue import beta_outlook
+from seqsetvae.training.place import PlaceKeeper, ResumableFitLoop
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
+from seqsetvae.training.signals import Signals
 from seqsetvae.training.step_logging import RunProgressBar, StepLogging
 
 PAUSES_FOR_THE_LAST = (1.0, 4.0, 10.0)
@@ -39,6 +41,7 @@ def fit(
     draw: Draw | None,
     notifier: Notifier | None,
     more: Sequence[pl.Callback],
+    signals: Signals | None = None,
 ) -> PretrainResult:
     """The training loop itself."""
     config = plan.config.trainer
@@ -48,22 +51,26 @@ def fit(
     folder = run.checkpoint_dir
     sweep(folder)
     recipe = Recipe.of(without_secrets(plan.config), plan.data.vocabulary, plan.total_steps, run.run_id)
+    keeper = PlaceKeeper(plan.batches_per_epoch)
+    steps = StepLogging(config.log_every_n_steps)
     monitor = make_monitor(plan, run, draw, notifier)
     with warnings.catch_warnings():
         quiet_lightning()
         callbacks: list[pl.Callback] = [
-            StepLogging(config.log_every_n_steps),
+            keeper,  # first, as it says why
+            steps,
             FiniteValidation(plan.data.store, plan.config.data.max_sequence_length),
             *([monitor] if monitor else []),
             *more,
             RecipeWriter(recipe, run.persist),
-            *checkpoint_callbacks(folder, plan.config),
-            StopSafely(folder),
+            *checkpoint_callbacks(folder, plan.config, run.run_id),
+            StopSafely(folder, signals),
         ]
         if config.progress_bar:
             callbacks.append(RunProgressBar())
         files = AtomicCheckpointIO()
         trainer = make_trainer(plan, run, callbacks, files)
+        trainer.fit_loop = ResumableFitLoop(trainer, keeper)
         try:
             trainer.fit(module, datamodule=plan.data, ckpt_path=checkpoint, weights_only=True)
             ending = "final" if monitor is None or monitor.stopped_at is None else "collapsed"
@@ -72,8 +79,7 @@ def fit(
         finally:
             for name, reason in files.failed.items():
                 run.not_written(f"{folder / name} ({reason})")
-    validated = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return PretrainResult(run.run_id, final, validated, monitor.outcome if monitor else None)
+    return PretrainResult(run.run_id, final, steps.validated, monitor.outcome if monitor else None)
 
 
 def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | None) -> CollapseMonitor | None:
@@ -87,7 +93,7 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
         outlook=beta_outlook(plan.config.objective, plan.total_steps),
         record=CollapseRecord(run, config.log_dir, config.verbose, notifier, subject),
         draw=draw,
-        healthy=HealthyCheckpoints(run.checkpoint_dir),
+        healthy=HealthyCheckpoints(run.checkpoint_dir, run_id=run.run_id),
         title=subject,
     )
 
@@ -113,7 +119,7 @@ def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback], files: Atom
         max_epochs=config.max_epochs,
         max_steps=config.max_steps or -1,
         accumulate_grad_batches=config.gradient_accumulation_steps,
-        val_check_interval=config.val_check_interval,
+        val_check_interval=plan.validate_every,
         limit_val_batches=config.limit_val_batches,
         num_sanity_val_steps=0,
         logger=run.logger,
@@ -153,7 +159,7 @@ def quiet_lightning() -> None:
         ".*does not have many workers.*",  # a batch is one memory-mapped gather: workers would only add copies
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own folder
-        "The dirpath has changed.*",  # a rescue continues in a folder of its own
+        ".*callbacks used to create the checkpoint need to be provided.*",  # one of an earlier release had others
         ".*isinstance.treespec, LeafSpec.*",  # Lightning walks batches with what PyTorch 2.13 deprecates
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -16,6 +16,7 @@ from seqsetvae.model.attention import LONGEST_PERIOD
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import resolve_objective
 from seqsetvae.training.monitor.rescue import beta_outlook
+from seqsetvae.training.place import Place
 
 LEAST_LR_WARMUP = 20
 """Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
@@ -29,6 +30,8 @@ class Plan:
     data: EventDataModule
     batches_per_epoch: int
     total_steps: int
+    validate_every: int
+    """Batches between two validations, on this process."""
 
     def build_model(self) -> SeqSetVAE:
         """A fresh model with the weights of the plan's seed."""
@@ -63,8 +66,21 @@ class Plan:
         return "\n".join(f"  {name:<8}{text}" for name, text in lines.items())
 
 
-def make_plan(config: PretrainConfig) -> Plan:
+@dataclass(frozen=True)
+class Progress:
+    """What of a run is behind it."""
+
+    steps: int
+    """Optimizer steps."""
+    place: Place
+
+
+def make_plan(config: PretrainConfig, done: Progress | None = None) -> Plan:
     """Open the data and settle every setting.
+
+    Args:
+        config: the settings with gaps.
+        done: of a run that is continued, whose epochs may have had another number of batches so far.
 
     Raises:
         InputError: settings that cannot work together, or with this data or this machine.
@@ -87,7 +103,7 @@ def make_plan(config: PretrainConfig) -> Plan:
     if embedding == "auto":
         embedding = "learned" if data.vocabulary.embedding is None else "cached"
     batches = data.batches_per_epoch(trainer.devices)
-    total = optimizer_steps(trainer, batches)
+    total = optimizer_steps(trainer, batches) if done is None else steps_to_the_end(trainer, batches, done)
     objective = resolve_objective(config.objective, total)
     if config.monitor.on_collapse == "rescue" and trainer.devices > 1:
         raise InputError(
@@ -106,7 +122,7 @@ def make_plan(config: PretrainConfig) -> Plan:
         trainer=trainer,
     )
     check_validation(trainer, data_config, batches)
-    return Plan(resolved, data, batches, total)
+    return Plan(resolved, data, batches, total, validation_interval(trainer, batches))
 
 
 def longest_period(model: ModelConfig, store: Store) -> float | None:
@@ -140,6 +156,19 @@ def optimizer_steps(trainer: TrainerConfig, batches_per_epoch: int) -> int:
     """
     total = trainer.max_epochs * math.ceil(batches_per_epoch / trainer.gradient_accumulation_steps)
     return min(total, trainer.max_steps or total)
+
+
+def steps_to_the_end(trainer: TrainerConfig, batches_per_epoch: int, done: Progress) -> int:
+    """Optimizer steps of a run of which a part is done.
+
+    >>> done = Progress(steps=10, place=Place(epoch=1, batches=0, batches_per_epoch=10, validation_due=False))
+    >>> steps_to_the_end(TrainerConfig(max_epochs=3), batches_per_epoch=5, done=done)
+    20
+    """
+    accumulated = trainer.gradient_accumulation_steps
+    place = done.place.within(batches_per_epoch, accumulated)
+    total = done.steps + place.steps_left(trainer.max_epochs, accumulated)
+    return max(done.steps, min(total, trainer.max_steps or total))
 
 
 def resolve_hardware(trainer: TrainerConfig) -> TrainerConfig:
@@ -177,6 +206,18 @@ def resolve_optimizer(config: OptimizerConfig, total_steps: int) -> OptimizerCon
             "Lower the warm-up or raise --trainer.max_epochs."
         )
     return config
+
+
+def validation_interval(trainer: TrainerConfig, batches_per_epoch: int) -> int:
+    """Batches between two validations: at an optimizer step, since between two of them the model does not change.
+
+    >>> validation_interval(TrainerConfig(val_check_interval=0.25, gradient_accumulation_steps=4), batches_per_epoch=10)
+    4
+    """
+    every = trainer.val_check_interval
+    batches = every if isinstance(every, int) else max(1, int(batches_per_epoch * every))
+    accumulated = trainer.gradient_accumulation_steps
+    return min(-(-batches // accumulated) * accumulated, batches_per_epoch)
 
 
 def check_validation(trainer: TrainerConfig, data: DataConfig, batches_per_epoch: int) -> None:

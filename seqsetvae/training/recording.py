@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from seqsetvae.config import PretrainConfig
 from seqsetvae.tracking.experiment_page import run_page
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
+from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
@@ -44,15 +46,15 @@ def open_run(
     name: str,
     tags: Mapping[str, str],
     *,
-    resume_run_id: str | None = None,
+    resumed: Recipe | None = None,
     parent_run_id: str | None = None,
 ) -> Run:
-    """Open the MLflow run of a plan and record what is known beforehand."""
+    """Open the MLflow run of a plan and record what is known beforehand. A run that is continued (`resumed`) keeps its name."""
     recorded = without_secrets(plan.config)
     run = start_run(
         plan.config.tracking,
         kind="pretrain",
-        run_name=name,
+        run_name=plan.config.tracking.run_name if resumed else name,
         params=asdict(recorded),
         config_yaml=as_yaml(recorded),
         tags={
@@ -61,7 +63,7 @@ def open_run(
             names.TAG_TOTAL_STEPS: str(plan.total_steps),
             **tags,
         },
-        resume_run_id=resume_run_id,
+        resume_run_id=resumed.run_id if resumed else None,
         parent_run_id=parent_run_id,
     )
     log_provenance(run, plan)
@@ -162,4 +164,5 @@ def as_yaml(config: PretrainConfig) -> str:
 @rank_zero_only
 def say(message: str) -> None:
     """Print, once: with several devices every process comes by here."""
-    print(message, flush=True)
+    with contextlib.suppress(OSError):  # whoever read this is gone; the run goes on
+        print(message, flush=True)

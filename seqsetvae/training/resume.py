@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from seqsetvae.config import PretrainConfig
+import torch
+
+from seqsetvae import names
+from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.store import find_checkpoint
-from seqsetvae.training.checkpoints import Recipe, read_checkpoint
-from seqsetvae.training.plan import Plan
+from seqsetvae.tracking.checkpoint_files import (
+    RunCheckpoints,
+    checkpoints_of_pretrainings,
+    checkpoints_of_run,
+    fetch,
+)
+from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint, step_of
+from seqsetvae.training.place import PLACE, Place
+from seqsetvae.training.plan import Plan, Progress
+
+KINDS = ("early", "healthy", "error", "interrupted", "best", "last", "collapsed", "final")
+"""Checkpoints that a run can continue from. Of two at the same step the later in this list is taken."""
 
 
-def find_resume(config: PretrainConfig) -> tuple[Path, Recipe] | None:
-    """The checkpoint to continue from, with what it says about its run.
+@dataclass(frozen=True)
+class Resume:
+    """The checkpoint that a run continues from."""
+
+    path: Path
+    recipe: Recipe
+    steps: int
+    """Optimizer steps so far."""
+    place: Place | None
+    """None: the checkpoint is of an earlier release."""
+
+    @classmethod
+    def read(cls, path: Path) -> Resume:
+        checkpoint = read_checkpoint(path)
+        if "loops" not in checkpoint:
+            raise InputError(f"{path} holds a model, but not the state of a training, and cannot be continued from.")
+        place = Place(**checkpoint[PLACE]) if PLACE in checkpoint else None
+        return cls(path, Recipe.read(checkpoint), int(checkpoint["global_step"]), place)
+
+    @property
+    def progress(self) -> Progress | None:
+        """For :func:`seqsetvae.training.plan.make_plan`."""
+        return None if self.place is None else Progress(self.steps, self.place)
+
+
+def find_resume(config: PretrainConfig) -> Resume | None:
+    """The checkpoint to continue from: a file, one of a run (`runs:/ID`, `runs:/ID/checkpoints/NAME`), or with `last.ckpt` the newest of
+    the run that was worked on last.
 
     Raises:
         InputError: there is none, or it is not one of this project.
@@ -21,25 +62,122 @@ def find_resume(config: PretrainConfig) -> tuple[Path, Recipe] | None:
     wanted = config.trainer.resume_from_checkpoint
     if wanted is None:
         return None
-    path = Path(wanted)
-    if not path.is_file():
-        found = find_checkpoint(config.tracking, path.name) if path.name == wanted else None
-        if found is None:
+    if Path(wanted).is_file():
+        return Resume.read(Path(wanted))
+    if named := re.fullmatch(rf"runs:/([0-9a-zA-Z]+)/?(?:{names.ARTIFACT_CHECKPOINTS}/)?([^/]+\.ckpt)?", wanted):
+        run = checkpoints_of_run(config.tracking, named[1])
+        if named[2] is None:
+            return newest_of(config, run)
+        if named[2] not in run.names:
             raise InputError(
-                f"--trainer.resume_from_checkpoint {wanted}: there is no such file, nor a run here that has it."
+                f"Run {run} has no {named[2]}. It has: {', '.join(sorted(run.names)) or 'no checkpoints'}."
             )
-        path = found[0]
-    return path, Recipe.read(read_checkpoint(path))
+        return Resume.read(fetch(config.tracking, run, named[2]))
+    if wanted != LAST:
+        raise InputError(
+            f"--trainer.resume_from_checkpoint {wanted}: there is no such file. {LAST} continues the newest run of the experiment, "
+            "runs:/ID a certain one."
+        )
+    runs = checkpoints_of_pretrainings(config.tracking)
+    if not runs:
+        raise InputError(
+            f"--trainer.resume_from_checkpoint {LAST}: there is no such file, nor a run here that has it: the experiment has no "
+            "pretraining run yet. Leave the flag out to start one."
+        )
+    if any(ranked(config, runs[0])):
+        return newest_of(config, runs[0])
+    older = next((run for run in runs if any(ranked(config, run))), None)
+    instead = f" The newest run that has one is {older}: --resume_from_checkpoint runs:/{older.run_id}" if older else ""
+    raise InputError(
+        f"--trainer.resume_from_checkpoint {LAST}: the newest run, {runs[0]}, has no checkpoint to continue from: it ended before its "
+        f"first.{instead or ' Leave the flag out to start again.'}{', or leave the flag out to start again.' if older else ''}"
+    )
 
 
-def check_resume(plan: Plan, recipe: Recipe) -> None:
-    """Refuse to continue a run with a model or data that it was not made for."""
+def newest_of(config: PretrainConfig, run: RunCheckpoints) -> Resume:
+    """The newest state of a run; what cannot be read is passed over, and said.
+
+    Raises:
+        InputError: there is none.
+    """
+    problem = "it has none"
+    for _, name in ranked(config, run):
+        try:
+            return Resume.read(fetch(config.tracking, run, name))
+        except InputError as error:
+            problem = str(error)
+            print(f"Not continued from the newest checkpoint of the run: {problem}", flush=True)
+    raise InputError(f"Run {run} has no checkpoint to continue from: {problem}")
+
+
+def ranked(config: PretrainConfig, run: RunCheckpoints) -> Iterator[tuple[int, str]]:
+    """(step, name) of a run's states, newest first."""
+    candidates = []
+    for name in run.names:
+        kind = name.removesuffix(".ckpt").split("_")[0]
+        if kind not in KINDS:
+            continue
+        try:
+            step = step_in(fetch(config.tracking, run, name)) if name == LAST else step_of(name)
+        except InputError:
+            step = 0  # damaged: whoever wants it will say so
+        candidates.append((step, KINDS.index(kind), name))
+    return ((step, name) for step, _, name in sorted(candidates, reverse=True))
+
+
+def step_in(path: Path) -> int:
+    """Optimizer step of a checkpoint, without reading its tensors."""
+    try:
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    except Exception as error:  # whatever is in a file that is no checkpoint
+        raise InputError(f"{path} cannot be read as a checkpoint. ({str(error).splitlines()[0]})") from error
+
+
+def as_before(config: PretrainConfig, recipe: Recipe) -> PretrainConfig:
+    """Settings with what was settled for the run when it began, wherever nothing was asked for: a run that is lengthened, or goes on with
+    other batches, keeps its warm-ups and its monitor.
+    """
+    before = recipe.config
+    objective, optimizer, model = config.objective, config.optimizer, config.model
+    if objective.beta_warmup_steps is None:
+        objective = replace(objective, beta_warmup_steps=before["objective"]["beta_warmup_steps"])
+    if optimizer.lr_warmup_steps is None:
+        optimizer = replace(optimizer, lr_warmup_steps=before["optimizer"]["lr_warmup_steps"])
+    if model.variable_embedding == "auto":
+        model = replace(model, variable_embedding=before["model"]["variable_embedding"])
+    return replace(
+        config,
+        objective=objective,
+        optimizer=optimizer,
+        model=model,
+        monitor=monitor_as_before(config.monitor, before["monitor"]),
+    )
+
+
+def monitor_as_before(config: MonitorConfig, before: dict[str, Any]) -> MonitorConfig:
+    """The monitor's settings with those of `before` in their gaps, unless another preset is asked for."""
+    if any(getattr(config, name) != before.get(name) for name in ("preset", "fast_detection")):
+        return config
+    gaps = [field.name for field in fields(config) if getattr(config, field.name) is None]
+    return replace(config, **{name: before[name] for name in gaps if name in before})
+
+
+def check_resume(plan: Plan, resume: Resume) -> None:
+    """Refuse to continue a run with a model or data that it was not made for, or to an end that lies behind it."""
+    recipe, epochs = resume.recipe, plan.config.trainer.max_epochs
+    if resume.place is not None and resume.place.epoch > epochs:
+        raise InputError(
+            f"--trainer.max_epochs is {epochs}, but {resume.path} is from behind epoch {resume.place.epoch}. Raise it, or continue from an "
+            "earlier checkpoint."
+        )
     for group in ("model", "objective"):
         before, now = recipe.config[group], asdict(getattr(plan.config, group))
-        changed = [f"--{group}.{key} {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+        changed = [
+            f"--{group}.{key} {before[key]} -> {now[key]}" for key in before.keys() & now if before[key] != now[key]
+        ]
         if changed:
             raise InputError(
-                f"This would not continue the run of the checkpoint: {'; '.join(changed)}. Give the settings of that run "
+                f"This would not continue the run of the checkpoint: {'; '.join(sorted(changed))}. Give the settings of that run "
                 "(its artifact config.yaml, with --config), or start a new run without resume_from_checkpoint."
             )
     if list(plan.data.vocabulary.names) != recipe.variables:

@@ -37,8 +37,16 @@ class StepLogging(pl.Callback):
         self._last_step = -1
         self._patients = 0
         self._since = 0.0
+        self.validated: dict[str, float] = {}
+        """What the last validation showed, also where it was an earlier part of the run that made it."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(trainer)
+
+    def _begin(self, trainer: pl.Trainer) -> None:
         self._last_step, self._patients, self._since = trainer.global_step, 0, time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -46,11 +54,17 @@ class StepLogging(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since += time.perf_counter() - self._paused
-        validated: dict[str, Any] = {
-            name: trainer.callback_metrics[name] for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)
+        self.validated = {
+            name: float(trainer.callback_metrics[name]) for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)
         }
         for logger in trainer.loggers:
-            logger.log_metrics(validated, step=trainer.global_step)
+            logger.log_metrics(self.validated, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validated": self.validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validated = state_dict["validated"]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int

@@ -75,8 +75,10 @@ def with_settings(config, setting):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("batch", [3, 10, 14])  # in the first epoch, at its end, in the second
+@pytest.mark.parametrize(
+    ("setting", "batch"),
+    [*zip(SETTINGS, (3, 10, 14, 3, 10, 14), strict=True)],  # in an epoch, at its end, in the second
+)
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     tiny, uninterrupted, history, monkeypatch, setting, batch
 ):
@@ -119,6 +121,43 @@ def test_an_exception_leaves_a_checkpoint_that_continues_the_run(tiny, uninterru
     assert_same_history(resumed.run_id, expected, history)
 
 
+@pytest.mark.slow
+def test_last_ckpt_is_of_the_run_that_was_worked_on_last(tiny, monkeypatch):
+    finished = pretrain(tiny)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
+        stop_in(patch, 3, lambda: signal.raise_signal(signal.SIGUSR1))
+        pretrain(tiny)
+    resumed = pretrain(resuming(tiny, "last.ckpt"))
+    assert resumed.run_id != finished.run_id
+    assert resumed.run_id == stopped.value.checkpoint.parent.parent.parent.name
+
+
+@pytest.mark.slow
+def test_a_run_may_be_lengthened_and_go_on_with_other_batches(tiny, history):
+    """Its warm-ups, which nobody asked for, are those that it began with."""
+    config = replace(tiny, objective=ObjectiveConfig())
+    begun = pretrain(config)
+    betas = history(begun.run_id, names.BETA)
+    longer = replace(config, trainer=replace(config.trainer, max_epochs=3), data=replace(config.data, batch_size=64))
+    resumed = pretrain(resuming(longer, f"runs:/{begun.run_id}"))
+    assert resumed.run_id == begun.run_id
+    now = history(begun.run_id, names.BETA)
+    assert now[:20] == betas
+    assert [step for step, _ in now] == list(range(1, 26))  # 20 steps of 32 patients, and an epoch of 64 each
+
+
+def test_the_newest_run_without_a_checkpoint_is_named_with_the_one_that_has_some(tiny, monkeypatch):
+    first = pretrain(replace(tiny, trainer=replace(tiny.trainer, max_steps=1)))
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
+        patch.setattr(PretrainModule, "on_fit_start", lambda self: signal.raise_signal(signal.SIGTERM))
+        pretrain(tiny)
+    assert stopped.value.checkpoint is None
+    newest = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).search_runs(["1"])[0]
+    assert newest.info.status == "KILLED"
+    with pytest.raises(InputError, match=rf"{newest.info.run_id}.*has no checkpoint.*runs:/{first.run_id}"):
+        pretrain(resuming(tiny, "last.ckpt"))
+
+
 def _break() -> None:
     raise RuntimeError("the machine broke")
 
@@ -136,7 +175,7 @@ def test_a_changed_model_is_not_a_continuation(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file, nor a run here that has it"),
+        (None, "there is no such file"),
         (b"not a checkpoint", "cannot be read as a checkpoint"),
         (b"cos\nsystem\n(S'touch pwned'\ntR.", "cannot be read as a checkpoint"),
     ],

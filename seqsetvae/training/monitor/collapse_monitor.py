@@ -82,6 +82,9 @@ class CollapseMonitor(pl.Callback):
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
         self._pending: Measurement | None = None
+        self._judged: list[Check] = []
+        """Of the detector that acts; yet to be acted upon."""
+        self._micro_batches: list[tuple[Any, Any]] = []
         self._decoder_use: float | None = None
         self._updates = 0
         self._last_step = 0
@@ -112,7 +115,15 @@ class CollapseMonitor(pl.Callback):
         self._last_step = trainer.global_step
         if pool := self._restored.get("pool"):
             self._pool.load_state_dict(pool, pl_module.device)
+        if self._restored and self.healthy is not None and trainer.is_global_zero:
+            self.healthy.sweep(trainer.global_step)
+        if self._figures is not None:
+            for step in self._restored.get("figures", ()):
+                self._figures.draw([update for update in self.history if update.step <= step], step)
         self._restored = {}
+        if self.stopped_at is not None and self.config.on_collapse == "warn":
+            self.stopped_at = None  # a run that was ended goes on, on request
+        trainer.should_stop |= self.stopped_at is not None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -120,19 +131,24 @@ class CollapseMonitor(pl.Callback):
         module: Any = pl_module
         if module.posterior is None:
             raise InputError(f"{type(pl_module).__name__}.training_step has not set self.posterior.")
-        self._pool.add(module.posterior, getattr(module, "reconstruction_loss", None))
+        self._micro_batches.append((module.posterior, getattr(module, "reconstruction_loss", None)))
         step = trainer.global_step
         if step == self._last_step:
-            return  # a micro-batch of an optimizer step that is not yet complete
+            return  # a micro-batch of an optimizer step that is not yet complete: a run that fails now gets it again
         self._last_step = step
+        for posterior, recon in self._micro_batches:
+            self._pool.add(posterior, recon)
+        self._micro_batches = []
         self._judge_pending(trainer)
         if step % self._update_frequency == 0 or self._watch.due(step):
             self._pending = self._measure(trainer, module, batch, step)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
+        self._act(trainer)  # last, since it may write a checkpoint, from which a run goes on behind this step
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._judge_pending(trainer)
+        self._act(trainer)
         if self._figures is not None:
             self._figures.draw(self.history, trainer.global_step)
         self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
@@ -154,6 +170,9 @@ class CollapseMonitor(pl.Callback):
             "updates": self._updates,
             "pool": self._pool.state_dict(),
             "healthy": None if self.healthy is None else self.healthy.state_dict(),
+            "stopped_at": self.stopped_at,
+            "figures": [] if self._figures is None else list(self._figures.waiting),
+            "pending": None if self._pending is None else self._pending.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -163,6 +182,9 @@ class CollapseMonitor(pl.Callback):
         self._decoder_use, self._updates = state_dict["decoder_use"], state_dict["updates"]
         if self.healthy is not None and state_dict["healthy"] is not None:
             self.healthy.load_state_dict(state_dict["healthy"])
+        self.stopped_at = state_dict.get("stopped_at")
+        if pending := state_dict.get("pending"):
+            self._pending = Measurement.from_state(pending)
 
     @property
     def outcome(self) -> CollapseOutcome:
@@ -215,11 +237,12 @@ class CollapseMonitor(pl.Callback):
             if check.is_alert:
                 self.record.alert(check.diagnosis)
             if check.diagnosis.detector == self.primary.name:
-                self._act(trainer, check)
+                self._judged.append(check)
         metrics = {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
         if not statistics.finite:
+            self._act(trainer)
             raise PosteriorNotFinite(step)
         if self._figures is not None and self._plot_is_due(step):
             self._figures.draw(self.history, step)
@@ -242,20 +265,25 @@ class CollapseMonitor(pl.Callback):
             beta=None if measured.beta is None else float(measured.beta),
         )
 
-    def _act(self, trainer: pl.Trainer, check: Check) -> None:
-        diagnosis = check.diagnosis
-        if self.healthy is not None:
-            judged = not self.primary.in_grace(diagnosis.step)  # an untrained posterior may be in range by chance
-            healthy = judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW
-            self.healthy.offer(trainer, diagnosis.beta, healthy)
-            if check.became_red and self.config.auto_save_on_collapse:
-                self._backup = self.healthy.back_up(diagnosis.step)
-                self.record.note(Level.GREEN, self.healthy.backup_message(self._backup))
+    def _act(self, trainer: pl.Trainer) -> None:
+        """What the judgements since the last call lead to."""
+        judged, self._judged = self._judged, []
         assert self.config.early_stop_patience is not None
         patient = self.primary.state.red_streak < self.config.early_stop_patience
-        if self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
+        if judged and self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
             self.stopped_at = trainer.global_step
             trainer.should_stop = True
+        if self.healthy is not None:
+            for check in judged:
+                self._keep_healthy(trainer, self.healthy, check)
+
+    def _keep_healthy(self, trainer: pl.Trainer, healthy: HealthyCheckpoints, check: Check) -> None:
+        diagnosis = check.diagnosis
+        judged = not self.primary.in_grace(diagnosis.step)  # an untrained posterior may be in range by chance
+        healthy.offer(trainer, diagnosis.beta, judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW)
+        if check.became_red and self.config.auto_save_on_collapse:
+            self._backup = healthy.back_up(diagnosis.step)
+            self.record.note(Level.GREEN, healthy.backup_message(self._backup))
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None

@@ -20,6 +20,8 @@ class FigureThread:
     def __init__(self, draw: Draw, record: CollapseRecord, config: MonitorConfig, title: str) -> None:
         self._draw_all, self.record, self.config, self.title = draw, record, config, title
         self._last_step = -1
+        self.waiting: list[int] = []
+        """Steps whose figures are yet to be drawn: a run that is killed now draws them when it is resumed."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
 
     def draw(self, history: Iterable[CollapseStatistics], step: int) -> None:
@@ -27,6 +29,7 @@ class FigureThread:
         if step == self._last_step:
             return
         self._last_step = step
+        self.waiting.append(step)
         self._thread.submit(self._draw, list(history), list(self.record.alerts), step)
 
     def close(self) -> None:
@@ -40,3 +43,4 @@ class FigureThread:
                 self.record.figure(key, png, step)
         except Exception as error:
             self.record.note(Level.YELLOW, f"The figures of step {step} could not be drawn: {error}")
+        self.waiting.remove(step)

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae.atomic import atomic_write
+from seqsetvae.training.checkpoint_writing import sweep
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class HealthyCheckpoints:
         folder: of the run's checkpoints.
         size: how many are kept.
         every_checks: healthy checks between two of them.
+        run_id: another run, such as a rescue that starts from this one's checkpoint, does not take up its state.
     """
 
-    def __init__(self, folder: Path, size: int = 2, every_checks: int = 10) -> None:
+    def __init__(self, folder: Path, size: int = 2, every_checks: int = 10, run_id: str = "") -> None:
         self.folder = folder
+        self.run_id = run_id
         self.size = size
         self.every_checks = every_checks
         self._ring: list[Healthy] = []
@@ -45,7 +48,8 @@ class HealthyCheckpoints:
 
     @property
     def newest(self) -> Healthy | None:
-        return self._ring[-1] if self._ring else None
+        """The newest that is still there."""
+        return next((one for one in reversed(self._ring) if one.path.is_file()), None)
 
     def offer(self, trainer: pl.Trainer, beta: float | None, healthy: bool) -> None:
         """After a check: write a checkpoint if one is due."""
@@ -85,13 +89,20 @@ class HealthyCheckpoints:
         return {
             "checks": self._healthy_checks,
             "ring": [asdict(one) | {"path": one.path.name} for one in self._ring],
+            "run_id": self.run_id,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what of the ring is still there; a rescue finds nothing, its folder is its own."""
+        """Take up the ring of this run, also where files of it are gone by now: the run is about to write later ones again."""
         self._healthy_checks = state["checks"]
-        ring = [Healthy(**one | {"path": self.folder / one["path"]}) for one in state["ring"]]
-        self._ring = [one for one in ring if one.path.is_file()]
+        if state.get("run_id", self.run_id) == self.run_id:
+            self._ring = [Healthy(**one | {"path": self.folder / one["path"]}) for one in state["ring"]]
+
+    def sweep(self, step: int) -> None:
+        """Remove what the run had let go by this step."""
+        kept = {one.path.name for one in self._ring}
+        for pattern in ("healthy_*.ckpt", "early_*.ckpt"):
+            sweep(self.folder, pattern, kept, step)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -37,6 +37,23 @@ class Measurement:
             self.arrived.synchronize()
         return self
 
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, as a checkpoint may hold."""
+        self.wait()
+        figures = {field.name: getattr(self.posterior, field.name) for field in fields(self.posterior)}
+        return {
+            "step": self.step,
+            "posterior": figures,
+            "recon": self.recon,
+            "decoder_use": self.decoder_use,
+            "beta": self.beta.cpu() if isinstance(self.beta, Tensor) else self.beta,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Measurement:
+        """As it was saved; its figures have arrived."""
+        return cls(**state | {"posterior": PosteriorStatistics(**state["posterior"])}, arrived=None)
+
 
 class PosteriorPool:
     """Keeps the moments of the last steps until at least `sets` posteriors are there: references, no copies.

@@ -1,0 +1,43 @@
+"""Faults of every kind. `make faults` tries many of each and writes the table of docs/faults.md; the slow tests try a few."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.life import live
+from tests.faults.tally import Tally
+
+WHOLE = "FAULTS"
+"""Environment variable: how many random faults of each kind; unset: a sample."""
+
+
+@pytest.fixture(scope="session")
+def how_many() -> int:
+    """Random faults of a kind to try; 0: only those that are written down."""
+    return int(os.environ.get(WHOLE) or 0)
+
+
+@pytest.fixture(scope="session")
+def tally() -> Iterator[Tally]:
+    """Where tests write down what they tried; with FAULTS_PAGE the table goes into that page."""
+    tally = Tally()
+    yield tally
+    print(f"\n{tally.table()}")
+    if page := os.environ.get("FAULTS_PAGE"):
+        tally.write(Path(page))
+
+
+@pytest.fixture(scope="session")
+def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store with its tables."""
+    folder = tmp_path_factory.mktemp("template")
+    life = live(folder, ["sync", "--tracking.work_dir", "nothing"])
+    assert life.code == 0, life.output
+    from mlflow import MlflowClient
+
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
