@@ -86,7 +86,7 @@ def register(arguments: list[str]) -> int:
 
 
 def finetune(arguments: list[str]) -> int:
-    """Train a mortality classifier on a pretrained model, and register it as `seqsetvae-mortality`."""
+    """Train a classifier of death, or of a task of yours, on a pretrained model, and register it."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
     from seqsetvae.figures.calibration import draw_calibration
     from seqsetvae.training.finetuning.finetune import finetune as run_finetuning

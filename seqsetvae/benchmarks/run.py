@@ -16,6 +16,7 @@ NAMES = (
     "tracking",
     "monitor",
     "store_scale",
+    "meds_scale",
     "tuning",
     "tuning_compare",
     "analyze",
@@ -32,8 +33,8 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, vocabulary, loader, tracking, monitor, store_scale, tuning, tuning_compare, analyze, finetune, serving,
-            dashboard, mortality. None: all of them but mortality, which takes hours and keeps its models in the folder
+        only: One of step, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze, finetune,
+            serving, dashboard, mortality. None: all of them but mortality, which takes hours and keeps its models in the folder
             mortality_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmark mortality: a folder that `seqsetvae prepare` wrote, or `demo`.

@@ -51,7 +51,7 @@ def measure(quick: bool = False) -> list[Table]:
     rows: list[tuple[object, ...]] = []
     for subjects in (2_000, 20_000) if quick else (10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory(prefix="seqsetvae-bench-") as folder:
-            _require_space(Path(folder), subjects * 50 * BYTES_PER_EVENT)
+            require_space(Path(folder), subjects * 50 * BYTES_PER_EVENT)
             store = Path(folder) / "store"
             start = time.perf_counter()
             prepare(Synthetic(subjects=subjects), store, progress=False)
@@ -87,7 +87,8 @@ def measure(quick: bool = False) -> list[Table]:
     return [Table("Store size", columns, rows, note)]
 
 
-def _require_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
+    """Raises InputError where the disk is too small."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(

@@ -37,6 +37,13 @@ class FinetuneConfig:
     store: str = "demo"
     """Folder that `seqsetvae prepare` wrote, or `demo`. Variables are matched to the model's by name; patients without an outcome
     are left out."""
+    labels: str | None = None
+    """Table of outcomes (.csv, .csv.gz, .parquet; one column a task, or the MEDS label schema), each with a prediction_time where wanted:
+    what came later is not looked at. Default: the store's own outcomes, and whole stays."""
+    task: str | None = None
+    """Column of --labels: an outcome of 0 or 1. Default: boolean_value, as in the MEDS label schema."""
+    at_hours: float | None = None
+    """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     head_input: str = "auto"
     """What the head sees, joined by `+`: `posterior` mean and variance and the state of the `history`, each as last, mean and greatest
     value over time; `summaries` of each variable (last, mean, least, greatest value, spread, change, count, age). `auto`: one head is
@@ -138,6 +145,13 @@ class EvaluateConfig:
     """A finetuned model, or several with commas between them, e.g. models:/seqsetvae-mortality/1,models:/seqsetvae-mortality/2."""
     store: str = "demo"
     """Folder that `seqsetvae prepare` wrote, or `demo`."""
+    labels: str | None = None
+    """Table of outcomes (.csv, .csv.gz, .parquet; one column a task, or the MEDS label schema), each with a prediction_time where wanted:
+    what came later is not looked at. Default: the store's own outcomes, and whole stays."""
+    task: str | None = None
+    """Column of --labels: an outcome of 0 or 1. Default: boolean_value, as in the MEDS label schema."""
+    at_hours: float | None = None
+    """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     split: Literal["train", "valid", "test"] = "test"
     """Split whose labelled patients are scored."""
     baselines: bool = True

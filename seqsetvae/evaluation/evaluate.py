@@ -11,6 +11,7 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.tasks import open_task
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
 from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all
 from seqsetvae.evaluation.subgroups import subgroup_rows, subgroups
@@ -52,7 +53,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     Raises:
         InputError: a model does not exist or is none that predicts risks, or the split lacks one of the outcomes.
     """
-    store = open_store(config.store)
+    store = open_task(open_store(config.store), config.labels, config.task, config.at_hours)
     models = dict(find_risk_model(name, tracking) for name in config.models)
     stays, risks = predict_all(models, store, config)
     label_B = stays.label_B

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.tasks import TaskStore, open_task
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
@@ -74,7 +75,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
     refused = why_not_to_build_on(model, version, tracking)
     if refused and not config.allow_collapsed:
         raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
-    store = open_store(config.store)
+    store = open_task(open_store(config.store), config.labels, config.task, config.at_hours)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
     name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
@@ -96,6 +97,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
             f"Finetuning {config.model}",
             f"  {'train':<8}{train.describe()}",
             f"  {'valid':<8}{valid.describe()}",
+            *([f"  {'task':<8}{what_is_predicted(config, store)}"] if isinstance(store, TaskStore) else []),
             f"  {'trained':<8}{what_is_trained(config)}",
             f"  {'run':<8}{run.run_id}",
             run.where_to_look,
@@ -146,6 +148,14 @@ def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking:
     if record.tags.get(names.TAG_COLLAPSE) == "red":
         return f"is of run {record.name} ({record.run_id}), whose posterior collapsed (level red)"
     return ""
+
+
+def what_is_predicted(config: FinetuneConfig, store: TaskStore) -> str:
+    """In words, with every row that was left out."""
+    text = f"{config.task or 'boolean_value'} of {Path(str(config.labels)).name}: {store.rows} outcomes"
+    if store.without_stay:
+        text += f"; {store.without_stay} of no stay are left out"
+    return text + (f"; {store.without_events} before any event are left out" if store.without_events else "")
 
 
 def what_is_trained(config: FinetuneConfig) -> str:

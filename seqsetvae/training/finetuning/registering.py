@@ -1,8 +1,9 @@
-"""A finetuned model becomes the next version of `seqsetvae-mortality`."""
+"""A finetuned model becomes the next version of `seqsetvae-mortality`, or of the model of its task."""
 
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,38 @@ from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.model_cards import CARDS, mortality_version
 from seqsetvae.training.pretrained.registration import example_events
 
+MORTALITY = "in_hospital_mortality"
+"""The task of a store's own outcomes, and of the guides' oc.csv."""
+
+
+def task_of(config: FinetuneConfig) -> str:
+    """What is predicted: the column of the outcomes, or the name of their file.
+
+    >>> task_of(FinetuneConfig()), task_of(FinetuneConfig(labels="tasks/readmission.parquet"))
+    ('in_hospital_mortality', 'readmission')
+    """
+    return config.task or (Path(config.labels).name.split(".")[0] if config.labels else MORTALITY)
+
+
+def model_name(config: FinetuneConfig) -> str:
+    """What the model is registered as: a name of its own for every task.
+
+    >>> model_name(FinetuneConfig()), model_name(FinetuneConfig(labels="a.csv", task="ICU stay > 3 d"))
+    ('seqsetvae-mortality', 'seqsetvae-ICU-stay-3-d')
+    """
+    task = task_of(config)
+    return (
+        names.MODEL_MORTALITY if task == MORTALITY else "seqsetvae-" + re.sub(r"[^A-Za-z0-9_.]+", "-", task).strip("-")
+    )
+
+
+def card_of(config: FinetuneConfig) -> str:
+    """The registered model's description."""
+    card, task = CARDS[names.MODEL_MORTALITY], task_of(config)
+    if task == MORTALITY:
+        return card
+    return card.replace(names.MODEL_MORTALITY, model_name(config)).replace("Risk of death", f"Risk of {task}")
+
 
 def register_risk_model(
     uri: str,
@@ -25,13 +58,15 @@ def register_risk_model(
     pretrained: Registered | None,
     config: FinetuneConfig,
 ) -> Registered:
-    """Make it the next version of `seqsetvae-mortality`; the champion moves to a higher monitored score on the same data."""
+    """Make it the next version of its task's model; the champion moves to a higher monitored score on the same data."""
+    name = model_name(config)
     origin = pretrained.uri if pretrained is not None else str(config.model)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()} | {
         "data_hash": store.content_hash,
         "pretrained": origin,
         "pretrained_run": model.pretrained.recipe.run_id,
         "head_input": model.net.chosen,
+        "task": task_of(config),
     }
     example = example_events(model.pretrained)
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +74,7 @@ def register_risk_model(
         made = register(
             uri,
             Candidate(
-                name=names.MODEL_MORTALITY,
+                name=name,
                 folder=Path(folder) / "model",
                 code=PACKAGE / "serving" / "mortality.py",
                 run_id=run_id,
@@ -53,10 +88,10 @@ def register_risk_model(
                     "model": "string",
                 },
                 description=mortality_version(origin, tags),
-                card=CARDS[names.MODEL_MORTALITY],
+                card=card_of(config),
             ),
         )
-    before = champion(uri, names.MODEL_MORTALITY)
+    before = champion(uri, name)
     same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
     score = metrics[config.monitor]
     held = float("nan") if before is None else float(before.tags.get(config.monitor, "nan"))

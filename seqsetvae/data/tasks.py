@@ -1,0 +1,249 @@
+"""Tasks chosen after a store was prepared: a table of outcomes, cut to what was known when each is to be predicted."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqsetvae.data.packed import Packed, concatenate
+from seqsetvae.data.sources.base import normalise_id
+from seqsetvae.data.sources.labels import NO_LABEL
+from seqsetvae.data.store import ShardInfo, Store
+from seqsetvae.data.tables import as_number, read_table
+from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.errors import InputError
+
+ID_COLUMNS = ("subject_id", "ts_id", "RecordID", "subject")
+TIME_COLUMNS = ("prediction_time", "prediction_minute")
+VALUE_COLUMNS = ("boolean_value", "integer_value")
+"""Where the MEDS label schema puts a binary outcome."""
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+NEVER = np.iinfo(np.int64).max
+"""Stands for a prediction from the whole stay."""
+BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0}
+
+
+@dataclass(frozen=True)
+class TaskLabels:
+    """Rows of a task: who, when, and the outcome."""
+
+    path: Path
+    task: str
+    subject: Sequence[str]
+    """As :func:`normalise_id` spells it."""
+    time: Sequence[int]
+    """Microseconds on the clock of the store; `NEVER` without a time."""
+    outcome: Sequence[float]
+    """0 or 1."""
+
+
+def read_task(path: Path, task: str | None) -> TaskLabels:
+    """Read a table of outcomes: .csv, .csv.gz or .parquet, one column for each task, or in the MEDS label schema.
+
+    The subject stands in subject_id or ts_id; a prediction_time, if there is one, is a date and time, or minutes as the store's source
+    counts them. Rows without an outcome are left out. Raises InputError naming file, row and column.
+    """
+    table = read_table(path)
+    value_column = _first(path, table.columns, (task,) if task in table.columns else VALUE_COLUMNS, f"of task {task!r}")
+    ids = table.column(_first(path, table.columns, ID_COLUMNS, "of the subjects"))
+    time_column = next((name for name in TIME_COLUMNS if name in table.columns), None)
+    times = [""] * len(ids) if time_column is None else table.column(time_column)
+    rows = []
+    for row, (subject, time, text) in enumerate(zip(ids, times, table.column(value_column), strict=True), start=1):
+        if text.lower() in NO_LABEL:
+            continue
+        if text.lower() not in BINARY:
+            raise InputError(
+                f"{path}, row {row}, column {value_column!r}: {text[:40]!r} is not 0 or 1. Correct the cell."
+            )
+        tick = NEVER if time_column is None else _tick(time)
+        if tick is None:
+            raise InputError(f"{path}, row {row}, column {time_column!r}: {time[:40]!r} is no time. Correct the cell.")
+        rows.append((normalise_id(subject), tick, BINARY[text.lower()]))
+    if not rows:
+        raise InputError(f"{path}, column {value_column!r}: no row has an outcome.")
+    subjects, ticks, outcomes = zip(*rows, strict=True)
+    return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes)
+
+
+class TaskStore(Store):
+    """A store as a task sees it: a subject for each outcome, with the sets up to its prediction time and nothing after it.
+
+    Subjects keep their names where they have one outcome; with several they are called NAME@1, NAME@2, ... in the order of the table.
+    """
+
+    def __init__(self, store: Store, labels: TaskLabels, at_hours: float | None = None) -> None:
+        super().__init__(store.path, store.manifest, store.vocabulary)
+        self._shards.clear()
+        found = [_of_split(store, split, labels, at_hours) for split in store.splits]
+        self.rows, self.without_stay = len(labels.subject), len(labels.subject) - sum(one.matched for one in found)
+        self.without_events = sum(one.matched - one.packed.n_subjects for one in found if one.packed is not None)
+        self.without_events += sum(one.matched for one in found if one.packed is None)
+        if self.without_stay == self.rows:
+            first = store.subject_ids(store.splits[0], [0])[0]
+            raise InputError(
+                f"{labels.path}: {self.rows} rows, 0 match a stay, e.g. {labels.subject[0]!r} against {first!r}. "
+                "Write the ids as the stays are called."
+            )
+        for split, one in zip(store.splits, found, strict=True):
+            if one.packed is not None:
+                self._shards[split] = [_described(split, one.packed)]
+                self._mapped[split, 0] = one.packed
+        seen = f"{store.content_hash} {labels.task} {at_hours} {labels.subject} {labels.time} {labels.outcome}"
+        self._hash = hashlib.sha256(seen.encode()).hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Not by its path, as other stores: the outcomes are not in that folder."""
+        return _again, (self.__dict__,)
+
+    @property
+    def content_hash(self) -> str:
+        """Of events, outcomes and prediction times."""
+        return self._hash
+
+
+def _again(state: dict[str, Any]) -> TaskStore:
+    store = object.__new__(TaskStore)
+    store.__dict__.update(state)
+    return store
+
+
+def open_task(store: Store, labels: str | None, task: str | None, at_hours: float | None) -> Store:
+    """The store itself where no task is chosen: then its own labels and whole stays count.
+
+    Args:
+        store: where the events are.
+        labels: table of outcomes.
+        task: its column.
+        at_hours: hours from a stay's first event at which outcomes without a prediction time are predicted.
+
+    Raises:
+        InputError: the table cannot be used, or none of its rows is of a stay.
+    """
+    if labels is None:
+        if task is not None or at_hours is not None:
+            raise InputError("--task and --at_hours choose from a table of outcomes: give it with --labels FILE.")
+        return store
+    if at_hours is not None and not at_hours > 0:
+        raise InputError(f"--at_hours is {at_hours}, but must be above 0.")
+    return TaskStore(store, read_task(Path(labels), task), at_hours)
+
+
+def up_to(packed: Packed, last_B: NDArray[np.int64]) -> Packed:
+    """Of each subject the sets up to a time, `last_B` microseconds after its first event; subjects without any are left out.
+
+    A set's minute is that of its last event, so that no event after the time is left in a set.
+    """
+    subject_S = np.repeat(np.arange(packed.n_subjects), np.diff(packed.first_set))
+    keep_S = np.rint(packed.minute_S.astype(np.float64) * MICROSECONDS) <= last_B[subject_S]
+    n_sets_B = np.bincount(subject_S[keep_S], minlength=packed.n_subjects)
+    n_events_S = np.diff(packed.first_event)
+    keep_N = np.repeat(keep_S, n_events_S)
+    return Packed(
+        np.array(packed.subject_id, dtype=object)[n_sets_B > 0],
+        packed.label_B[n_sets_B > 0],
+        np.concatenate(([0], np.cumsum(n_sets_B[n_sets_B > 0]))).astype(np.int32),
+        np.concatenate(([0], np.cumsum(n_events_S[keep_S]))).astype(np.int32),
+        packed.minute_S[keep_S],
+        packed.variable_N[keep_N],
+        packed.value_N[keep_N],
+        packed.start_B[n_sets_B > 0],
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    packed: Packed | None
+    matched: int
+    """Rows of the table whose subject is in the split."""
+
+
+def _of_split(store: Store, split: str, labels: TaskLabels, at_hours: float | None) -> _Found:
+    packed = concatenate([store.shard(split, number) for number in range(len(store.shards(split)))])
+    stays = _Stays([str(name) for name in packed.subject_id], packed.start_B)
+    found = [(stays.row(*who), i) for i, who in enumerate(zip(labels.subject, labels.time, strict=True))]
+    rows_B = np.array([row for row, _ in found if row is not None], dtype=np.int64)
+    if not len(rows_B):
+        return _Found(None, 0)
+    number_B = np.array([i for row, i in found if row is not None])
+    whole = NEVER if at_hours is None else round(at_hours * 60 * MICROSECONDS)
+    time_B = np.array(labels.time, dtype=np.int64)[number_B]
+    last_B = np.where(time_B == NEVER, whole, time_B - packed.start_B[rows_B])
+    taken = packed.take(rows_B)
+    named = Packed(
+        _numbered(rows_B, taken.subject_id),
+        np.array(labels.outcome, dtype=np.float32)[number_B],
+        taken.first_set,
+        taken.first_event,
+        taken.minute_S,
+        taken.variable_N,
+        taken.value_N,
+        taken.start_B,
+    )
+    cut = up_to(named, last_B)
+    return _Found(cut if cut.n_subjects else None, len(rows_B))
+
+
+class _Stays:
+    """Finds the stay that a row of a table is about: by its name, or, of a subject's admissions, the one that had begun by then."""
+
+    def __init__(self, names: Sequence[str], start_B: NDArray[np.int64]) -> None:
+        self._row = {name: row for row, name in enumerate(names)}
+        self._start_B = start_B
+        self._admissions: dict[str, list[int]] = {}
+        for name, row in self._row.items():
+            subject, slash, _ = name.rpartition("/")
+            if slash:
+                self._admissions.setdefault(subject, []).append(row)
+
+    def row(self, subject: str, time: int) -> int | None:
+        if subject in self._row:
+            return self._row[subject]
+        begun = [row for row in self._admissions.get(subject, ()) if self._start_B[row] <= time]
+        return max(begun, key=lambda row: int(self._start_B[row]), default=None) if time != NEVER else None
+
+
+def _numbered(rows_B: NDArray[np.int64], names: Sequence[str] | NDArray[np.object_]) -> NDArray[np.object_]:
+    """Names, with @1, @2, ... behind those that come several times."""
+    counts = np.bincount(rows_B)
+    seen: dict[int, int] = {}
+    found = []
+    for row, name in zip(rows_B.tolist(), names, strict=True):
+        seen[row] = seen.get(row, 0) + 1
+        found.append(f"{name}@{seen[row]}" if counts[row] > 1 else str(name))
+    return np.array(found, dtype=object)
+
+
+def _described(split: str, packed: Packed) -> ShardInfo:
+    events, sets = np.diff(packed.events_before_B), np.diff(packed.first_set)
+    longest = int(events.max()), int(sets.max())
+    return ShardInfo("", split, packed.n_subjects, len(packed.minute_S), len(packed.value_N), *longest, 0, "")
+
+
+def _first(path: Path, columns: Sequence[str], wanted: Sequence[str | None], what: str) -> str:
+    for name in wanted:
+        if name in columns:
+            return str(name)
+    raise InputError(
+        f"{path}: no column {what}: {', '.join(str(name) for name in wanted)} is missing. The file has {', '.join(columns[:8])}."
+    )
+
+
+def _tick(text: str) -> int | None:
+    """Microseconds of minutes, or of a date and time (of UTC where it names no zone); None for what is neither."""
+    minutes = as_number(text)
+    if np.isfinite(minutes) and abs(minutes) < NEVER / MICROSECONDS / 2:
+        return round(minutes * MICROSECONDS)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return (aware - EPOCH) // dt.timedelta(microseconds=1)
