@@ -12,7 +12,10 @@ from seqsetvae.collapse.presets import check_frequency
 from seqsetvae.collapse.rules import RULES, advice
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settings_io import check_version, read_settings
 
+STATE_VERSION = 1
+"""Of what a detector remembers, as a checkpoint holds it."""
 ALIVE_CHECKS = 5
 """Consecutive green checks after which a posterior counts as having been alive: the grace period then protects it no longer."""
 ALIVE_USE = 10.0
@@ -213,10 +216,13 @@ class Detector:
         return Level(state.level)
 
     def state_dict(self) -> dict[str, Any]:
-        return asdict(self.state)
+        return {"format_version": STATE_VERSION, **asdict(self.state)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.state = DetectorState(**state)
+        """Take up what :meth:`state_dict` gave, in this or an earlier version. Raises :class:`InputError` for a newer one."""
+        check_version(state.get("format_version"), STATE_VERSION, "The collapse monitor's state")
+        plain = {key: value for key, value in state.items() if key != "format_version"}
+        self.state = read_settings(DetectorState, plain, "The collapse monitor's state")
 
 
 def detectors_of(config: MonitorConfig, outlook: BetaOutlook) -> list[Detector]:

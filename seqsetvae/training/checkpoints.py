@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from zipfile import ZipFile
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seqsetvae.config import ModelConfig, PretrainConfig
+from seqsetvae.config.settings_io import SETTINGS_VERSION, check_version, read_settings
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
@@ -20,6 +23,8 @@ from seqsetvae.training.weights import require_finite
 
 RECIPE = "seqsetvae"
 """Key in a checkpoint under which lies what is needed to rebuild the model and to continue the run."""
+FIRST_FIELDS = ("config", "variables", "center", "spread", "total_steps", "run_id")
+"""Of a :class:`Recipe`, in every version."""
 LAST = "last.ckpt"
 """The only checkpoint whose name does not tell its step."""
 
@@ -102,6 +107,7 @@ class Recipe:
     """Whether events of each variable may come without a number."""
     set_window: float = 1.0
     """Minutes of the clock whose events are one set."""
+    format_version: int = SETTINGS_VERSION
 
     @classmethod
     def of(cls, config: PretrainConfig, vocabulary: Vocabulary, total_steps: int, run_id: str) -> Recipe:
@@ -118,8 +124,30 @@ class Recipe:
         )
 
     @classmethod
-    def read(cls, checkpoint: dict[str, Any]) -> Recipe:
-        return cls(**checkpoint[RECIPE])
+    def read(cls, checkpoint: Mapping[str, Any], where: str = "the checkpoint") -> Recipe:
+        """Of a checkpoint. Raises :class:`InputError` as :meth:`parse`."""
+        return cls.parse(checkpoint[RECIPE], where)
+
+    @classmethod
+    def parse(cls, values: object, where: str) -> Recipe:
+        """From plain values, as this or an earlier version has written them.
+
+        Raises:
+            InputError: a newer version has, or they are none.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(
+                f"{where}: what it says about its model is {type(values).__name__}, not names with values."
+            )
+        check_version(values.get("format_version"), SETTINGS_VERSION, where)
+        missing = [name for name in FIRST_FIELDS if name not in values]
+        if missing:
+            raise InputError(f"{where}: {', '.join(missing)} is missing. The file was damaged or changed.")
+        return read_settings(cls, {**values, "format_version": SETTINGS_VERSION}, where)
+
+    def model(self, where: str) -> ModelConfig:
+        """Settings of the model. Raises :class:`InputError` for ones that this version does not know."""
+        return read_settings(ModelConfig, self.config.get("model"), where)
 
 
 FEWEST_VALUES = 30
@@ -137,12 +165,21 @@ def trusted_percentiles(vocabulary: Vocabulary) -> tuple[list[float], list[float
 def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:
     """Rebuild the model of a checkpoint, in evaluation mode on the CPU, with what is needed to feed it."""
     checkpoint = read_checkpoint(path)
-    recipe = Recipe.read(checkpoint)
+    recipe = Recipe.read(checkpoint, str(path))
     prefix = "vae."
     weights = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
     }
     frozen_VE = weights.get("set_encoder.embed.frozen_VE")
-    vae = SeqSetVAE(ModelConfig(**recipe.config["model"]), len(recipe.variables), frozen_VE)
-    vae.load_state_dict(weights)
+    vae = SeqSetVAE(recipe.model(str(path)), len(recipe.variables), frozen_VE)
+    load_weights(vae, weights, str(path))
     return vae.eval(), recipe
+
+
+def load_weights(vae: SeqSetVAE, weights: Mapping[str, Tensor], where: str) -> None:
+    """Put weights into a model. Raises :class:`InputError` if they are not those of its settings."""
+    try:
+        vae.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        last = str(error).splitlines()[-1].strip()
+        raise InputError(f"{where}: the weights do not fit the model's settings: {last}") from error

@@ -44,7 +44,7 @@ class Resume:
         if "loops" not in checkpoint:
             raise InputError(f"{path} holds a model, but not the state of a training, and cannot be continued from.")
         place = Place(**checkpoint[PLACE]) if PLACE in checkpoint else None
-        return cls(path, Recipe.read(checkpoint), int(checkpoint["global_step"]), place)
+        return cls(path, Recipe.read(checkpoint, str(path)), int(checkpoint["global_step"]), place)
 
     @property
     def progress(self) -> Progress | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.config.settings_io import read_settings
 
 LONGEST_NAME = 200
 """Bytes of a folder's name; file systems allow 255."""
@@ -39,13 +40,12 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         given: dict[str, Any] = json.loads(text)
-        space = {key: tuple(value) if isinstance(value, list) else value for key, value in given["space"].items()}
         return cls(
             **given
             | {
                 "base": pretrain_config(given["base"]),
-                "space": SpaceConfig(**space),
-                "tune": TuneConfig(**given["tune"]),
+                "space": read_settings(SpaceConfig, given["space"], "the job"),
+                "tune": read_settings(TuneConfig, given["tune"], "the job"),
             }
         )
 
@@ -67,4 +67,9 @@ def folder_name(name: str) -> str:
 def pretrain_config(groups: dict[str, dict[str, Any]]) -> PretrainConfig:
     """The settings from their groups as plain values."""
     default = PretrainConfig()
-    return PretrainConfig(**{one.name: type(getattr(default, one.name))(**groups[one.name]) for one in fields(default)})
+    return PretrainConfig(
+        **{
+            one.name: read_settings(type(getattr(default, one.name)), groups[one.name], "the job")
+            for one in fields(default)
+        }
+    )

@@ -79,8 +79,8 @@ def read_risk_model(folder: Path) -> RiskModel:
     weights, description = read_folder(folder, "risk")
     if "slope" not in weights:
         raise InputError(f"{folder} was finetuned by an earlier version of seqsetvae. Finetune again.")
-    recipe, head = Recipe(**description["recipe"]), description["head"]
-    backbones = [rebuild(part, recipe) for part in _members(weights, "backbones")]
+    recipe, head = Recipe.parse(description.get("recipe"), str(folder)), description["head"]
+    backbones = [rebuild(part, recipe, str(folder)) for part in _members(weights, "backbones")]
     heads = []
     for part in _members(weights, "heads"):
         heads.append(RiskHead(len(part["mean_F"]), head["hidden"], dropout=0.0))

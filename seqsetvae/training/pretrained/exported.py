@@ -17,13 +17,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from seqsetvae.config import ModelConfig
+from seqsetvae.config.settings_io import check_version
 from seqsetvae.data.events_table import EventsTable, read_events
 from seqsetvae.data.statistics import Statistics
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.checkpoints import Recipe, load_weights
 from seqsetvae.training.weights import require_finite
 
 FORMAT_VERSION = 1
@@ -119,16 +120,11 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
     )
 
 
-def rebuild(weights: Mapping[str, Tensor], recipe: Recipe) -> Pretrained:
+def rebuild(weights: Mapping[str, Tensor], recipe: Recipe, where: str = "the model") -> Pretrained:
     """The model of some weights. Raises :class:`InputError` if they are not those of its settings."""
-    config = ModelConfig(**recipe.config["model"])
+    config = recipe.model(where)
     vae = SeqSetVAE(config, len(recipe.variables), weights.get(FROZEN_EMBEDDING))
-    try:
-        vae.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise InputError(
-            f"The weights do not fit the model's settings: {str(error).splitlines()[-1].strip()}"
-        ) from error
+    load_weights(vae, weights, where)
     return Pretrained(vae.eval(), vocabulary_of(recipe), config, recipe)
 
 
@@ -144,7 +140,7 @@ def read_pretrained(folder: Path) -> Pretrained:
         InputError: the folder is none of those, or a file was changed, or holds anything but tensors.
     """
     weights, description = read_folder(folder, "pretrained")
-    return rebuild(weights, Recipe(**description["recipe"]))
+    return rebuild(weights, Recipe.parse(description.get("recipe"), str(folder)), str(folder))
 
 
 def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -163,10 +159,9 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         content = (folder / WEIGHTS).read_bytes()
         version, found, expected = (description[key] for key in ("format_version", "kind", "weights_sha256"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not an exported model of seqsetvae: {error}") from error
-    if version != FORMAT_VERSION:
-        raise InputError(f"{file}: model format {version!r}, but this version reads {FORMAT_VERSION}.")
+    check_version(version, FORMAT_VERSION, str(file))
     if found != kind:
         raise InputError(f"{folder} holds a {found} model, but a {kind} one is needed here.")
     if not content:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seqsetvae.config import ModelConfig, TrackingConfig
+from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
@@ -71,7 +71,7 @@ def naming(model: str) -> Iterator[None]:
 def from_checkpoint(path: Path) -> Pretrained:
     """The model of a checkpoint file."""
     vae, recipe = load_model(path)
-    return Pretrained(vae, vocabulary_of(recipe), ModelConfig(**recipe.config["model"]), recipe)
+    return Pretrained(vae, vocabulary_of(recipe), recipe.model(str(path)), recipe)
 
 
 def best_checkpoint(record: RunRecord) -> str:

@@ -1,0 +1,128 @@
+"""Files of release 0.1.0 load for ever, with the numbers that it gave; what a newer version wrote is refused in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seqsetvae.arguments import pretrain_config
+from seqsetvae.cli import main
+from seqsetvae.collapse.detector import DetectorState
+from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.config.settings_io import SETTINGS_VERSION, read_settings
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.errors import InputError
+from seqsetvae.training.checkpoints import Recipe, load_model, read_checkpoint
+from seqsetvae.training.finetuning.mortality import read_risk_model
+from seqsetvae.training.pretrained.exported import DESCRIPTION, export, read_pretrained
+from seqsetvae.training.pretrained.loading import load
+
+RELEASED = Path(__file__).parent / "release_0_1_0"
+ANSWERS = json.loads((RELEASED / "answers.json").read_text())
+"""What 0.1.0 made of some events."""
+
+
+def test_a_store_of_0_1_0_opens_and_is_whole():
+    store = open_store(RELEASED / "store")
+    assert {split: store.n_subjects(split) for split in store.splits} == {"train": 15, "valid": 4, "test": 5}
+
+
+@pytest.mark.parametrize("file", ["last.ckpt", "pretrained"])
+def test_a_model_of_0_1_0_gives_the_numbers_that_it_gave(file):
+    model = load(RELEASED / file)
+    encoded = model.encode(pd.DataFrame(ANSWERS["events"], columns=["subject", "minute", "variable", "value"]))
+    np.testing.assert_allclose(encoded.mu_SZ, ANSWERS["mu"], atol=1e-5)
+    np.testing.assert_allclose(encoded.history_SD, ANSWERS["history"], atol=1e-5)
+    assert model.recipe.format_version == SETTINGS_VERSION
+
+
+def test_a_finetuned_model_of_0_1_0_gives_the_risks_that_it_gave():
+    events = pd.DataFrame(ANSWERS["events"], columns=["subject", "minute", "variable", "value"])
+    np.testing.assert_allclose(read_risk_model(RELEASED / "risk").risk(events)["risk"], ANSWERS["risk"], atol=1e-6)
+
+
+def test_the_settings_of_a_run_of_0_1_0_are_taken_by_pretrain():
+    config = pretrain_config("pretrain", "", ["--config", str(RELEASED / "config.yaml")])
+    assert (config.model.width, config.data.batch_size, config.objective.beta_warmup_steps) == (4, 4, 2)
+
+
+def test_the_monitors_state_in_a_checkpoint_of_0_1_0_is_read():
+    callbacks = read_checkpoint(RELEASED / "last.ckpt")["callbacks"]
+    [state] = [one for name, one in callbacks.items() if "CollapseMonitor" in name]
+    for detector in state["detectors"].values():
+        assert asdict(read_settings(DetectorState, detector, "state")) == detector
+
+
+@pytest.fixture
+def changed(tmp_path: Path):
+    """A checkpoint and an exported model of today, with something changed in what they say of themselves."""
+
+    def change(**values: object) -> list[Path]:
+        checkpoint = torch.load(RELEASED / "last.ckpt", weights_only=True)
+        recipe = asdict(Recipe.parse(checkpoint["seqsetvae"], "it"))
+        checkpoint["seqsetvae"] = recipe | values
+        torch.save(checkpoint, tmp_path / "last.ckpt")
+        export(load(RELEASED / "last.ckpt"), tmp_path / "model")
+        description = json.loads((tmp_path / "model" / DESCRIPTION).read_text())
+        description["recipe"] |= values
+        (tmp_path / "model" / DESCRIPTION).write_text(json.dumps(description))
+        return [tmp_path / "last.ckpt", tmp_path / "model"]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"format_version": SETTINGS_VERSION + 1}, "of format 3, but this version of seqsetvae reads up to 2"),
+        ({"format_version": "new"}, "'new' is no version of a format"),
+        ({"flux": 1}, "'flux' is no setting of Recipe"),
+        ({"config": {"model": {"width": 4, "flux": 2}}}, "'flux' is no setting of ModelConfig"),
+        ({"config": {"model": {"width": "4"}}}, "settings of ModelConfig cannot be used"),
+        ({"config": {"model": {"width": 0}}}, "--model.width is 0"),
+        ({"config": {"model": [1]}}, "the settings of ModelConfig are list"),
+        ({"config": {"model": {"width": 8, "heads": 2}}}, "the weights do not fit the model's settings"),
+    ],
+)
+def test_what_a_newer_version_wrote_is_refused_in_words(changed, values, said, capsys):
+    for path in changed(**values):
+        with pytest.raises(InputError) as refused:
+            load(path)
+        assert said in str(refused.value)
+        assert str(path) in str(refused.value)
+        with pytest.raises(SystemExit) as ended:
+            main(["finetune", "--model", str(path), "--store", str(RELEASED / "store")])
+        assert ended.value.code == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_model_folder_of_a_newer_format_is_refused(tmp_path):
+    shutil.copytree(RELEASED / "pretrained", tmp_path / "model")
+    description = json.loads((tmp_path / "model" / DESCRIPTION).read_text())
+    for broken in (description | {"format_version": 9}, [description], {**description, "recipe": None}):
+        (tmp_path / "model" / DESCRIPTION).write_text(json.dumps(broken))
+        with pytest.raises(InputError, match="model"):
+            read_pretrained(tmp_path / "model")
+
+
+def test_what_is_written_today_says_its_version_and_comes_back_equal(tmp_path):
+    vae, recipe = load_model(RELEASED / "last.ckpt")
+    export(load(RELEASED / "last.ckpt"), tmp_path)
+    assert json.loads((tmp_path / DESCRIPTION).read_text())["recipe"]["format_version"] == SETTINGS_VERSION
+    assert read_pretrained(tmp_path).recipe == recipe
+    assert vae is not None
+
+
+@pytest.mark.parametrize(
+    "kind", [SpaceConfig, TuneConfig, *(type(getattr(PretrainConfig(), f.name)) for f in fields(PretrainConfig))]
+)
+def test_settings_come_back_from_json_as_they_were(kind):
+    before = kind()
+    assert read_settings(kind, json.loads(json.dumps(asdict(before))), "job") == before
