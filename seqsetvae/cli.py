@@ -17,6 +17,7 @@ from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, Tra
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.help_text import did_you_mean
 from seqsetvae.streams import steady_streams
+from seqsetvae.tracking.connection import check_place
 from seqsetvae.user import ensure_user
 
 
@@ -51,6 +52,7 @@ def check(arguments: list[str]) -> int:
 def pretrain(arguments: list[str]) -> int:
     """Train SeqSetVAE, watch it for collapse, and record the run in MLflow. Exit code 3: ended by a collapse."""
     config = pretrain_config("pretrain", pretrain.__doc__ or "", arguments)
+    check_place(config.tracking)
     from seqsetvae.figures.collapse import draw_collapse
     from seqsetvae.training.fit import pretrain as run_pretraining
     from seqsetvae.training.interrupt import Interrupted
@@ -65,6 +67,7 @@ def pretrain(arguments: list[str]) -> int:
 def tune(arguments: list[str]) -> int:
     """Search beta, free bits and warm-up (Optuna) for the best run that does not collapse; each trial is a run in MLflow."""
     config, space, search = tune_config(first_line(tune), arguments)
+    check_place(config.tracking)
     from seqsetvae.tuning.lead import Stopped
     from seqsetvae.tuning.lead import tune as run_study
 
@@ -88,6 +91,7 @@ def register(arguments: list[str]) -> int:
 def finetune(arguments: list[str]) -> int:
     """Train a classifier of death, or of a task of yours, on a pretrained model, and register it."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
+    check_place(chosen.tracking)
     from seqsetvae.figures.calibration import draw_calibration
     from seqsetvae.training.finetuning.finetune import finetune as run_finetuning
     from seqsetvae.training.interrupt import Interrupted
@@ -102,6 +106,7 @@ def finetune(arguments: list[str]) -> int:
 def evaluate(arguments: list[str]) -> int:
     """Compare finetuned models with each other and with baselines on the same patients, with 95 % intervals."""
     chosen = chosen_settings(evaluate, arguments, evaluate=EvaluateConfig, tracking=TrackingConfig)
+    check_place(chosen.tracking)
     from seqsetvae.evaluation.evaluate import evaluate as run_evaluation
 
     run_evaluation(chosen.evaluate, chosen.tracking)
@@ -118,7 +123,7 @@ def sync(arguments: list[str]) -> int:
 
         return register_at_end(run_id, replace(config, tracking_uri=uri))
 
-    return 0 if deliver_spools(config.work_dir, register=register).complete else 1
+    return 0 if deliver_spools(config.work_dir, given=config.tracking_uri, register=register).complete else 1
 
 
 def analyze(arguments: list[str]) -> int:

@@ -18,7 +18,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.comparison import comparison
-from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.history import HistoryStore, choose, listed_runs, open_histories
 from seqsetvae.tracking.run_history import RunHistory
 

@@ -12,7 +12,7 @@ from seqsetvae.dashboard.demo import RUN_ID, Demo
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.history import choose, listed_runs, open_histories
 
 SHORTEST, LONGEST = 0.2, 600.0

@@ -26,6 +26,7 @@ from seqsetvae.evaluation.tables import (
     tables_of,
 )
 from seqsetvae.scores import Interval, calibration, with_intervals
+from seqsetvae.tracking.address import recorded
 from seqsetvae.tracking.registry import record_input, tag_version
 from seqsetvae.tracking.runs import start_run
 
@@ -63,7 +64,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     rows = subgroup_rows(label_B, risks, groups, config.bootstrap)
     data, positive = Path(config.store).name, int(label_B.sum())
     head = f"{config.split.capitalize()} split of {data}: {len(label_B)} stays, {positive} positive"
-    settings = {"evaluate": asdict(config), "tracking": asdict(tracking)}
+    settings = {"evaluate": asdict(config), "tracking": asdict(recorded(tracking))}
     with start_run(
         tracking,
         kind="evaluate",

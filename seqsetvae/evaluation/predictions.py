@@ -14,7 +14,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
-from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.training.culprit import why_risk_is_none
 from seqsetvae.training.finetuning.features import labelled_stays

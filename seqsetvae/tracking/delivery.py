@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqsetvae.errors import StoreError
+from seqsetvae.tracking.address import usable
 from seqsetvae.tracking.journal import Journal
 from seqsetvae.tracking.shipper import Shipper, UnreachableError, patience
 from seqsetvae.tracking.spool import Spool, left_over
@@ -66,23 +68,26 @@ class SyncReport:
         return all(outcome.complete for outcome in self.outcomes)
 
 
-def deliver(spool: Spool, tracking_uri: str | None = None, register: Register | None = None) -> Outcome:
+def deliver(spool: Spool, given: str | None = None, register: Register | None = None) -> Outcome:
     """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting.
 
     Args:
         spool: what a run has left.
-        tracking_uri: where to; None: the address in the spool's header, which has no password.
+        given: the address of a store with its login, which the spool's header has not: used where it is the same store.
         register: registers the model of a run that wanted it, once everything has arrived; None: the wish stays.
     """
     run_id = spool.folder.name
     if not spool.lock():
         return Outcome(run_id, busy=True)
     try:
-        uri = tracking_uri or spool.header.tracking_uri
+        try:
+            uri = usable(spool.header.tracking_uri, given)
+        except StoreError as error:
+            return Outcome(run_id, unsent=spool.n_unsent(), trouble=str(error))
         spool.offer_rejected_again()
         parts = [_deliver_journal(spool, journal, uri) for journal in (spool.records, spool.uploads)]
         delivered, trouble = sum(part[0] for part in parts), next((part[1] for part in parts if part[1]), "")
-        unsent = spool.records.n_unsent() + spool.uploads.n_unsent()
+        unsent = spool.n_unsent()
         rejected = sum(1 for _ in spool.rejections())
         if not unsent and spool.wants_registration and register is not None and register(uri, run_id):
             spool.registered()
@@ -109,13 +114,19 @@ def _deliver_journal(spool: Spool, journal: Journal, uri: str) -> tuple[int, str
                 return (shipper.delivered if shipper is not None else 0), (str(error).splitlines() or [""])[0]
 
 
-def sync(work_dir: Path | str, echo: Callable[[str], None] = print, register: Register | None = None) -> SyncReport:
-    """Deliver every left-over spool under `work_dir` and say for each run what became of it."""
+def sync(
+    work_dir: Path | str,
+    echo: Callable[[str], None] = print,
+    *,
+    given: str | None = None,
+    register: Register | None = None,
+) -> SyncReport:
+    """Deliver every left-over spool under `work_dir` and say for each run what became of it; the rest as of :func:`deliver`."""
     spools = left_over(work_dir)
     if not spools:
         echo(f"Nothing to deliver in {Path(work_dir, 'spool')}.")
     outcomes = []
     for spool in spools:
-        outcomes.append(deliver(spool, register=register))
+        outcomes.append(deliver(spool, given, register))
         echo(outcomes[-1].line(spool.folder))
     return SyncReport(tuple(outcomes))

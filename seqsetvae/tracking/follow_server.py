@@ -8,7 +8,7 @@ from math import isnan
 from typing import Any
 
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.address import without_password
 from seqsetvae.tracking.run_history import RunHistory, Series, Stamp
 
 LARGEST_ANSWER = 2500

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import readable_errors, sqlite_path, without_password
+from seqsetvae.tracking.address import sqlite_path, without_password
+from seqsetvae.tracking.connection import readable_errors
 from seqsetvae.tracking.history_server import ServerHistories
 from seqsetvae.tracking.history_sql import SqlHistories
 from seqsetvae.tracking.run_history import ListedRun, RunHistory

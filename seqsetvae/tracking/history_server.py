@@ -9,8 +9,9 @@ from pathlib import Path
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.address import without_password
 from seqsetvae.tracking.alerts import read_alerts
-from seqsetvae.tracking.connection import open_store, readable_errors, without_password
+from seqsetvae.tracking.connection import open_store, readable_errors
 from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, no_metrics
 
 READERS = 4

@@ -18,8 +18,9 @@ from sqlalchemy.pool import NullPool
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.address import sqlite_path, without_password
 from seqsetvae.tracking.alerts import read_alerts
-from seqsetvae.tracking.connection import OPEN_SECONDS, sqlite_path, without_password
+from seqsetvae.tracking.connection import OPEN_SECONDS
 from seqsetvae.tracking.run_history import ListedRun, RunHistory, Series, no_metrics
 
 BUSY_SECONDS = 30

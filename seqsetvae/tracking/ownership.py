@@ -47,10 +47,13 @@ def is_alive(tags: Mapping[str, str]) -> bool:
         return True
 
 
-def mend_stale_runs(client: MlflowClient, experiment_id: str, work_dir: Path | str) -> list[str]:
+def mend_stale_runs(
+    client: MlflowClient, experiment_id: str, work_dir: Path | str, given: str | None = None
+) -> list[str]:
     """End the runs of this host that say RUNNING although their process is gone, after delivering what they left behind.
 
-    Their status becomes KILLED, unless their spool knows better. Returns their ids. Costs one search where there is none.
+    `given` is the address of the store with its login. Their status becomes KILLED, unless their spool knows better. Returns their
+    ids. Costs one search where there is none.
     """
     stale = client.search_runs(
         [experiment_id],
@@ -64,8 +67,8 @@ def mend_stale_runs(client: MlflowClient, experiment_id: str, work_dir: Path | s
         run_id = run.info.run_id
         spool = Spool(Path(work_dir).absolute() / "spool" / run_id)
         if (spool.folder / "header.json").exists():
-            outcome = deliver(spool)
-            if outcome.unsent or outcome.busy:
+            outcome = deliver(spool, given)
+            if outcome.busy or spool.records.n_unsent():
                 continue
         if client.get_run(run_id).info.status == "RUNNING":
             client.set_tag(run_id, names.TAG_ENDED_BY, "process vanished")

@@ -7,13 +7,14 @@ from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from seqsetvae import names
+from seqsetvae.tracking.address import without_password
 
 LONGEST_VALUE = 6000
 """Characters; MLflow refuses longer ones."""
 
 
 def flatten(params: Mapping[str, Any], whole: str = names.ARTIFACT_CONFIG) -> dict[str, str]:
-    """Text of every leaf, by its path; `whole` is the artifact that has what is too long for MLflow.
+    """Text of every leaf, by its path, without passwords in addresses; `whole` is the artifact that has what is too long for MLflow.
 
     >>> flatten({"model": {"width": 256, "heads": 8}, "seed": None})
     {'model/width': '256', 'model/heads': '8', 'seed': 'None'}
@@ -24,7 +25,7 @@ def flatten(params: Mapping[str, Any], whole: str = names.ARTIFACT_CONFIG) -> di
         if isinstance(value, Mapping) and value:
             flat |= {f"{key}/{inner}": text for inner, text in flatten(value, whole).items()}
         else:
-            flat[str(key)] = shorten(str(value), whole)
+            flat[str(key)] = shorten(without_password(str(value)), whole)
     return flat
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.address import without_password
 from seqsetvae.tracking.connection import open_store, readable_errors
 from seqsetvae.tracking.environment import constraints, requirements
 from seqsetvae.tracking.run import local_folder
@@ -198,7 +199,9 @@ def find_version(tracking_uri: str, uri: str) -> Registered:
             return _registered(client.get_model_version_by_alias(name, alias))
         return _registered(client.get_model_version(name, number))
     except MlflowException as error:
-        raise InputError(f"{uri}: there is no such model version in {tracking_uri}. {_known(client)}") from error
+        raise InputError(
+            f"{uri}: there is no such model version in {without_password(tracking_uri)}. {_known(client)}"
+        ) from error
 
 
 def model_folder(tracking_uri: str, version: Registered) -> Path:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from seqsetvae import names
-from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.address import without_password
 from seqsetvae.tracking.experiment_page import run_page, runs_page
 from seqsetvae.tracking.image_series import image_series
 from seqsetvae.tracking.params import flatten

@@ -9,7 +9,8 @@ from pathlib import Path
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import open_store, readable_errors, resolve_uri, without_password
+from seqsetvae.tracking.address import resolve_uri, without_password
+from seqsetvae.tracking.connection import open_store, readable_errors
 from seqsetvae.tracking.run import local_folder
 
 

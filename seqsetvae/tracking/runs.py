@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.address import recorded_uri, resolve_uri, without_password
 from seqsetvae.tracking.checkpoint_uploads import CheckpointUploads
-from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri
+from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment
 from seqsetvae.tracking.ownership import is_alive, mend_stale_runs, owner_tags
 from seqsetvae.tracking.recorder import SpoolWriter
 from seqsetvae.tracking.run import Run, local_folder
@@ -62,14 +63,14 @@ def start_run(
     owner = {names.TAG_KIND: kind, **tags, **owner_tags()}  # in the order in which the run's page shows them
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
-        mend_stale_runs(client, experiment_id, work_dir)
+        mend_stale_runs(client, experiment_id, work_dir, uri)
         stored = _find_or_create(
             client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id
         )
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 
-    spool = Spool.create(work_dir, Header(uri, stored.info.run_id, stored.info.experiment_id))
+    spool = Spool.create(work_dir, Header(recorded_uri(uri), stored.info.run_id, stored.info.experiment_id))
     last_steps = _last_steps(stored, spool)
     # Also through the spool: an old status may still wait there and must not have the last word.
     spool.records.append([{"status": {"status": "RUNNING"}}])
@@ -94,7 +95,7 @@ def start_run(
     )
     os.environ[RANK_RUN_ID] = run.run_id
     run.log_params(params)
-    run.log_text(config_yaml, names.ARTIFACT_CONFIG)
+    run.log_text(without_password(config_yaml), names.ARTIFACT_CONFIG)
     return run
 
 

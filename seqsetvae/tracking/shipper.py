@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from seqsetvae.tracking.address import without_password
 from seqsetvae.tracking.journal import Journal, Record
 from seqsetvae.tracking.spool import Spool, file_of
 
@@ -87,12 +88,12 @@ def _classified(remote: bool) -> Iterator[None]:
     except MlflowException as error:
         # A server's own refusal is JSON (RestException). A bare 404 is a gateway whose server is away.
         final = error.error_code in REFUSALS and (isinstance(error, RestException) or not remote)
-        raise (RefusedError if final else UnreachableError)(str(error)) from error
+        raise (RefusedError if final else UnreachableError)(without_password(str(error))) from error
     except FileNotFoundError as error:
         raise RefusedError(f"the file is gone: {error}") from error
     except OSError as error:  # also every error of `requests`
         status = getattr(getattr(error, "response", None), "status_code", None)
-        raise (RefusedError if status in FILE_REFUSALS else UnreachableError)(str(error)) from error
+        raise (RefusedError if status in FILE_REFUSALS else UnreachableError)(without_password(str(error))) from error
     except json.JSONDecodeError as error:
         raise UnreachableError(f"the answer is cut off or no answer of MLflow's: {error}") from error
     except Exception as error:

@@ -93,6 +93,10 @@ class Spool:
         self.uploads.close()
         self._lock.release()
 
+    def n_unsent(self) -> int:
+        """Records that wait."""
+        return self.records.n_unsent() + self.uploads.n_unsent()
+
     def reject(self, record: Record, reason: str) -> None:
         """Set a record aside. A copied file moves along, to a folder that no later copy takes."""
         if "file" in record:

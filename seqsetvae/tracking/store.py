@@ -6,7 +6,8 @@ from pathlib import Path
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri
+from seqsetvae.tracking.address import resolve_uri
+from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment
 
 
 def find_checkpoint(config: TrackingConfig, name: str = "last.ckpt") -> tuple[Path, str] | None:

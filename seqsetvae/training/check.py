@@ -15,7 +15,8 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
 from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import open_store, resolve_uri
+from seqsetvae.tracking.address import resolve_uri, without_password
+from seqsetvae.tracking.connection import open_store
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
@@ -63,7 +64,7 @@ def preflight(config: PretrainConfig) -> None:
         trials.append(try_step(plan, size))
         print(trials[-1].row(), flush=True)
     uri, seconds = reach_store(plan)
-    print(f"\n  {'store':<8}{uri} answered in {seconds:.1f} s")
+    print(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
     report_estimates(plan, trials)
 
 

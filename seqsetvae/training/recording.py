@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
+from seqsetvae.tracking.address import recorded
 from seqsetvae.tracking.experiment_page import run_page
 from seqsetvae.tracking.run import Run
 from seqsetvae.tracking.runs import start_run
@@ -50,13 +51,13 @@ def open_run(
     parent_run_id: str | None = None,
 ) -> Run:
     """Open the MLflow run of a plan and record what is known beforehand. A run that is continued (`resumed`) keeps its name."""
-    recorded = without_secrets(plan.config)
+    shown = without_secrets(plan.config)
     run = start_run(
         plan.config.tracking,
         kind="pretrain",
         run_name=plan.config.tracking.run_name if resumed else name,
-        params=asdict(recorded),
-        config_yaml=as_yaml(recorded),
+        params=asdict(shown),
+        config_yaml=as_yaml(shown),
         tags={
             names.TAG_DATA: Path(plan.config.data.store).name,
             names.TAG_DATA_HASH: plan.data.store.content_hash,
@@ -151,8 +152,8 @@ def run_name(config: PretrainConfig) -> str:
 
 
 def without_secrets(config: PretrainConfig) -> PretrainConfig:
-    """The settings as they may be recorded: the address that alerts go to often holds a password or a token."""
-    return replace(config, monitor=replace(config.monitor, notify=None))
+    """The settings as they may be recorded: the address that alerts go to often holds a password or a token, that of a store may."""
+    return replace(config, monitor=replace(config.monitor, notify=None), tracking=recorded(config.tracking))
 
 
 def as_yaml(config: PretrainConfig) -> str:

@@ -20,7 +20,7 @@ from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.streams import steady_streams
-from seqsetvae.tracking.connection import without_password
+from seqsetvae.tracking.address import recorded, without_password
 from seqsetvae.tracking.runs import start_run
 from seqsetvae.training.plan import make_plan
 from seqsetvae.tuning import slots
@@ -219,7 +219,7 @@ def listen(workers: Workers, progress: Progress, seconds: float) -> None:
 
 def recorded_params(job: Job) -> dict[str, object]:
     """Of the parent run: what is searched and how, and what all trials share."""
-    base = asdict(job.base)
+    base = asdict(replace(job.base, tracking=recorded(job.base.tracking)))
     base["monitor"]["notify"] = None
     settled = {"storage": without_password(job.storage), "study": job.study}
     return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | settled}

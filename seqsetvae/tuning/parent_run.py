@@ -10,7 +10,8 @@ from optuna.study import Study
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.figures import study as study_figures
-from seqsetvae.tracking.connection import open_store, readable_errors, resolve_uri
+from seqsetvae.tracking.address import resolve_uri
+from seqsetvae.tracking.connection import open_store, readable_errors
 from seqsetvae.tracking.experiment_page import artifact_links, picture, run_page
 from seqsetvae.tracking.image_series import thumbnail
 from seqsetvae.tracking.ownership import mend_stale_runs
@@ -197,6 +198,6 @@ def settle_all(job: Job, experiment_id: str, study: Study) -> None:
     # By their tags, not by what the study knows of runs: a worker may vanish before it has told the study which run it has opened.
     unsettled = f"tags.`mlflow.parentRunId` = '{job.parent_run_id}' AND tags.`{names.TAG_TRIAL_STATE}` = 'running'"
     with readable_errors(uri):
-        mend_stale_runs(client, experiment_id, job.base.tracking.work_dir)
+        mend_stale_runs(client, experiment_id, job.base.tracking.work_dir, uri)
         for run in client.search_runs([experiment_id], unsettled, max_results=1000):
             settle_run(client, trials[int(run.data.tags[names.TAG_TRIAL])], run.info.run_id)

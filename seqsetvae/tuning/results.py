@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
@@ -15,6 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from seqsetvae.figures.study_rows import TrialRow, compute_saved
+from seqsetvae.tracking.address import recorded
 from seqsetvae.tuning.child_runs import WORDS, feasible, reason_of
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.space import apply
@@ -120,7 +121,8 @@ def winning_config(job: Job, row: TrialRow) -> str:
     """A trial's settings as YAML that `--config` of `pretrain` takes. What was open in the sweep is open in it, so that monitor and
     schedules fit the length of the run that it is used for; the sweep's own reaction to a collapse is left out.
     """
-    return str(yaml.safe_dump(plain(asdict(apply(job.base, row.params, job.total_steps))), sort_keys=False))
+    base = replace(job.base, tracking=recorded(job.base.tracking))
+    return str(yaml.safe_dump(plain(asdict(apply(base, row.params, job.total_steps))), sort_keys=False))
 
 
 def plain(value: Any) -> Any:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from histories import history, ramp
 from mlflow import MlflowClient
 
 from seqsetvae.tracking.journal import Journal
+from tests.tracking.histories import history, ramp
 
 FILLED = """
 import resource, sys

@@ -17,7 +17,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
 from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
-from seqsetvae.tracking.connection import resolve_uri, without_password
+from seqsetvae.tracking.address import resolve_uri, without_password
 from seqsetvae.tracking.history_server import attach_files
 from seqsetvae.tracking.registry import Registered
 from seqsetvae.tracking.run_record import read_run

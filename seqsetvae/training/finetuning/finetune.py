@@ -22,6 +22,7 @@ from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
 from seqsetvae.streams import steady_streams
+from seqsetvae.tracking.address import recorded
 from seqsetvae.tracking.experiment_page import artifact_links
 from seqsetvae.tracking.registry import (
     Registered,
@@ -84,7 +85,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
         names.TAG_DATA_HASH: store.content_hash,
         names.TAG_PRETRAINED_RUN: model.recipe.run_id,
     }
-    settings = {"finetune": asdict(config), "tracking": asdict(tracking)}
+    settings = {"finetune": asdict(config), "tracking": asdict(recorded(tracking))}
     with start_run(
         tracking,
         kind="finetune",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.tracking.store import find_checkpoint

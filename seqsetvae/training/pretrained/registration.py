@@ -14,7 +14,7 @@ import pandas as pd
 from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.errors import InputError, StoreError
-from seqsetvae.tracking.connection import resolve_uri
+from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.registry import (
     PACKAGE,
     Candidate,
