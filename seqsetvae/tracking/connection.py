@@ -36,8 +36,8 @@ ELSEWHERE = (
 KNOWN_TROUBLE = (
     (
         r"error code 40[13]|authentication failed|no password supplied|PERMISSION_DENIED",
-        "The tracking store {where} refuses the login ({reason}). Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; of a "
-        "database, user and password stand in its address.",
+        "The tracking store {where} cannot be used: it refuses the login ({reason}). Set MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD; of a database, user and password stand in its address.",
     ),
     (
         r"database .* does not exist|Unknown database",
@@ -50,11 +50,12 @@ KNOWN_TROUBLE = (
     ),
     (
         r"error code 5\d\d|too many \d+ error|INTERNAL_ERROR",
-        "The server at {where} answers with an error ({reason}). Its own log says why.",
+        "The tracking store {where} cannot be used: the server answers with an error ({reason}). Its log says why.",
     ),
     (
         r"error code \d{3}|Expecting value|valid JSON",
-        "What answers at {where} is no MLflow server ({reason}). Check the address, or {elsewhere}.",
+        "The tracking store {where} cannot be used: what answers is no MLflow server ({reason}). Check the address, or "
+        "{elsewhere}.",
     ),
 )
 """What an error says, and what to say of it."""
@@ -102,7 +103,7 @@ def said(error: Exception, where: str) -> str:
     """What is wrong with a store, and what to do about just that."""
     reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
     if _silent(error):
-        return f"Nothing answers at the tracking store {where} ({reason}). Start the server, or {ELSEWHERE}."
+        return f"The tracking store {where} cannot be used: nothing answers there ({reason}). Start the server, or {ELSEWHERE}."
     for pattern, sentence in KNOWN_TROUBLE:
         if re.search(pattern, reason):
             return sentence.format(where=where, reason=reason, elsewhere=ELSEWHERE)
