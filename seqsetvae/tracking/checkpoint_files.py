@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment, resolve_uri, without_password
+from seqsetvae.tracking.address import resolve_uri, without_password
+from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment
 from seqsetvae.tracking.run import local_folder
 
 if TYPE_CHECKING:
