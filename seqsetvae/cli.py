@@ -13,7 +13,14 @@ from typing import NoReturn
 
 from seqsetvae import __version__
 from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
-from seqsetvae.config import EvaluateConfig, FinetuneConfig, RegisterConfig, TrackingConfig, VisualizeConfig
+from seqsetvae.config import (
+    EmbedConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    RegisterConfig,
+    TrackingConfig,
+    VisualizeConfig,
+)
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.help_text import did_you_mean
 from seqsetvae.streams import steady_streams
@@ -113,6 +120,18 @@ def evaluate(arguments: list[str]) -> int:
     return 0
 
 
+def embed(arguments: list[str]) -> int:
+    """Write what a model makes of the stays of a store: posterior and state, one row per stay, time or set (Parquet)."""
+    parser = make_parser("embed", embed.__doc__ or "")
+    parser.add_class_arguments(EmbedConfig, "embed")
+    parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY | {"experiment"})
+    chosen = parser.instantiate(parse(parser, arguments))
+    from seqsetvae.evaluation.embed import embed as write_embeddings
+
+    write_embeddings(chosen.embed, chosen.tracking)
+    return 0
+
+
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet. Exit code 1: something is still undelivered."""
     config = chosen_settings(sync, arguments, tracking=TrackingConfig).tracking
@@ -205,11 +224,11 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     verb.__name__.replace("_", "-"): verb
     for verb in (
         *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, visualize, monitor),
-        *(sync, import_tensorboard, bench),
+        *(embed, sync, import_tensorboard, bench),
     )
 }
 
-WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "sync", "import-tensorboard"}
+WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "embed", "sync", "import-tensorboard"}
 """Verbs that do more than print, and therefore go on when nobody reads any more, as behind `| head`."""
 
 

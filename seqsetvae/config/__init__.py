@@ -6,6 +6,9 @@ A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.err
 
 from __future__ import annotations
 
+from seqsetvae.config.embed import (
+    EmbedConfig,
+)
 from seqsetvae.config.finetune import (
     EvaluateConfig,
     FinetuneConfig,
@@ -33,6 +36,7 @@ from seqsetvae.config.visualize import (
 
 __all__ = [
     "DataConfig",
+    "EmbedConfig",
     "EvaluateConfig",
     "FinetuneConfig",
     "ModelConfig",
