@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,9 +59,9 @@ def write_run(uri: str, name: str, step: int = STEPS, watched: bool = True) -> s
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> str:
+def recorded(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> str:
     """Address of a store with a run that is healthy so far, one that nobody watched, and the newest, which has collapsed."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('dashboard') / 'mlflow.db'}"
+    uri = new_store(tmp_path_factory.mktemp("dashboard"))
     write_run(uri, "healthy so far", step=1500)
     write_run(uri, "blind", watched=False)
     write_run(uri, "collapsed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +36,10 @@ QUIET = TrackingConfig(log_system_metrics=False)
 
 
 @pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Path], str]) -> Store:
     """400 subjects whose severity is easily read off their values."""
     monkeypatch.chdir(tmp_path)
+    new_store(tmp_path)
     path = tmp_path / "planted"
     prepare(Synthetic(subjects=400, variables=6, sets=5, events_per_set=4, prevalence=0.3), path, progress=False)
     return Store.open(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -33,9 +34,10 @@ FILES = {draw.POSTERIOR, draw.MAP, draw.RECONSTRUCTION, draw.CORRELATION, draw.S
 
 
 @pytest.fixture
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Path], str]) -> Path:
     """A folder with an untrained model of the demo's variables; its run is in no store."""
     monkeypatch.chdir(tmp_path)
+    new_store(tmp_path)
     torch.manual_seed(0)
     config, vocabulary = (
         ModelConfig(width=8, latent_dim=4, levels=1, heads=2, ff_dim=8, history_layers=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,9 @@ STAYS = 60
 
 
 @pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
+def tracking(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> TrackingConfig:
     folder = tmp_path_factory.mktemp("store")
-    return TrackingConfig(f"sqlite:///{folder}/mlflow.db", work_dir=str(folder), log_system_metrics=False)
+    return TrackingConfig(new_store(folder), work_dir=str(folder), log_system_metrics=False)
 
 
 @pytest.fixture(scope="module")

@@ -41,21 +41,10 @@ def _clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(lane, "LONGEST_PAUSE", 1.0)
 
 
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Content of an empty MLflow database: making its tables takes four seconds, once."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments(max_results=1)
-    return path.read_bytes()
-
-
 @pytest.fixture
-def store(tmp_path: Path, sqlite_template: bytes) -> str:
+def store(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
     """Address of a fresh sqlite store."""
-    (tmp_path / "mlflow.db").write_bytes(sqlite_template)
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return new_store(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,10 @@ TINY = PretrainConfig(
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainConfig:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Path], str]) -> PretrainConfig:
     """Its store and its outputs lie in a folder of the test, which is the working directory."""
     monkeypatch.chdir(tmp_path)
+    new_store(tmp_path)
     return TINY
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -63,8 +64,9 @@ def png() -> bytes:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Path], str]) -> Run:
     monkeypatch.chdir(tmp_path)
+    new_store(tmp_path)
     settings = TrackingConfig(log_system_metrics=False)
     return start_run(settings, kind="pretrain", run_name="r", params={}, config_yaml="", tags={})
 

@@ -48,10 +48,12 @@ class Calm(Demo):
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, untrained: Callable[..., Pretrained]) -> Shop:
+def shop(
+    tmp_path_factory: pytest.TempPathFactory, untrained: Callable[..., Pretrained], new_store: Callable[[Path], str]
+) -> Shop:
     """Versions of `seqsetvae`: 1 good, 2 forced, 3 with a changed byte, 4 with a pickle for its weights, 5 without weights."""
     folder = tmp_path_factory.mktemp("shop")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = new_store(folder)
     with contextlib.chdir(folder):
         client = MlflowClient(uri)
         run_id = client.create_run(client.create_experiment("shop"), tags={names.TAG_KIND: "evaluate"}).info.run_id

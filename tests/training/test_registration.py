@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from seqsetvae.training.pretrained.registration import register_run
 MEASURED = MonitorConfig(update_frequency=5, check_frequency=5)
 
 
-@pytest.fixture
-def uri() -> str:
-    return os.environ["MLFLOW_TRACKING_URI"]
+@pytest.fixture(autouse=True)
+def uri(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
+    return new_store(tmp_path)
 
 
 def register(run_id: str, **options: object):

@@ -41,9 +41,10 @@ POSTGRES_USER = "postgres"
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PretrainConfig:
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Path], str]) -> PretrainConfig:
     """Its stores and outputs lie in the working directory, which is the test's own; one thread, whatever else runs."""
     monkeypatch.chdir(tmp_path)
+    new_store(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("SEQSETVAE_STORAGE", raising=False)
     return TINY

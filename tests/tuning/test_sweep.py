@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,12 +33,12 @@ WIDE = SpaceConfig()
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def swept(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Iterator[SimpleNamespace]:
     """7 trials with max_beta from 0.01 to 50; which ones collapse is up to the seed."""
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        uri = f"sqlite:///{folder}/mlflow.db"
+        uri = new_store(folder)
         base = replace(
             TINY,
             monitor=replace(TINY.monitor, grace_steps=10),
