@@ -14,7 +14,10 @@ INSTALLED := $(VENV)/.installed
 # `mlflow` and the `python` it starts must be those of the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-PYTEST := python -m pytest --no-skips
+# Tests of one file stay with one process: they share what they train and the servers they start. One thread each, so that two of
+# them do not wait for each other on two cores.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --no-skips --numprocesses $(WORKERS) --dist loadscope
 # From `pip freeze` to lines that any machine can install: no build suffix of torch, none of the CUDA packages that it asks for itself.
 PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^nvidia-ml-py/!d}'
 
@@ -55,7 +58,11 @@ test-slow: $(INSTALLED) ## Run tests that train or start whole programs
 FAULTS ?= 51
 .PHONY: faults
 faults: $(INSTALLED) ## Kill trainings at random and compare their stores; writes docs/faults.md
-	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) tests/faults
+	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) --numprocesses 0 tests/faults
+
+.PHONY: coverage
+coverage: $(INSTALLED) ## Run the fast tests and say which lines they leave out
+	$(PYTEST) -m "not slow" --cov=seqsetvae --cov-report=term:skip-covered
 
 .PHONY: lint types bench
 lint: $(INSTALLED) ## Check style and formatting (ruff)

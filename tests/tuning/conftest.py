@@ -51,19 +51,12 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[P
 
 
 def programs() -> Path:
-    """The folder of `initdb` and `pg_ctl`; where there is none, Debian's package is installed first."""
-    for attempt in range(2):
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        if found:
-            return found[-1].parent
-        if (path := shutil.which("initdb")) is not None:
-            return Path(path).resolve().parent
-        if attempt == 0 and os.getuid() == 0 and shutil.which("apt-get"):
-            quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(["apt-get", "update"], check=False, env=quiet)
-            subprocess.run(
-                ["apt-get", "install", "-y", "--no-install-recommends", "postgresql"], check=False, env=quiet
-            )
+    """The folder of `initdb` and `pg_ctl`."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    if (path := shutil.which("initdb")) is not None:
+        return Path(path).resolve().parent
     pytest.fail("These tests need a PostgreSQL server: install it with `apt-get install postgresql` (as root).")
 
 

@@ -18,7 +18,6 @@ from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet, carried, stay_features
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.culprit import Score, why_risk_is_none
-from seqsetvae.training.recording import say
 
 EVENTS_PER_BATCH = 8000
 
@@ -114,6 +113,9 @@ def require_finite_scores(score_B: Tensor, score: Score, stays: LabelledStays) -
     """Raise :class:`RunFailure` naming row and variable of a stay whose score is NaN or inf."""
     if not bool(score_B.isfinite().all()):
         recorded, shown = why_risk_is_none(score, stays.packed, stays.vocabulary, stays.store, stays.split)
+        # Here, not above: a served model reads this file too, and goes without Lightning.
+        from seqsetvae.training.recording import say
+
         say(shown)
         raise RunFailure(recorded)
 
