@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -99,9 +98,9 @@ class Recipe:
     spread: list[float]
     total_steps: int
     run_id: str
-    low: list[float] = field(default_factory=list)
-    """0.1 percentiles of the variables in the train split, NaN where unknown; empty in a checkpoint of an earlier version."""
-    high: list[float] = field(default_factory=list)
+    low: list[float | None] = field(default_factory=list)
+    """0.1 percentiles of the variables in the train split, None where unknown; empty in a checkpoint of an earlier version."""
+    high: list[float | None] = field(default_factory=list)
     """99.9 percentiles."""
     bare: list[bool] = field(default_factory=list)
     """Whether events of each variable may come without a number."""
@@ -154,12 +153,15 @@ FEWEST_VALUES = 30
 """Of a variable in the train split, below which its percentiles say nothing."""
 
 
-def trusted_percentiles(vocabulary: Vocabulary) -> tuple[list[float], list[float]]:
-    """The 0.1 and 99.9 percentiles of each variable, NaN where too few values made them."""
+def trusted_percentiles(vocabulary: Vocabulary) -> tuple[list[float | None], list[float | None]]:
+    """The 0.1 and 99.9 percentiles of each variable, None where too few values made them."""
     statistics = vocabulary.statistics
-    enough_V = statistics.count_V >= FEWEST_VALUES
-    low_V, high_V = (np.where(enough_V, x_V, np.nan) for x_V in (statistics.low_V, statistics.high_V))
-    return low_V.tolist(), high_V.tolist()
+    enough = (statistics.count_V >= FEWEST_VALUES).tolist()
+    low, high = (
+        [x if there else None for x, there in zip(x_V.tolist(), enough, strict=True)]
+        for x_V in (statistics.low_V, statistics.high_V)
+    )
+    return low, high
 
 
 def load_model(path: Path) -> tuple[SeqSetVAE, Recipe]:

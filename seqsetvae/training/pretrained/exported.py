@@ -109,7 +109,8 @@ def vocabulary_of(recipe: Recipe) -> Vocabulary:
     """The vocabulary a model was trained with; of its statistics only what scales the values and the percentiles are kept."""
     statistics = Statistics.empty(len(recipe.variables))
     if recipe.low:
-        statistics = replace(statistics, low_V=np.array(recipe.low), high_V=np.array(recipe.high))
+        low_V, high_V = (np.array(x, dtype=np.float64) for x in (recipe.low, recipe.high))  # None becomes NaN
+        statistics = replace(statistics, low_V=low_V, high_V=high_V)
     return Vocabulary(
         tuple(recipe.variables),
         statistics,
