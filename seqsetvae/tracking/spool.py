@@ -106,7 +106,8 @@ class Spool:
     def _kept(self, file: dict[str, Any]) -> dict[str, Any]:
         content = file.get("content")
         path = file_of(file) if content is None else self.keep_content(content, file["name"])
-        if path.is_relative_to(self.files) and path.exists():
+        # Also one that was refused before: where the record says it lay is cleared.
+        if path.parent.parent in (self.files, self._refused) and path.exists():
             self._refused.mkdir(exist_ok=True)
             path = path.rename(Path(tempfile.mkdtemp(dir=self._refused), path.name))
         return {"path": str(path), "folder": file["folder"]}

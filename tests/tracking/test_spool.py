@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from seqsetvae.tracking import journal as journals
 from seqsetvae.tracking import shipper
 from seqsetvae.tracking.delivery import deliver, sync
-from seqsetvae.tracking.spool import Header, Spool
+from seqsetvae.tracking.spool import Header, Spool, file_of
 from tests.tracking.histories import history, ramp
 
 
@@ -142,3 +142,26 @@ def test_sync_leaves_a_live_run_alone(store, open_run):
     assert outcome.busy
     run.log_metrics({"loss": 1.0}, 0)
     assert run.finish()
+
+
+def test_a_file_that_is_refused_again_and_again_is_kept(store, run_id, journal):
+    folder = Path(MlflowClient(store).get_run(run_id).info.artifact_uri)
+    path = journal.keep_content(b"kept", "a.txt")
+    journal.reject({"file": {"path": str(path), "folder": "notes"}}, "too large")
+    journal.close()
+    for _ in range(3):
+        journal.offer_rejected_again()
+        [(record, _)] = journal.uploads.unsent()
+        assert file_of(record["file"]).read_bytes() == b"kept"
+        ship = shipper.Shipper(journal, journal.uploads, store)
+        ship._send_file = refuse
+        while ship.ship():
+            pass
+        assert [file_of(record["file"]).read_bytes() for record, _ in journal.rejections()] == [b"kept"]
+    assert deliver(Spool(journal.folder)).complete
+    assert (folder / "notes" / "a.txt").read_bytes() == b"kept"
+
+
+def refuse(content: dict) -> None:
+    """As a server that answers 413."""
+    raise shipper.RefusedError("too large")
