@@ -19,6 +19,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError, StoreError
 from seqsetvae.tracking.address import resolve_uri, sqlite_path, without_password
 from seqsetvae.tracking.experiment_page import furnish
+from seqsetvae.tracking.moved_store import ARTIFACTS, settle_moved
 from seqsetvae.tracking.shipper import patience
 from seqsetvae.tracking.sqlite_file import check_file, has_experiment, holds_runs, make_file, make_no_folders, put_aside
 from seqsetvae.user import ensure_user
@@ -144,6 +145,12 @@ def _open_file(path: Path, uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     check_file(path)
+    if before := settle_moved(path):
+        with suppress(OSError):  # nobody reads
+            print(
+                f"This store was moved here from {before}: its artifacts are those in {path.parent / ARTIFACTS}.",
+                flush=True,
+            )
     make_no_folders()
     if not path.exists() or not path.stat().st_size:
         make_file(path)
