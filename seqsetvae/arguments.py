@@ -8,9 +8,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.config.given_values import check_settings_file, check_values
 from seqsetvae.errors import InputError
 from seqsetvae.help_text import Setting, asked_for, did_you_mean, help_text, in_words
 from seqsetvae.spelling import spell_out, unknown_flags
@@ -38,7 +40,7 @@ def pretrain_config(verb: str, description: str, arguments: list[str]) -> Pretra
     """The settings of a pretraining run."""
     parser = make_parser(verb, description)
     groups = _add_pretrain_groups(parser)
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     return PretrainConfig(**{group: chosen[group] for group in groups})
 
 
@@ -48,7 +50,7 @@ def tune_config(description: str, arguments: list[str]) -> tuple[PretrainConfig,
     parser.add_class_arguments(SpaceConfig, "space")
     parser.add_class_arguments(TuneConfig, "tune")
     groups = _add_pretrain_groups(parser)
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     return PretrainConfig(**{group: chosen[group] for group in groups}), chosen.space, chosen.tune
 
 
@@ -64,12 +66,23 @@ def chosen_settings(verb: Callable[[list[str]], int], arguments: list[str], **gr
     parser = make_parser(verb.__name__, verb.__doc__ or "")
     for group, settings in groups.items():
         parser.add_class_arguments(settings, group)
-    return parser.instantiate(parse(parser, arguments))
+    return instantiate(parser, arguments)
+
+
+def instantiate(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    """The settings classes of a command line. Raises :class:`InputError` for whatever they refuse."""
+    chosen = parse(parser, arguments)
+    try:
+        return parser.instantiate(chosen)
+    except TypeError as error:  # such as null for a number that has to be there
+        raise InputError(
+            f"A setting has a value of the wrong kind: {error}.\n`{parser.prog} --help` lists the options."
+        ) from error
 
 
 def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """Parse, with every mistake as one :class:`InputError` instead of a page of usage; or print the help that is asked for."""
-    from jsonargparse import ArgumentError
+    from jsonargparse import ArgumentError, Namespace
 
     if (topic := asked_for(arguments)) is not None:
         print(
@@ -83,12 +96,32 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     known = {option.removeprefix("--") for action in parser._actions for option in action.option_strings}
     if wrong := list(unknown_flags(spelled, known)):
         raise InputError("\n".join([*wrong, f"`{parser.prog} --help` lists the options."]))
+    for path in _settings_files(spelled):
+        check_settings_file(path)
+    groups = {flag.partition(".")[0] for flag in flags}
     try:
-        return parser.parse_args(spelled)
-    except ArgumentError as error:
+        chosen = parser.parse_args(spelled)
+        for group in groups:
+            if not isinstance(chosen.get(group), Namespace):
+                raise InputError(
+                    f"--config: {group!r} is {chosen.get(group)!r}, but holds settings: names with values."
+                )
+        check_values((flag, value) for flag, value in chosen.items() if flag in flags)
+        return chosen
+    except (ArgumentError, TypeError, RecursionError, OverflowError) as error:
         raise InputError(
             f"{error}{_nearest_choice(parser, spelled)}\n`{parser.prog} --help` lists the options."
         ) from error
+
+
+def _settings_files(arguments: list[str]) -> Iterator[Path]:
+    """Of the flag `--config`, wherever it stands."""
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--config" and equals:
+            yield Path(value)
+        elif name == "--config" and position + 1 < len(arguments):
+            yield Path(arguments[position + 1])
 
 
 def _flags(parser: ArgumentParser) -> dict[str, bool]:

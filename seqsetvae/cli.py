@@ -5,6 +5,7 @@ Heavy libraries are imported inside the verbs, so that `seqsetvae --help` answer
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -12,7 +13,15 @@ from dataclasses import fields, replace
 from typing import NoReturn
 
 from seqsetvae import __version__
-from seqsetvae.arguments import chosen_settings, first_line, make_parser, parse, pretrain_config, tune_config
+from seqsetvae.arguments import (
+    chosen_settings,
+    first_line,
+    instantiate,
+    make_parser,
+    parse,
+    pretrain_config,
+    tune_config,
+)
 from seqsetvae.config import (
     EmbedConfig,
     EvaluateConfig,
@@ -42,7 +51,7 @@ def prepare(arguments: list[str]) -> int:
     parser = make_parser(f"prepare {kind}", SOURCES[kind].__doc__ or "")
     parser.add_class_arguments(SOURCES[kind], "source")
     parser.add_function_arguments(prepare_store, "store", skip={"source"})
-    chosen = parser.instantiate(parse(parser, arguments[1:]))
+    chosen = instantiate(parser, arguments[1:])
     print(prepare_store(chosen.source, **vars(chosen.store)))
     return 0
 
@@ -125,7 +134,7 @@ def embed(arguments: list[str]) -> int:
     parser = make_parser("embed", embed.__doc__ or "")
     parser.add_class_arguments(EmbedConfig, "embed")
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY | {"experiment"})
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     from seqsetvae.evaluation.embed import embed as write_embeddings
 
     write_embeddings(chosen.embed, chosen.tracking)
@@ -167,7 +176,7 @@ def _read_runs(verb: str, description: str, work: Callable[..., object], argumen
     parser.add_argument(f"--{verb}.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
     parser.add_function_arguments(work, verb, skip={"tracking", "run"})
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     work(chosen.tracking, **vars(chosen[verb]))
 
 
@@ -178,7 +187,7 @@ def import_tensorboard(arguments: list[str]) -> int:
     parser = make_parser("import-tensorboard", import_tensorboard.__doc__ or "")
     parser.add_function_arguments(import_logs, "import", skip={"tracking"})
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY)
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     import_logs(chosen.tracking, **vars(chosen["import"]))
     return 0
 
@@ -188,7 +197,7 @@ def visualize(arguments: list[str]) -> int:
     parser = make_parser("visualize", visualize.__doc__ or "")
     parser.add_class_arguments(VisualizeConfig, "visualize")
     parser.add_class_arguments(TrackingConfig, "tracking", skip=WRITING_ONLY | {"experiment"})
-    chosen = parser.instantiate(parse(parser, arguments))
+    chosen = instantiate(parser, arguments)
     from seqsetvae.evaluation.visualize.run import visualize as draw_model
 
     draw_model(chosen.visualize, chosen.tracking)
@@ -259,15 +268,20 @@ def _run(verb: str, arguments: list[str]) -> NoReturn:
     except InputError as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"seqsetvae {verb}: {str(error.filename)[:60]}…: longer than any name of a file can be.", file=sys.stderr)
+        sys.exit(2)
     except RunFailure as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 def _asked_for_help(word: str, what: str, known: Iterable[str]) -> int:
