@@ -1,21 +1,94 @@
-"""SeqSetVAE: pretraining on sequences of sets of medical events, watched for posterior collapse and tracked in MLflow."""
+"""SeqSetVAE: pretraining on sequences of sets of medical events, watched for posterior collapse and tracked in MLflow.
 
-import os
+Everything a script needs is a name of this package, found when it is first used: `import seqsetvae` alone loads neither torch nor MLflow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seqsetvae.config import (
+        DataConfig,
+        EmbedConfig,
+        EvaluateConfig,
+        FinetuneConfig,
+        ModelConfig,
+        MonitorConfig,
+        ObjectiveConfig,
+        OptimizerConfig,
+        PretrainConfig,
+        RegisterConfig,
+        SpaceConfig,
+        TrackingConfig,
+        TrainerConfig,
+        TuneConfig,
+        VisualizeConfig,
+    )
+    from seqsetvae.data.module import EventDataModule
+    from seqsetvae.data.prepare import prepare
+    from seqsetvae.evaluation.evaluate import evaluate
+    from seqsetvae.model.vae import SeqSetVAE
+    from seqsetvae.posterior import DiagonalGaussian
+    from seqsetvae.training.finetuning.finetune import finetune
+    from seqsetvae.training.fit import pretrain
+    from seqsetvae.training.module import PretrainModule
+    from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+    from seqsetvae.training.pretrained.loading import load
+    from seqsetvae.tuning.lead import tune
 
 __version__ = "0.1.0"
 
-# Read by GNU OpenMP when PyTorch is loaded: turns that a thread waits for the others before it sleeps. By default it is 300,000, longer
-# than a thread that something else has pushed off its core is away: with one other busy process on two cores a training step of
-# batch 8 then takes 3.4x its time, with this 2.4x; on a quiet machine it costs less than 2 %.
-os.environ.setdefault("GOMP_SPINCOUNT", "2500")
+__all__ = [
+    "CollapseMonitor",
+    "DataConfig",
+    "DiagonalGaussian",
+    "EmbedConfig",
+    "EvaluateConfig",
+    "EventDataModule",
+    "FinetuneConfig",
+    "ModelConfig",
+    "MonitorConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "PretrainConfig",
+    "PretrainModule",
+    "RegisterConfig",
+    "SeqSetVAE",
+    "SpaceConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "TuneConfig",
+    "VisualizeConfig",
+    "evaluate",
+    "finetune",
+    "load",
+    "prepare",
+    "pretrain",
+    "tune",
+]
 
-_FROM = {"load": "seqsetvae.training.pretrained.loading", "pretrain": "seqsetvae.training.fit"}
+_HOMES = {
+    "CollapseMonitor": "seqsetvae.training.monitor.collapse_monitor",
+    "DiagonalGaussian": "seqsetvae.posterior",
+    "EventDataModule": "seqsetvae.data.module",
+    "PretrainModule": "seqsetvae.training.module",
+    "SeqSetVAE": "seqsetvae.model.vae",
+    "evaluate": "seqsetvae.evaluation.evaluate",
+    "finetune": "seqsetvae.training.finetuning.finetune",
+    "load": "seqsetvae.training.pretrained.loading",
+    "prepare": "seqsetvae.data.prepare",
+    "pretrain": "seqsetvae.training.fit",
+    "tune": "seqsetvae.tuning.lead",
+}
+"""Where the names are that are no settings."""
 
 
 def __getattr__(name: str) -> object:
-    """`seqsetvae.load` and `seqsetvae.pretrain`, found when first used: `import seqsetvae` alone must not load torch."""
-    if name not in _FROM:
+    """A name of `__all__`, found when it is first used."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    return getattr(import_module(_HOMES.get(name, "seqsetvae.config")), name)
 
-    return getattr(import_module(_FROM[name]), name)
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

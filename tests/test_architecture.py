@@ -123,6 +123,9 @@ def import_breaches(file: str, unit: str, name: str) -> Iterator[str]:
         target = rest.split(".")[0]
         # Anything else behind `from seqsetvae import` is an attribute of the package itself.
         target = target if target in FLOORS else "__init__"
+        # The front door names what stands behind it, for type checkers, and loads it when it is first used.
+        if unit == "__init__":
+            return
         if target != unit and FLOORS[target] >= FLOORS[unit] and (unit, target) not in SIDEWAYS:
             yield f"floor {FLOORS[unit]} imports seqsetvae.{target} of floor {FLOORS[target]}"
     elif library in HOMES and not lies_in(file, HOMES[library]):
