@@ -60,7 +60,7 @@ class PosteriorStatistics:
     mutual_information: Tensor
     """I_q(x; z), nats; at most ln M."""
     finite: Tensor
-    """True when every mu and log sigma^2 is a finite number."""
+    """True when every mu, log sigma^2 and KL, and the mutual information, is a finite number."""
 
 
 ACTIVE_UNIT_VARIANCE = 0.01
@@ -71,58 +71,98 @@ COLLAPSE_DELTA = 0.01
 """delta of (epsilon, delta)-collapse."""
 
 
-def posterior_statistics(posterior: DiagonalGaussian) -> PosteriorStatistics:
+def posterior_statistics(
+    posterior: DiagonalGaussian, steady_mu_SZ: Tensor | None = None, seed: int = 0
+) -> PosteriorStatistics:
     """Collapse statistics of M pooled posteriors. Needs no more than a few times their memory.
+
+    Args:
+        posterior: the pool.
+        steady_mu_SZ: its means without the drift of the encoder over the steps of the pool, which is no signal; None: as they are.
+        seed: of the noise of the mutual information, another one for each check.
 
     >>> statistics = posterior_statistics(DiagonalGaussian(torch.zeros(1000, 4), torch.zeros(1000, 4)))  # the prior itself
     >>> statistics.kl_Z.sum().item(), statistics.signal_Z.max().item(), statistics.mean_variance_Z.mean().item()
     (0.0, 0.0, 1.0)
     """
     kl_SZ, variance_SZ = kl_to_prior(posterior), posterior.logvar_SZ.exp()
+    steady = DiagonalGaussian(posterior.mu_SZ if steady_mu_SZ is None else steady_mu_SZ, posterior.logvar_SZ)
+    information = mutual_information(steady, seed)
+    held = posterior.mu_SZ.isfinite() & posterior.logvar_SZ.isfinite() & kl_SZ.isfinite()
     return PosteriorStatistics(
         sets=len(kl_SZ),
         kl_Z=kl_SZ.mean(0),
         mean_variance_Z=variance_SZ.mean(0),
-        signal_Z=posterior.mu_SZ.var(0),
+        signal_Z=steady.mu_SZ.var(0),
         collapsed_share_Z=(kl_SZ < COLLAPSE_EPSILON).float().mean(0),
         variance_share=(variance_SZ > 0.01).float().mean(),
-        mutual_information=mutual_information(posterior),
-        finite=(posterior.mu_SZ.isfinite() & posterior.logvar_SZ.isfinite()).all(),
+        mutual_information=information,
+        finite=held.all() & information.isfinite(),
     )
 
 
 MUTUAL_INFORMATION_SAMPLES = 512
 """Sets for which log q(z_i) is evaluated, against all M: beyond that the estimate costs more than it gains."""
+FEW_DIMENSIONS = 16
+"""With fewer dimensions each sample tells less, and costs less: so many more are drawn."""
+EXPANDABLE = 1e10
+"""Largest square of a distance in posterior deviations up to which its expansion, in double precision, keeps six digits."""
+BLOCK = 2**24
+"""Elements of the largest intermediate tensor."""
 
 
-def mutual_information(posterior: DiagonalGaussian) -> Tensor:
+def mutual_information(posterior: DiagonalGaussian, seed: int = 0) -> Tensor:
     """I_q(x; z) = E_i[log q(z_i | x_i) - log 1/M sum_j q(z_i | x_j)], nats (Hoffman & Johnson 2016; He et al. 2019, eq. 9).
 
-    One sample z_i for each of some sets, evenly spread over the M, stands for the expectation over q(z | x_i). He et al. take the entropy
+    Samples z_i for some sets, evenly spread over the M, stand for the expectation over q(z | x_i). He et al. take the entropy
     of q(z | x_i) in closed form; with the sampled log density in its place the noise of both terms cancels where it matters: for a
     collapsed posterior the estimate is 0 to the last digits, not 0 +- sqrt(Z / 2M). It saturates at ln M. KL = I_q + KL(q(z) || p(z)).
 
-    The noise is fixed, and dealt out in the order of the posterior means along one direction: the figure is a function of the set of
-    posteriors, whatever their order, so that it does not depend on how they were spread over devices.
+    The noise is a function of the seed, another one for each check, so that its error averages out over checks. It is dealt out in the
+    order of the posterior means along one direction: the figure is a function of the set of posteriors, whatever their order, so that
+    it does not depend on how they were spread over devices.
 
     >>> far_apart = DiagonalGaussian(1e3 * torch.arange(50.0)[:, None], torch.zeros(50, 1))
     >>> round(mutual_information(far_apart).item(), 1), round(math.log(50), 1)  # all 50 can be told apart
     (3.9, 3.9)
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     m, z_dims = posterior.mu_SZ.shape
     direction_Z = torch.randn(z_dims, generator=generator).to(posterior.mu_SZ.device)
     order = (posterior.mu_SZ.double() @ direction_Z.double()).argsort()
     # In double precision, and centred: below, the squares of narrow posteriors cancel.
     mu_SZ = (posterior.mu_SZ - posterior.mu_SZ.mean(0))[order].double()
     logvar_SZ = posterior.logvar_SZ[order].double()
-    some = slice(0, None, max(1, m // MUTUAL_INFORMATION_SAMPLES))
-    noise_SZ = torch.randn(len(mu_SZ[some]), z_dims, generator=generator).to(mu_SZ)
+    narrow = _too_narrow(mu_SZ, logvar_SZ)
+    # Sets that lie so far apart can be told apart by any sample.
+    samples = (
+        MUTUAL_INFORMATION_SAMPLES // 8 if narrow else MUTUAL_INFORMATION_SAMPLES * max(1, FEW_DIMENSIONS // z_dims)
+    )
+    some = torch.arange(0, m, max(1, m // samples)).repeat(max(1, samples // m)).to(mu_SZ.device)
+    noise_SZ = torch.randn(len(some), z_dims, generator=generator).to(mu_SZ)
     z_SZ = DiagonalGaussian(mu_SZ[some], logvar_SZ[some]).sample(noise_SZ)
-    # -2 log q(z_i | x_j), without the constant, of all pairs: (z - mu)^2 / sigma^2 + log sigma^2, expanded into one matrix product.
-    precision_SZ = (-logvar_SZ).exp()
-    offset_S = (mu_SZ.square() * precision_SZ + logvar_SZ).sum(1)
-    left, right = torch.cat([z_SZ.square(), -2.0 * z_SZ], 1), torch.cat([precision_SZ, mu_SZ * precision_SZ], 1)
-    log_marginal_S = torch.logsumexp(-0.5 * torch.addmm(offset_S, left, right.T), 1) - math.log(m)
+    squared_SM = _squared_deviations(z_SZ, mu_SZ, logvar_SZ, expanded=not (narrow or mu_SZ.is_cuda))
+    # Of its own set the noise itself is exact: z - mu would have lost the digits of a deviation of 1e-20.
+    squared_SM[torch.arange(len(some), device=some.device), some] = noise_SZ.square().sum(1)
+    log_density_SM = -0.5 * (squared_SM + logvar_SZ.sum(1))
     log_own_S = -0.5 * (noise_SZ.square() + logvar_SZ[some]).sum(1)
+    log_marginal_S = torch.logsumexp(log_density_SM, 1) - math.log(m)
     return (log_own_S - log_marginal_S).mean().to(posterior.mu_SZ.dtype)
+
+
+def _too_narrow(mu_MZ: Tensor, logvar_MZ: Tensor) -> bool:
+    """Whether an expanded square would lose its digits. A GPU, which must not be made to wait, is not asked."""
+    return not mu_MZ.is_cuda and not float(mu_MZ.square().max() * (-logvar_MZ).exp().max()) < EXPANDABLE
+
+
+def _squared_deviations(z_SZ: Tensor, mu_MZ: Tensor, logvar_MZ: Tensor, expanded: bool) -> Tensor:
+    """sum_d (z_d - mu_d)^2 / sigma_d^2 of all pairs, shape (S, M): as one matrix product, or as it stands."""
+    if expanded:
+        precision_MZ = (-logvar_MZ).exp()
+        left_S2 = torch.cat([z_SZ.square(), -2.0 * z_SZ], 1)
+        right_M2 = torch.cat([precision_MZ, mu_MZ * precision_MZ], 1)
+        return torch.addmm((mu_MZ.square() * precision_MZ).sum(1), left_S2, right_M2.T)
+    inverse_MZ = (-0.5 * logvar_MZ.clamp(min=-700.0)).exp()
+    rows = max(1, BLOCK // mu_MZ.numel())
+    blocks = [((part[:, None] - mu_MZ) * inverse_MZ).square().sum(2) for part in z_SZ.split(rows)]
+    return torch.cat(blocks)

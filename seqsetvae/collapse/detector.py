@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -123,7 +124,7 @@ class Detector:
         state.red_streak = state.red_streak + 1 if level == Level.RED else 0
         if level == Level.RED and state.first_red_step is None:
             state.first_red_step = statistics.step
-        reasons = ("a posterior holds NaN or inf",) if not statistics.finite else tuple(map(str, fired))
+        reasons = tuple(map(str, fired)) if statistics.finite else (not_finite(statistics),)
         return Diagnosis(
             step=statistics.step,
             level=level,
@@ -223,6 +224,13 @@ class Detector:
         check_version(state.get("format_version"), STATE_VERSION, "The collapse monitor's state")
         plain = {key: value for key, value in state.items() if key != "format_version"}
         self.state = read_settings(DetectorState, plain, "The collapse monitor's state")
+
+
+def not_finite(statistics: CollapseStatistics) -> str:
+    """What is beyond all numbers, in words."""
+    if math.isnan(statistics.kl):
+        return "a posterior holds NaN or inf"
+    return "KL or mutual information is beyond all numbers"
 
 
 def detectors_of(config: MonitorConfig, outlook: BetaOutlook) -> list[Detector]:

@@ -193,3 +193,9 @@ def test_settings_out_of_range_are_refused_at_once(settings, said):
 def test_a_frequency_longer_than_the_run_is_refused():
     with pytest.raises(InputError, match=r"--monitor.check_frequency is 500, but the whole run has only 400"):
         resolve_monitor(MonitorConfig(check_frequency=500), 400)
+
+
+@pytest.mark.parametrize(("kl", "information"), [(math.inf, 2.0), (5.0, math.nan)])
+def test_what_is_beyond_all_numbers_is_red_at_once(kl, information):
+    judged = detector().check(replace(HEALTHY, kl=kl, mutual_information=information, finite=False, step=50))
+    assert (judged.level, judged.reasons) == (Level.RED, ("KL or mutual information is beyond all numbers",))

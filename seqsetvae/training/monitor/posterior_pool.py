@@ -95,7 +95,7 @@ class PosteriorPool:
         mu_SZ = _gathered(torch.cat([posterior.mu_SZ for posterior, _ in self._steps])[newest])
         logvar_SZ = _gathered(torch.cat([posterior.logvar_SZ for posterior, _ in self._steps])[newest])
         # In single precision at least, also where the step ran in half.
-        figures = posterior_statistics(DiagonalGaussian(mu_SZ.float(), logvar_SZ.float()))
+        figures = posterior_statistics(DiagonalGaussian(mu_SZ.float(), logvar_SZ.float()), seed=step)
         recon = self._recon(mu_SZ.device)
         arrived = None
         if mu_SZ.is_cuda:
@@ -145,12 +145,14 @@ def decoder_use(module: Any, batch: Any, posterior: DiagonalGaussian, step: int)
     half = len(mu_SZ) // 2
     own_SZ = everywhere.sample(noise_SZ)
     exchanged_SZ = DiagonalGaussian(mu_SZ.roll(half, 0), logvar_SZ.roll(half, 0)).sample(noise_SZ)
-    was_training = module.training
+    # A frozen BatchNorm in a training module is in evaluation already, and must be so afterwards.
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     with torch.no_grad():
         rise_S = module.negative_log_likelihood(exchanged_SZ[here], batch)
         rise_S = rise_S - module.negative_log_likelihood(own_SZ[here], batch)
-    module.train(was_training)
+    for part, mode in modes:
+        part.training = mode
     return _gathered(rise_S.double()).mean()
 
 
