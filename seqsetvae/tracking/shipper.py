@@ -223,6 +223,10 @@ class Shipper:
 
     def _send_file(self, content: dict[str, Any]) -> None:
         folder = content["folder"] or None
+        if self.remote:
+            self.client.get_run(
+                self.run_id
+            )  # a server on another database would take the file of a run that it has not
         if "content" in content:  # there was no room for it on the spool's disk
             with tempfile.TemporaryDirectory() as scratch:
                 path = Path(scratch, content["name"])
