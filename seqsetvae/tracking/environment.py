@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-IMPORTED = ("torch", "numpy", "pandas", "pyarrow", "pyyaml", "safetensors", "mlflow")
+IMPORTED = ("torch", "numpy", "pandas", "pyarrow", "meds", "pyyaml", "safetensors", "mlflow")
 """By the files in :mod:`seqsetvae.serving`. The package itself travels with the model."""
 CUDA = re.compile(r"cuda-|nvidia-(?!ml-py)|triton")
 """Packages that torch's own pin decides, on a machine where it brings them: left out here as in `make lock`."""
