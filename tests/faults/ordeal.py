@@ -116,7 +116,8 @@ def ordeal(folder: Path, arguments: list[str], faults: list[Fault]) -> list[Outc
             assert life.code in FINISHED, life.output
             break
         problems = check_end(life, fault)
-        if life.code == 128 + fault.signum and (status := newest_run(folder).status) != "KILLED":
+        # A signal that comes while the run is being closed finds it FINISHED.
+        if life.code == 128 + fault.signum and (status := newest_run(folder).status) not in ("KILLED", "FINISHED"):
             problems.append(f"the run's status is {status}")
         outcomes.append(Outcome(fault, problems))
         resume = ["--resume_from_checkpoint", "last.ckpt"] if list(folder.glob("mlruns/*/*")) else []
