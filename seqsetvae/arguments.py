@@ -133,7 +133,12 @@ def _settings(parser: ArgumentParser) -> Iterator[Setting]:
     for action in parser._actions:
         group, dot, name = action.dest.rpartition(".")
         if dot:
-            takes = in_words(getattr(action, "_typehint", action.type))
+            named = isinstance(action.metavar, str) and not action.metavar.startswith("{")
+            takes = (
+                f"{action.metavar} ..."
+                if named and action.nargs == "+"
+                else in_words(getattr(action, "_typehint", action.type))
+            )
             required = action.required or action.dest in parser._extra_required_keys
             yield Setting(group, name, takes, action.help or "", action.default, required)
 

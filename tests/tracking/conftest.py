@@ -48,6 +48,14 @@ def store(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
 
 
 @pytest.fixture(scope="session")
+def sqlite_template(new_store: Callable[[Path], str], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a fresh sqlite store, to be laid wherever a test wants it."""
+    folder = tmp_path_factory.mktemp("template")
+    new_store(folder)
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.fixture(scope="session")
 def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()

@@ -147,7 +147,7 @@ def test_a_run_may_be_lengthened_and_go_on_with_other_batches(tiny, history):
 
 
 def test_the_newest_run_without_a_checkpoint_is_named_with_the_one_that_has_some(tiny, monkeypatch):
-    first = pretrain(replace(tiny, trainer=replace(tiny.trainer, max_steps=1)))
+    first = pretrain(replace(tiny, trainer=replace(tiny.trainer, max_steps=5)))
     with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
         patch.setattr(PretrainModule, "on_fit_start", lambda self: signal.raise_signal(signal.SIGTERM))
         pretrain(tiny)
