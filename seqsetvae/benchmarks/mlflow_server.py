@@ -43,8 +43,12 @@ class Served:
 
     def ask(self, body: bytes, content_type: str = "application/json") -> Answer:
         """POST to /invocations, through a connection of its own: the server closes one that is idle for some seconds."""
-        status, content = self._request("POST", "/invocations", body, {"Content-Type": content_type})
+        status, content = self.send(body, {"Content-Type": content_type})
         return Answer(status, json.loads(content, parse_constant=_refuse))
+
+    def send(self, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """The same with any headers, or none: the status, and the answer as it came."""
+        return self._request("POST", "/invocations", body, headers)
 
     def answers(self) -> bool:
         """Whether it has loaded its model."""

@@ -69,12 +69,7 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
     >>> read_events(table, vocabulary).problems
     {'b': "row 2: variable 'hr' is unknown to the model"}
     """
-    for column in names.EVENT_COLUMNS:
-        if (found := list(table.columns).count(column)) != 1:
-            raise InputError(
-                f"The table of events {'has' if found else 'lacks'} the column {column!r}{' twice' if found else ''}. "
-                f"It needs {', '.join(names.EVENT_COLUMNS)}."
-            )
+    require_columns(table)
     subject_N, subjects = pd.factorize(_names(table["subject"]))
     minute_N, value_N = _numbers(table["minute"]), _numbers(table["value"])
     variable_N = _variables(table, vocabulary, np.isnan(value_N))
@@ -100,6 +95,16 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
     good = [number for number in range(len(subjects)) if number not in wrong]
     packed = _pack(subjects, good, subject_N, minute_N, variable_N, value_N, vocabulary) if good else None
     return EventsTable([str(name) for name in subjects], problems, packed)
+
+
+def require_columns(table: pd.DataFrame) -> None:
+    """Raises :class:`InputError` where a column of a table of events is missing, or there twice; others do not matter."""
+    for column in names.EVENT_COLUMNS:
+        if (found := list(table.columns).count(column)) != 1:
+            raise InputError(
+                f"The table of events {'has' if found else 'lacks'} the column {column!r}{' twice' if found else ''}. "
+                f"It needs {', '.join(names.EVENT_COLUMNS)}."
+            )
 
 
 def _pack(
@@ -147,11 +152,16 @@ def _names(column: pd.Series) -> NDArray[np.object_]:
     if pd.api.types.is_float_dtype(column):
         names_N = ["" if math.isnan(x) else str(int(x)) if x.is_integer() else str(x) for x in column.tolist()]
         return np.array(names_N, dtype=object)
-    return np.where(column.isna(), "", column.astype(str).to_numpy(dtype=object))
+    # Cell by cell: pandas makes no text of bytes or broken UTF-16, which JSON and Parquet may hold.
+    missing_N = column.isna().to_numpy()
+    names_N = ["" if gone else str(cell) for gone, cell in zip(missing_N, column.tolist(), strict=True)]
+    return np.array(names_N, dtype=object)
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64]:
     """Numbers, NaN for what is none or does not fit float32."""
+    if column.dtype.kind in "mMc":  # dates, durations, complex numbers: pandas would make numbers of them
+        return np.full(len(column), np.nan)
     try:
         number = pd.to_numeric(column, errors="coerce")
     except OverflowError:  # a whole number beyond all floats, as JSON may hold

@@ -21,7 +21,7 @@ class LatentsModel(PythonModel):
         self.version = version_of(context)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        with refusing_in_words():
+        with refusing_in_words(model_input):
             return answer(self.model.last_states(model_input), self.version)
 
 

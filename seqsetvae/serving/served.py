@@ -1,4 +1,4 @@
-"""What the served models have in common: which version they are, CSV as input, JSON as output, faults in words."""
+"""What the served models have in common: which version they are, JSON as output, faults in words."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
-from mlflow.types.schema import AnyType, Schema
 
 from seqsetvae.errors import InputError
+from seqsetvae.serving import requests
+
+requests.guard()
 
 
 def version_of(context: Any) -> str:
@@ -45,23 +46,10 @@ def answer(table: pd.DataFrame, version: str) -> pd.DataFrame:
 
 
 @contextmanager
-def refusing_in_words() -> Iterator[None]:
-    """An :class:`InputError` becomes the error that MLflow's server answers with status 400, without a traceback."""
+def refusing_in_words(table: pd.DataFrame) -> Iterator[None]:
+    """An :class:`InputError` becomes the error that MLflow's server answers with status 400; a request of too many rows is refused."""
+    requests.bound_rows(len(table))
     try:
         yield
     except InputError as error:
         raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
-
-
-_PANDAS_TYPES = Schema.pandas_types
-
-
-def _pandas_types(self: Schema) -> list[np.dtype[Any]]:
-    """Where columns are of any type, all are read as text: the model makes numbers of it, cell by cell."""
-    if any(isinstance(one.type, AnyType) for one in self.inputs):
-        return [np.dtype(object)] * len(self.inputs)
-    return _PANDAS_TYPES(self)
-
-
-# MLflow 3.17 reads a CSV request by these types, has none for a column of any type, and so would refuse every such request.
-Schema.pandas_types = _pandas_types  # type: ignore[method-assign]

@@ -16,12 +16,14 @@ from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
 from seqsetvae.benchmarks.serving import demo_stays
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.serving.requests import MAX_BYTES
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.finetuning.mortality import RiskModel
 from seqsetvae.training.pretrained.exported import export
 
 MODEL = "models:/seqsetvae-mortality@champion"
 STAYS = 60
+MOST_ROWS = 100_000
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,10 @@ def risk_model(tracking: TrackingConfig, untrained) -> RiskModel:
 
 @pytest.fixture(scope="module")
 def server(risk_model: RiskModel, tracking: TrackingConfig) -> Iterator[Served]:
-    with serve(MODEL, str(tracking.tracking_uri), Path(tracking.work_dir)) as served:
-        yield served
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SEQSETVAE_MAX_ROWS", str(MOST_ROWS))
+        with serve(MODEL, str(tracking.tracking_uri), Path(tracking.work_dir)) as served:
+            yield served
 
 
 def risks(table: pd.DataFrame) -> dict[str, float]:
@@ -132,3 +136,65 @@ def test_the_example_that_a_version_carries_is_answered_as_its_signature_says(se
     answer = server.ask(as_json(loaded.input_example)).table
     assert list(answer.columns) == signature.outputs.input_names()
     assert answer.to_dict("records") == loaded.predict(loaded.input_example).to_dict("records")
+
+
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+HEADER = b"subject,minute,variable,value"
+GOOD = '["a",0,"HR",80]'
+
+
+def split(row: str, columns: str = '"subject","minute","variable","value"') -> bytes:
+    return f'{{"dataframe_split":{{"columns":[{columns}],"data":[{row}]}}}}'.encode()
+
+
+def parquet(**column: object) -> bytes:
+    file = io.BytesIO()
+    pd.DataFrame({"subject": ["a"], "minute": [0], "variable": ["HR"], "value": [80]} | column).to_parquet(file)
+    return file.getvalue()
+
+
+AWKWARD: dict[str, tuple[str | None, bytes, int, str]] = {
+    "nothing": (JSON, b"", 400, "valid JSON"),
+    "no content type": (None, split(GOOD), 415, "content types"),
+    "another content type": ("text/xml", b"<a/>", 415, "text/xml"),
+    "another alphabet": (f"{JSON}; charset=latin-1", split(GOOD), 415, "UTF-8"),
+    "no UTF-8": (JSON, b'{"dataframe_split":"\xff"}', 400, "UnicodeDecodeError"),
+    "half a letter": (JSON, split(r'["\ud800",0,"HR",80]'), 400, "surrogates"),
+    "deep": (JSON, b"[" * 100_000 + b"]" * 100_000, 400, "RecursionError"),
+    "NaN": (JSON, split('["a",0,"HR",NaN]'), 200, "value is missing"),
+    "infinite": (JSON, split('["a",-Infinity,"HR",1e400]'), 200, "minute -inf is not a time"),
+    "nulls": (JSON, split("[null,null,null,null]"), 200, "subject is missing"),
+    "no rows": (JSON, b'{"dataframe_records":[null]}', 400, "lacks the column 'subject'"),
+    "no table": (JSON, b'{"instances":null}', 400, "Failed to enforce schema"),
+    "5000 digits": (JSON, split(f'["a",{"9" * 5000},"HR",80]'), 400, "4300 digits"),
+    "a list for a name": (JSON, split(GOOD, '["subject"],"minute","variable","value"'), 400, "unhashable"),
+    "a list for a value": (JSON, split('["a",0,"HR",[80]]'), 200, "value [80] is not a finite number"),
+    "doubled": (
+        JSON,
+        split('["a",0,"HR",80,90],["a",1,"HR",80,90]', '"subject","minute","variable","value","value"'),
+        400,
+        "'value' twice",
+    ),
+    "CSV of nothing": (CSV, b"", 400, "No columns"),
+    "CSV, no UTF-8": (CSV, HEADER + b"\n\xff,0,HR,80", 400, "UTF-8"),
+    "CSV, a long row": (CSV, HEADER + b"\na,0,HR,80,1,2,3", 400, "line 2, saw 7"),
+    "CSV, a short row": (CSV, HEADER + b"\na,0", 200, "value is missing"),
+    "CSV, an open quote": (CSV, HEADER + b'\n"a,0,HR,80', 400, "EOF inside string"),
+    "CSV, doubled": (CSV, HEADER + b",value\na,0,HR,80,90\na,1,HR,80,90", 400, "'value' twice"),
+    "Parquet of nothing": (PARQUET, b"", 400, "Parquet"),
+    "Parquet of dates": (PARQUET, parquet(minute=[pd.Timestamp(0)]), 200, "is not a time"),
+    "Parquet of bytes": (PARQUET, parquet(variable=[b"\xff"]), 200, "is unknown to the model"),
+    "too many bytes": (CSV, b"x" * (MAX_BYTES + 1), 413, "SEQSETVAE_MAX_BYTES"),
+    "too many rows": (CSV, HEADER + b"\na,0,HR,80" * (MOST_ROWS + 1), 413, "at most 100,000"),
+}
+
+
+@pytest.mark.slow
+def test_no_request_is_answered_by_a_bare_500_or_a_traceback(server: Served):
+    for name, (content_type, body, status, text) in AWKWARD.items():
+        got, content = server.send(body, {"Content-Type": content_type} if content_type else {})
+        assert (name, got) == (name, status)
+        assert text in content.decode(), name
+        assert b"Traceback" not in content, name
+        assert len(content) < 4000, name
+    assert server.ask(split(GOOD)).table["risk"].between(0, 1).all()
