@@ -256,8 +256,12 @@ class Run:
             delivered = self._writer.close(self._finish_seconds - QUIET_SECONDS)
         if not delivered:
             self._writer.give_up()
+        # What the store refused in its last moments is offered again by `sync` alone.
+        refused = [reason for _, reason in self._writer.spool.rejections()]
+        if not delivered or refused:
+            delivered = False
             _say(
-                f"The tracking store has not taken everything yet ({self._writer.trouble or 'it is slow'}). The rest is kept in "
+                f"The tracking store has not taken everything yet ({self._writer.trouble or (refused[0] if refused else 'it is slow')}). The rest is kept in "
                 f"{self._writer.spool.folder}; deliver it with:\n"
                 f"  seqsetvae sync --tracking.work_dir {os.path.relpath(self.work_dir)}"
             )

@@ -143,7 +143,8 @@ def tried(which: tuple[str, bool], disorder: Callable[[Trouble], Proxy], work: P
     if until_sync:
         if trouble.where == ARTIFACTS:
             check(uri, run.run_id, files=False)
-        assert not sync(work, echo=str).complete, "sync says that something is undelivered"
+        # `sync` waits longer for an answer than a run does: from a server that is merely slow it gets everything.
+        assert trouble.seconds or not sync(work, echo=str).complete, "sync says that something is undelivered"
         disorder(Trouble())
         assert sync(work, echo=str).complete
     elif not delivered:
