@@ -259,9 +259,9 @@ class Run:
         # What the store refused in its last moments is offered again by `sync` alone.
         refused = [reason for _, reason in self._writer.spool.rejections()]
         if not delivered or refused:
-            delivered = False
+            delivered, why = False, self._writer.trouble or next(iter(refused), "it is slow")
             _say(
-                f"The tracking store has not taken everything yet ({self._writer.trouble or (refused[0] if refused else 'it is slow')}). The rest is kept in "
+                f"The tracking store has not taken everything yet ({why}). The rest is kept in "
                 f"{self._writer.spool.folder}; deliver it with:\n"
                 f"  seqsetvae sync --tracking.work_dir {os.path.relpath(self.work_dir)}"
             )
