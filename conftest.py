@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -51,9 +52,14 @@ def outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+SYS_PATH = tuple(sys.path)
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory and an MLflow store of its own for each test and the processes it starts, and no pickles read from it."""
+    # A registered model that a test has loaded puts its own copy of the code there, which processes of later tests would import.
+    monkeypatch.setattr(sys, "path", list(SYS_PATH))
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "SEQSETVAE_"))]:
         monkeypatch.delenv(name)
