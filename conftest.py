@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
@@ -60,6 +61,9 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory and an MLflow store of its own for each test and the processes it starts, and no pickles read from it."""
     # A registered model that a test has loaded puts its own copy of the code there, which processes of later tests would import.
     monkeypatch.setattr(sys, "path", list(SYS_PATH))
+    # A process in the background of a shell is born deaf to Ctrl-C, and a training rightly stays so.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "SEQSETVAE_"))]:
         monkeypatch.delenv(name)

@@ -117,7 +117,7 @@ def _die_at_hook(fault: Fault) -> None:
     class Dying(pl.Callback):
         seen = 0
 
-    def hook(self: Dying, *_: object) -> None:
+    def hook(self: Dying, *_: object, **__: object) -> None:
         self.seen += 1
         if self.seen == fault.at:
             os.kill(os.getpid(), fault.signum)
