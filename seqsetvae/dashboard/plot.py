@@ -51,8 +51,8 @@ class ChartPlot(PlotextPlot):
         for reference in chart.references:
             color = palette.ORANGE if reference.threshold else GRAY
             plt.hline(max(reference.value, chart.log_below or reference.value), _rgb(color))
-        if chart.log_below is not None:
-            plt.yscale("log")
+        # Said either way: a plot that showed another chart before may still have that one's scale.
+        plt.yscale("linear" if chart.log_below is None else "log")
         if chart.share:
             plt.ylim(0.0, 1.0)
         plt.title(self._title(chart))
