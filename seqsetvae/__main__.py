@@ -1,6 +1,6 @@
 """`python -m seqsetvae`."""
 
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 
 if __name__ == "__main__":
     main()

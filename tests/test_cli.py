@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqsetvae import arguments, cli
+from seqsetvae.app import arguments
+from seqsetvae.app.main import main
+from seqsetvae.app.spelling import spell_out
+from seqsetvae.app.verbs import VERBS
 from seqsetvae.config import PretrainConfig
-from seqsetvae.spelling import spell_out
 from seqsetvae.training.recording import as_yaml
 
 GUIDES_QUICK_START = (
@@ -26,7 +28,7 @@ GUIDES_QUICK_START = (
 
 def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments.split())
+        main(arguments.split())
     out, err = capsys.readouterr()
     return int(ended.value.code or 0), out, err
 
@@ -57,7 +59,7 @@ def test_every_setting_can_be_written_without_its_group():
 
 
 def test_every_setting_is_explained():
-    source = "".join(path.read_text() for path in Path(arguments.__file__).with_name("config").glob("*.py"))
+    source = "".join(path.read_text() for path in (Path(arguments.__file__).parents[1] / "config").glob("*.py"))
     for group in fields(PretrainConfig):
         for field in fields(getattr(PretrainConfig(), group.name)):
             after = source.split(f"    {field.name}: ", 1)[1].split("\n", 2)[1]
@@ -128,7 +130,7 @@ def test_help_explains(arguments, capsys):
     assert "usage: seqsetvae" in out
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(VERBS))
 def test_help_fits_a_screen_and_all_of_it_explains_every_setting(verb, capsys):
     _, short, _ = run(f"{verb} --help", capsys)
     assert len(short.splitlines()) < 60

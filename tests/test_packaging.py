@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from seqsetvae.cli import VERBS
+from seqsetvae.app.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -118,7 +118,7 @@ def test_entry_points_are_verbs_of_the_command_line():
     assert set(entry_points) - {"main"} <= set(VERBS)
 
 
-@pytest.mark.parametrize("module", ["seqsetvae.cli", "seqsetvae.config", "seqsetvae.names"])
+@pytest.mark.parametrize("module", ["seqsetvae.app.main", "seqsetvae.config", "seqsetvae.names"])
 def test_heavy_libraries_are_not_imported_before_they_are_needed(module):
     code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -14,10 +14,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from seqsetvae import cli, names, palette
+from seqsetvae import names, palette
 from seqsetvae.analysis.analyze import analyze
 from seqsetvae.analysis.replay import replay
 from seqsetvae.analysis.run_analysis import analyze_run
+from seqsetvae.app.main import main
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import (
     DataConfig,
@@ -167,7 +168,7 @@ def test_one_run_logged_to_itself_from_the_command_line(store, tmp_path, capsys)
     [run_id] = [one.run_id for one in histories(store).values() if one.name == "mild"]
     arguments = ["analyze", "--run", run_id[:10], "--save_dir", str(tmp_path / "a"), "--log", "--tracking_uri", store]
     with pytest.raises(SystemExit) as ended:
-        cli.main(arguments)
+        main(arguments)
     assert ended.value.code == 0
     written = {file.name for file in (tmp_path / "a").iterdir()}
     logged = {file.path for file in MlflowClient(store).list_artifacts(run_id, "analysis")}
@@ -188,14 +189,14 @@ def test_mistakes_are_explained(arguments, message, capsys, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     with pytest.raises(SystemExit) as ended:
-        cli.main(["analyze", *arguments.split()])
+        main(["analyze", *arguments.split()])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_the_help_teaches(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["analyze", "--help", "all"])
+        main(["analyze", "--help", "all"])
     out = " ".join(capsys.readouterr().out.split())
     for words in (
         "--analyze.run RUN ...",

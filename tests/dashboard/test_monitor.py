@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 from PIL import Image
 
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.tracking import follow_sql

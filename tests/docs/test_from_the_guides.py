@@ -15,7 +15,9 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from seqsetvae import arguments, cli, names, spelling
+from seqsetvae import names
+from seqsetvae.app import arguments, spelling, verbs
+from seqsetvae.app.verbs import VERBS
 from seqsetvae.data.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +83,10 @@ def parser_of(words: list[str], monkeypatch: pytest.MonkeyPatch, *, parsing: boo
             parser.instantiate(real(parser, given))
         raise ParsedError(parser)
 
-    for module in (arguments, cli):
+    for module in (arguments, verbs):
         monkeypatch.setattr(module, "parse", parse)
     with pytest.raises(ParsedError) as raised:
-        cli.VERBS[words[0]](words[1:])
+        VERBS[words[0]](words[1:])
     return raised.value.parser
 
 
@@ -92,7 +94,7 @@ def parser_of(words: list[str], monkeypatch: pytest.MonkeyPatch, *, parsing: boo
 def flags_of_all_verbs() -> frozenset[str]:
     """Every grouped flag of the command line."""
     found: set[str] = set()
-    for words in [*([verb] for verb in cli.VERBS if verb != "prepare"), *(["prepare", source] for source in SOURCES)]:
+    for words in [*([verb] for verb in VERBS if verb != "prepare"), *(["prepare", source] for source in SOURCES)]:
         with pytest.MonkeyPatch.context() as monkeypatch:
             found |= arguments._flags(parser_of(words, monkeypatch, parsing=False)).keys()
     return frozenset(f"--{flag}" for flag in found)
@@ -134,7 +136,7 @@ def is_written(file: str) -> bool:
 
 def kind_of(span: str) -> str:
     """What a code span means: anything that is not one of these is a mistake of the document."""
-    if span in PLACEHOLDERS or span in NAMED or span in cli.VERBS or span in ITEMS:
+    if span in PLACEHOLDERS or span in NAMED or span in VERBS or span in ITEMS:
         return "named"
     if span.startswith(("seqsetvae ", "mlflow ", "make ")):
         return "command"

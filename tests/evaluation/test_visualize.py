@@ -14,7 +14,8 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from seqsetvae import cli, names
+from seqsetvae import names
+from seqsetvae.app.main import main
 from seqsetvae.config import ModelConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.data.demo_store import demo_store
 from seqsetvae.data.prepare import prepare
@@ -51,7 +52,7 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callabl
 
 def command(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
-        cli.main(["visualize", *arguments])
+        main(["visualize", *arguments])
     return int(ended.value.code or 0)
 
 

@@ -86,7 +86,7 @@ def _live(folder: str, arguments: list[str], fault: Fault | None, environment: d
         _die_at_file(folder, fault)
     if fault is not None and fault.kind == "hook":
         _die_at_hook(fault)
-    from seqsetvae.cli import main
+    from seqsetvae.app.main import main
 
     main(arguments)
 

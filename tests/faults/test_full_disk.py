@@ -24,7 +24,7 @@ LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 main(sys.argv[1:])
 """
 

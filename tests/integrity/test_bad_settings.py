@@ -15,8 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqsetvae.arguments import chosen_settings, pretrain_config, tune_config
-from seqsetvae.cli import evaluate, finetune, main, register
+from seqsetvae.app.arguments import chosen_settings, pretrain_config, tune_config
+from seqsetvae.app.main import main
+from seqsetvae.app.verbs import evaluate, finetune, register
 from seqsetvae.config import (
     EvaluateConfig,
     FinetuneConfig,

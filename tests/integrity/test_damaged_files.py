@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from seqsetvae.app.main import main
 from seqsetvae.atomic import sweep
-from seqsetvae.cli import main
 from seqsetvae.data.demo_store import demo_store, open_store
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.store import MANIFEST, VOCABULARY, Store

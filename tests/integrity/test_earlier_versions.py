@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from seqsetvae.arguments import pretrain_config
-from seqsetvae.cli import main
+from seqsetvae.app.arguments import pretrain_config
+from seqsetvae.app.main import main
 from seqsetvae.collapse.detector import DetectorState
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.settings_io import SETTINGS_VERSION, read_settings

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 from seqsetvae.config import PretrainConfig, TrackingConfig, TuneConfig
 from seqsetvae.errors import InputError
 from seqsetvae.streams import SteadyStream, steady_streams

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from seqsetvae import names
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.data.store import Store
 from seqsetvae.data.verified import remember

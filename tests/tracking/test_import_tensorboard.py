@@ -11,7 +11,8 @@ import pytest
 import tensorboard.summary
 from mlflow import MlflowClient
 
-from seqsetvae import cli, names
+from seqsetvae import names
+from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.history import open_histories
@@ -253,7 +254,7 @@ def test_what_cannot_be_imported_is_explained(tmp_path, store, arguments, said, 
     train(Path("odd"))
     Path("odd", "hparams.yaml").write_text("- 1\n")
     with pytest.raises(SystemExit) as ended:
-        cli.main(["import-tensorboard", *arguments.split(), "--import.progress", "false"])
+        main(["import-tensorboard", *arguments.split(), "--import.progress", "false"])
     error = capsys.readouterr().err
     assert (ended.value.code, said in error, "Traceback" in error) == (2, True, False), error
 
@@ -280,7 +281,7 @@ def test_analyze_judges_an_imported_run_by_its_kl(tmp_path, store, kl, verdict, 
         "monitor --run version_0 --once",
     ):
         with pytest.raises(SystemExit) as ended:
-            cli.main(arguments.split())
+            main(arguments.split())
         assert ended.value.code == 0
     said = capsys.readouterr().out
     assert verdict in said

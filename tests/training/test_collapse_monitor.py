@@ -18,7 +18,8 @@ from mlflow import MlflowClient
 from PIL import Image
 from torch import multiprocessing
 
-from seqsetvae import cli, names, palette
+from seqsetvae import names, palette
+from seqsetvae.app.main import main
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.errors import InputError
@@ -97,7 +98,7 @@ def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
         "tracking: {log_system_metrics: false}\n"
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main(["pretrain", "--config", str(path), "--max_beta", "50"])
+        main(["pretrain", "--config", str(path), "--max_beta", "50"])
     assert ended.value.code == 3
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     (run,) = client.search_runs(["1"], filter_string="tags.collapse = 'red'")

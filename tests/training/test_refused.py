@@ -16,7 +16,7 @@ import torch
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.cli import main
+from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.prepare import prepare

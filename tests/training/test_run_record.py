@@ -9,7 +9,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.arguments import pretrain_config
+from seqsetvae.app.arguments import pretrain_config
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.plan import make_plan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqsetvae import cli
+from seqsetvae.app.main import main
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tuning.job import Job
@@ -43,7 +43,7 @@ def test_mistakes_are_explained(arguments, message, capsys, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("text.db").write_text("not a database")
     with pytest.raises(SystemExit) as ended:
-        cli.main(["tune", *arguments.split()])
+        main(["tune", *arguments.split()])
     err = capsys.readouterr().err
     assert ended.value.code == 2
     assert message in err
@@ -97,7 +97,7 @@ def test_more_trials_can_be_added_to_a_study(job):
 
 def test_every_setting_is_explained_and_can_be_written_without_its_group(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["tune", "--help", "all"])
+        main(["tune", "--help", "all"])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     for group in (SpaceConfig(), TuneConfig()):

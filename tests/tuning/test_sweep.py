@@ -17,7 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.arguments import pretrain_config
+from seqsetvae.app.arguments import pretrain_config
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import SpaceConfig, TuneConfig
 from seqsetvae.errors import RunFailure

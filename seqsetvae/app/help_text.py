@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -188,3 +189,11 @@ def _shown(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return ", ".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
+
+
+def asked_for_help(word: str, what: str, known: Iterable[str]) -> int:
+    """The exit code of a word that is none of those known; the user is told, unless what was asked for is help."""
+    if word in ("--help", "-h"):
+        return 0
+    print(f"\nThere is no {what} {word!r}{did_you_mean(word, known)}", file=sys.stderr)
+    return 2

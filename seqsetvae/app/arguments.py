@@ -11,11 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqsetvae.app.help_text import Setting, asked_for, did_you_mean, help_text, in_words
+from seqsetvae.app.spelling import spell_out, unknown_flags
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.given_values import check_settings_file, check_values
 from seqsetvae.errors import InputError
-from seqsetvae.help_text import Setting, asked_for, did_you_mean, help_text, in_words
-from seqsetvae.spelling import spell_out, unknown_flags
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from seqsetvae.help_text import did_you_mean
+from seqsetvae.app.help_text import did_you_mean
 
 OTHER_WORDS = {
     "checkpoint": ("visualize.model",),
