@@ -152,8 +152,11 @@ class EvaluateConfig:
     """Column of --labels: an outcome of 0 or 1. Default: boolean_value, as in the MEDS label schema."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
-    split: Literal["train", "valid", "test"] = "test"
-    """Split whose labelled patients are scored."""
+    split: Literal["train", "valid", "test", "all"] = "test"
+    """Split whose labelled patients are scored; `all`: every patient of the store, of an external cohort for example."""
+    leak_audit: bool = False
+    """First prove that no answer looks ahead: everything after each prediction time is scrambled, and every answer must be the same to
+    the last bit. Else nothing is scored, with exit code 1."""
     baselines: bool = True
     """Also fit logistic regression and gradient boosting on hand-made features of the train split."""
     subgroups: bool = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ READABLE = (1, 2)
 """Format 1 has no times of first events, no percentiles, minutes in float32, and a number in every event."""
 MANIFEST = "manifest.json"
 VOCABULARY = "vocabulary.arrow"
+ALL = "all"
+"""In place of a split: the subjects of all of them, one split after another."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,9 @@ class Store:
         return self.provenance.get("without_number") == "keep"
 
     def shards(self, split: str) -> list[ShardInfo]:
-        """The shard files of a split. Raises InputError for a split that the store lacks."""
+        """The shard files of a split, or of `ALL`. Raises InputError for a split that the store lacks."""
+        if split == ALL:
+            return [shard for shards in self._shards.values() for shard in shards]
         if split not in self._shards:
             raise InputError(f"{self.path}: no split {split!r}; the store has {', '.join(self.splits)}.")
         return self._shards[split]
@@ -143,6 +147,8 @@ class Store:
 
     def shard(self, split: str, number: int) -> Packed:
         """The memory-mapped arrays of one shard."""
+        if split == ALL:
+            return self.shard(*self._places[number])
         if (split, number) not in self._mapped:
             self._mapped[split, number] = read_packed(self.path / self.shards(split)[number].file)
         return self._mapped[split, number]
@@ -194,10 +200,48 @@ class Store:
 
     @cached_property
     def first_rows(self) -> dict[str, NDArray[np.int64]]:
-        """By split: row in the split of the first subject of each shard."""
+        """By split, and for `ALL`: row in the split of the first subject of each shard."""
         return {
-            split: np.cumsum([0] + [shard.subjects for shard in shards])[:-1] for split, shards in self._shards.items()
+            split: np.cumsum([0] + [shard.subjects for shard in self.shards(split)])[:-1]
+            for split in (*self._shards, ALL)
         }
+
+    @property
+    def _places(self) -> list[tuple[str, int]]:
+        """Split and number of each shard of `ALL`."""
+        return [(split, number) for split, shards in self._shards.items() for number in range(len(shards))]
+
+
+class HeldStore(Store):
+    """What was made of another store, in memory: subjects by split, with the vocabulary and the provenance of that store."""
+
+    def __init__(self, store: Store, content_hash: str, held: Mapping[str, Packed]) -> None:
+        super().__init__(store.path, store.manifest | {"shards": []}, store.vocabulary)
+        self._hash = content_hash
+        for split, packed in held.items():
+            self._shards[split] = [_described(split, packed)]
+            self._mapped[split, 0] = packed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Not by its path, as other stores: what is held is not in that folder."""
+        return _again, (type(self), self.__dict__)
+
+    @property
+    def content_hash(self) -> str:
+        """Of what is held."""
+        return self._hash
+
+
+def _again(kind: type[HeldStore], state: dict[str, Any]) -> HeldStore:
+    store = object.__new__(kind)
+    store.__dict__.update(state)
+    return store
+
+
+def _described(split: str, packed: Packed) -> ShardInfo:
+    events, sets = np.diff(packed.events_before_B), np.diff(packed.first_set)
+    longest = int(events.max()), int(sets.max())
+    return ShardInfo("", split, packed.n_subjects, len(packed.minute_S), len(packed.value_N), *longest, 0, "")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

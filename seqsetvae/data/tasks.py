@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from seqsetvae.data.packed import Packed, concatenate
 from seqsetvae.data.sources.base import normalise_id
 from seqsetvae.data.sources.labels import NO_LABEL
-from seqsetvae.data.store import ShardInfo, Store
+from seqsetvae.data.store import HeldStore, Store
 from seqsetvae.data.tables import as_number, read_table
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
@@ -42,6 +41,16 @@ class TaskLabels:
     """Microseconds on the clock of the store; `NEVER` without a time."""
     outcome: Sequence[float]
     """0 or 1."""
+
+    def take(self, rows: Sequence[int]) -> TaskLabels:
+        """Some rows, in the order given."""
+        return TaskLabels(
+            self.path,
+            self.task,
+            [self.subject[row] for row in rows],
+            [self.time[row] for row in rows],
+            [self.outcome[row] for row in rows],
+        )
 
 
 def read_task(path: Path, task: str | None) -> TaskLabels:
@@ -73,46 +82,20 @@ def read_task(path: Path, task: str | None) -> TaskLabels:
     return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes)
 
 
-class TaskStore(Store):
+class TaskStore(HeldStore):
     """A store as a task sees it: a subject for each outcome, with the sets up to its prediction time and nothing after it.
 
     Subjects keep their names where they have one outcome; with several they are called NAME@1, NAME@2, ... in the order of the table.
     """
 
     def __init__(self, store: Store, labels: TaskLabels, at_hours: float | None = None) -> None:
-        super().__init__(store.path, store.manifest, store.vocabulary)
-        self._shards.clear()
-        found = [_of_split(store, split, labels, at_hours) for split in store.splits]
-        self.rows, self.without_stay = len(labels.subject), len(labels.subject) - sum(one.matched for one in found)
-        self.without_events = sum(one.matched - one.packed.n_subjects for one in found if one.packed is not None)
-        self.without_events += sum(one.matched for one in found if one.packed is None)
-        if self.without_stay == self.rows:
-            first = store.subject_ids(store.splits[0], [0])[0]
-            raise InputError(
-                f"{labels.path}: {self.rows} rows, 0 match a stay, e.g. {labels.subject[0]!r} against {first!r}. "
-                "Write the ids as the stays are called."
-            )
-        for split, one in zip(store.splits, found, strict=True):
-            if one.packed is not None:
-                self._shards[split] = [_described(split, one.packed)]
-                self._mapped[split, 0] = one.packed
+        found = {split: _of_split(store, split, labels, at_hours) for split in store.splits}
+        self.rows, matched = len(labels.subject), sum(one.matched for one in found.values())
+        self.without_stay = self.rows - matched
+        held = {split: one.packed for split, one in found.items() if one.packed is not None}
+        self.without_events = matched - sum(packed.n_subjects for packed in held.values())
         seen = f"{store.content_hash} {labels.task} {at_hours} {labels.subject} {labels.time} {labels.outcome}"
-        self._hash = hashlib.sha256(seen.encode()).hexdigest()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Not by its path, as other stores: the outcomes are not in that folder."""
-        return _again, (self.__dict__,)
-
-    @property
-    def content_hash(self) -> str:
-        """Of events, outcomes and prediction times."""
-        return self._hash
-
-
-def _again(state: dict[str, Any]) -> TaskStore:
-    store = object.__new__(TaskStore)
-    store.__dict__.update(state)
-    return store
+        super().__init__(store, hashlib.sha256(seen.encode()).hexdigest(), held)
 
 
 def open_task(store: Store, labels: str | None, task: str | None, at_hours: float | None) -> Store:
@@ -133,7 +116,15 @@ def open_task(store: Store, labels: str | None, task: str | None, at_hours: floa
         return store
     if at_hours is not None and not at_hours > 0:
         raise InputError(f"--at_hours is {at_hours}, but must be above 0.")
-    return TaskStore(store, read_task(Path(labels), task), at_hours)
+    rows = read_task(Path(labels), task)
+    found = TaskStore(store, rows, at_hours)
+    if found.without_stay == found.rows:
+        first = store.subject_ids(store.splits[0], [0])[0]
+        raise InputError(
+            f"{labels}: {found.rows} rows, 0 match a stay, e.g. {rows.subject[0]!r} against {first!r}. "
+            "Write the ids as the stays are called."
+        )
+    return found
 
 
 def up_to(packed: Packed, last_B: NDArray[np.int64]) -> Packed:
@@ -219,12 +210,6 @@ def _numbered(rows_B: NDArray[np.int64], names: Sequence[str] | NDArray[np.objec
         seen[row] = seen.get(row, 0) + 1
         found.append(f"{name}@{seen[row]}" if counts[row] > 1 else str(name))
     return np.array(found, dtype=object)
-
-
-def _described(split: str, packed: Packed) -> ShardInfo:
-    events, sets = np.diff(packed.events_before_B), np.diff(packed.first_set)
-    longest = int(events.max()), int(sets.max())
-    return ShardInfo("", split, packed.n_subjects, len(packed.minute_S), len(packed.value_N), *longest, 0, "")
 
 
 def _first(path: Path, columns: Sequence[str], wanted: Sequence[str | None], what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import open_task
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
-from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all
+from seqsetvae.evaluation.leak_audit import leak_audit
+from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all, whose_answers
 from seqsetvae.evaluation.subgroups import subgroup_rows, subgroups
 from seqsetvae.evaluation.tables import (
     comparison,
@@ -27,8 +30,9 @@ from seqsetvae.evaluation.tables import (
 )
 from seqsetvae.scores import Interval, calibration, with_intervals
 from seqsetvae.tracking.address import recorded
-from seqsetvae.tracking.registry import record_input, tag_version
+from seqsetvae.tracking.registry import Registered, record_input, tag_version
 from seqsetvae.tracking.runs import start_run
+from seqsetvae.training.finetuning.mortality import RiskModel
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,23 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
 
     Raises:
         InputError: a model does not exist or is none that predicts risks, or the split lacks one of the outcomes.
+        RunFailure: the leak audit found that an answer looks ahead.
     """
-    store = open_task(open_store(config.store), config.labels, config.task, config.at_hours)
+    whole = open_store(config.store)
+    store = open_task(whole, config.labels, config.task, config.at_hours)
     models = dict(find_risk_model(name, tracking) for name in config.models)
     stays, risks = predict_all(models, store, config)
+    notes = what_to_know(models, store, config)
+    if config.leak_audit:
+        notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
     label_B = stays.label_B
     scores = {name: with_intervals(label_B, risk_B, config.bootstrap) for name, risk_B in risks.items()}
     latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
     groups = subgroups(stays.x_BF, store.vocabulary.names) if config.subgroups else {}
     rows = subgroup_rows(label_B, risks, groups, config.bootstrap)
     data, positive = Path(config.store).name, int(label_B.sum())
-    head = f"{config.split.capitalize()} split of {data}: {len(label_B)} stays, {positive} positive"
+    where = "All splits" if config.split == ALL else f"{config.split.capitalize()} split"
+    head = f"{where} of {data}: {len(label_B)} stays, {positive} positive"
     settings = {"evaluate": asdict(config), "tracking": asdict(recorded(tracking))}
     with start_run(
         tracking,
@@ -76,6 +86,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         intervals = f"95 % intervals from {config.bootstrap} bootstrap samples of the stays"
         parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents))]
         parts += [subgroup_text(rows, list(groups), list(risks))] if groups else []
+        parts += notes
         print("\n\n".join(parts), flush=True)
         record_scores(run, scores, latents)
         record_calibration(run, {name: calibration(label_B, risk_B) for name, risk_B in risks.items()}, head)
@@ -84,7 +95,8 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         )
         if rows:
             run.log_table(subgroup_table(rows), names.ARTIFACT_EVALUATION_SUBGROUPS)
-        run.describe(f"**{head}.**\n\n{short_table(scores)}\n\n{tables_of(run, bool(rows))}")
+        said = "".join(f"\n\n{note}" for note in notes)
+        run.describe(f"**{head}.**\n\n{short_table(scores)}{said}\n\n{tables_of(run, bool(rows))}")
         uri, run_id = run.tracking_uri, run.run_id
         print(f"\n{run.where_to_look}", flush=True)
     for name, (_, version) in models.items():
@@ -93,3 +105,16 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
             found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
             tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
     return Evaluation(run_id, len(label_B), int(label_B.sum()), scores, latents, label_B, risks)
+
+
+def what_to_know(
+    models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
+) -> list[str]:
+    """Where all splits are scored: what that means for models and baselines that have learned from some of them."""
+    if config.split != ALL:
+        return []
+    own = [
+        name for name, (_, version) in models.items() if version and version.tags.get("data_hash") == store.content_hash
+    ]
+    notes = ["No baselines: they would learn from the stays that are scored."] if config.baselines else []
+    return notes + [f"{name} has learned from some of these stays: its scores are too good." for name in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.data.aligned import align
-from seqsetvae.data.store import Store
+from seqsetvae.data.packed import Packed
+from seqsetvae.data.store import ALL, Store
+from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
+from seqsetvae.evaluation.leak_audit import Answer, Answers
 from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.training.culprit import why_risk_is_none
@@ -76,9 +80,30 @@ def predict_all(
         for name, risk in found.items()
     }
     evaluated = Stays(stays.x_BF[common_B], label_B)
-    if config.baselines:
+    if config.baselines and config.split != ALL:
         risks |= baseline_risks(hand_made(store, "train"), hand_made(store, "valid"), evaluated)
     return evaluated, risks
+
+
+def whose_answers(models: Mapping[str, tuple[RiskModel, Registered | None]], baselines: bool) -> dict[str, Answer]:
+    """What a leak audit asks: each model, and the features that baselines are fitted on, about all stays of a store."""
+
+    def of_model(model: RiskModel) -> Answer:
+        return lambda store: _by_stay(store, model.pretrained.vocabulary, model.predict)
+
+    def by_hand(store: Store) -> Answers:
+        return _by_stay(store, store.vocabulary, lambda packed: hand_features(packed, len(store.vocabulary)))
+
+    found = {name: of_model(model) for name, (model, _) in models.items()}
+    return found | ({"the hand-made features": by_hand} if baselines else {})
+
+
+def _by_stay(store: Store, vocabulary: Vocabulary, answer: Callable[[Packed], Array]) -> Answers:
+    found: Answers = {}
+    for split in store.splits:
+        packed = align(store, split, vocabulary).packed
+        found |= zip(map(str, packed.subject_id), answer(packed), strict=True)
+    return found
 
 
 def hand_made(store: Store, split: str) -> Stays:

@@ -15,11 +15,12 @@ import pytest
 import torch
 from meds.schema import LabelSchema
 
+from seqsetvae.data.aligned import align
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import concatenate, gather
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Meds
-from seqsetvae.data.store import Store
+from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import open_task, up_to
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
@@ -82,6 +83,18 @@ def test_each_prediction_time_sees_what_was_known_then(store: Store, tmp_path: P
     assert found.subject_ids("train", [1]) == ["1@2"]
     assert found.content_hash != store.content_hash
     assert pickle.loads(pickle.dumps(found)).subject_ids("train", [0, 2]) == ["1@1", "2"]
+
+
+def test_all_splits_are_one_after_another(store: Store, tmp_path: Path) -> None:
+    path = meds_labels(tmp_path / "a.parquet", [(8, 10.0, True), (1, 25.0, False), (5, 0.0, False)])
+    for one, names in (
+        (store, [str(n) for n in range(1, 10)]),
+        (open_task(store, str(path), None, None), ["1", "5", "8"]),
+    ):
+        assert one.n_subjects(ALL) == len(names)
+        assert one.subject_ids(ALL, range(len(names))) == names
+        assert align(one, ALL, store.vocabulary).packed.subject_id.tolist() == names
+        assert one.row_of(ALL, names[-1]) == len(names) - 1
 
 
 def test_several_tasks_in_one_file_and_a_fixed_hour(store: Store, tmp_path: Path) -> None:
@@ -172,7 +185,9 @@ def test_options_of_a_task_need_its_table(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_a_task_is_finetuned_registered_under_its_name_and_evaluated(untrained, tmp_path: Path, monkeypatch) -> None:
+def test_a_task_is_finetuned_registered_under_its_name_and_evaluated(
+    untrained, tmp_path: Path, monkeypatch, capsys
+) -> None:
     from mlflow import MlflowClient
 
     from seqsetvae.config import EvaluateConfig, FinetuneConfig, TrackingConfig
@@ -198,3 +213,12 @@ def test_a_task_is_finetuned_registered_under_its_name_and_evaluated(untrained, 
     scored = evaluate(EvaluateConfig("models:/seqsetvae-busy/1", bootstrap=10, subgroups=False, **chosen), tracking)
     assert scored.stays == 100
     assert scored.scores["models:/seqsetvae-busy/1"]["auroc"].value > 0.8
+    capsys.readouterr()
+    every = EvaluateConfig(
+        "models:/seqsetvae-busy/1", split="all", leak_audit=True, bootstrap=10, subgroups=False, **chosen
+    )
+    scored = evaluate(every, tracking)
+    assert (scored.stays, list(scored.scores)) == (500, ["models:/seqsetvae-busy/1"])
+    said = capsys.readouterr().out
+    assert "times of 500 predictions was scrambled" in said
+    assert "has learned from some of these stays" in said
