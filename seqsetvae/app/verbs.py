@@ -42,9 +42,21 @@ def prepare(arguments: list[str]) -> int:
         return asked_for_help(kind, "source", SOURCES)
     parser = make_parser(f"prepare {kind}", SOURCES[kind].__doc__ or "")
     parser.add_class_arguments(SOURCES[kind], "source")
-    parser.add_function_arguments(prepare_store, "store", skip={"source"})
+    parser.add_function_arguments(prepare_store, "store", skip={"source", "known"})
+    parser.add_argument(
+        "--store.vocabulary_of", type=str | None, default=None, metavar="MODEL", help=VOCABULARY_OF_HELP
+    )
+    parser.add_argument("--tracking.tracking_uri", type=str | None, default=None, help="MLflow store of that model.")
     chosen = instantiate(parser, arguments[1:])
-    print(prepare_store(chosen.source, **vars(chosen.store)))
+    known, model = None, chosen.store.pop("vocabulary_of")
+    if model is not None:
+        from seqsetvae.data.external import KnownVocabulary
+        from seqsetvae.training.pretrained.loading import find_vocabulary
+
+        known = KnownVocabulary(
+            model, find_vocabulary(model, TrackingConfig(tracking_uri=chosen.tracking.tracking_uri))
+        )
+    print(prepare_store(chosen.source, known=known, **vars(chosen.store)))
     return 0
 
 
@@ -215,6 +227,10 @@ def bench(arguments: list[str]) -> int:
     return 0
 
 
+VOCABULARY_OF_HELP = (
+    "Prepare an external cohort for a model, pretrained or finetuned (models:/..., a run id, a checkpoint or a folder): with its "
+    "variables, its scaling and its set window; what it does not know is left out and counted."
+)
 RUN_HELP = (
     "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest that is no finetuning or "
     "evaluation, of all or of --tracking.experiment). A rescued run brings its rescues along, a study its trials."

@@ -26,7 +26,10 @@ def far_from_train(split: Iterable[Values], vocabulary: Vocabulary) -> dict[str,
         count_V += np.bincount(variable_N[~np.isnan(value_N)], minlength=size)
         outside_V += np.bincount(variable_N[vocabulary.outside(variable_N.astype(np.int64), value_N)], minlength=size)
     share_V = outside_V / np.maximum(count_V, 1)
-    far_V = (share_V >= FAR_SHARE) & (outside_V >= FEWEST_FAR) & (vocabulary.statistics.count_V >= FEWEST_IN_TRAIN)
+    of_train = vocabulary.statistics
+    # A model keeps the percentiles that say something, and no counts.
+    trusted_V = (of_train.count_V >= FEWEST_IN_TRAIN) | (of_train.events_V == 0)
+    far_V = (share_V >= FAR_SHARE) & (outside_V >= FEWEST_FAR) & trusted_V
     return {vocabulary.names[row]: float(share_V[row]) for row in np.flatnonzero(far_V).tolist()}
 
 

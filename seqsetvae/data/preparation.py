@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -87,11 +87,7 @@ class Preparation:
                 if is_train:
                     self._number_new(chunk)
                 else:
-                    before, rare = chunk.n_subjects, self.rules.min_subjects > 1
-                    chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine, rare)
-                    self.report.subjects_without_frequent_variable += (before - chunk.n_subjects) * rare
-                    for name, count in unknown.items():
-                        self.report.unknown_variables[name] = self.report.unknown_variables.get(name, 0) + count
+                    chunk = self._leave_out_unknown(chunk, split)
                 if chunk.n_subjects:
                     numbers = np.array([self.number.get(name, -1) for name in chunk.variables], dtype=np.int32)
                     packed, repeats = arrange(chunk, numbers, self.rules.set_window)
@@ -103,16 +99,29 @@ class Preparation:
                     writer.add(packed)
                 bar.update(raw.n_subjects)
         shards = writer.close()
-        if not shards:
-            first = (
-                f" The first was left out because: {self.quarantine.rejected[0].reason}"
-                if self.quarantine.rejected
-                else ""
-            )
+        if not shards and not self.strangers_are_expected:
             raise InputError(
-                f"split {split!r} of source {self.source.name!r} has no usable subject. Every split needs at least one.{first}"
+                f"split {split!r} of source {self.source.name!r} has no usable subject. Every split needs at least one."
+                + (
+                    f" The first was left out because: {self.quarantine.rejected[0].reason}"
+                    if self.quarantine.rejected
+                    else ""
+                )
             )
         return shards
+
+    @property
+    def strangers_are_expected(self) -> bool:
+        """Whether subjects, and whole splits, may have no known variable, which is no fault then."""
+        return False
+
+    def _leave_out_unknown(self, chunk: Chunk, split: str) -> Chunk:
+        before, expected = chunk.n_subjects, self.rules.min_subjects > 1 or self.strangers_are_expected
+        chunk, unknown = drop_unknown(chunk, self.number.keys(), split, self.quarantine, expected)
+        self.report.subjects_without_frequent_variable += (before - chunk.n_subjects) * expected
+        for name, count in unknown.items():
+            self.report.unknown_variables[name] = self.report.unknown_variables.get(name, 0) + count
+        return chunk
 
     def _number_new(self, chunk: Chunk) -> None:
         used = np.bincount(chunk.variable_N, minlength=len(chunk.variables)) > 0
@@ -148,15 +157,13 @@ class Preparation:
             raise InputError("No subject of the train split keeps an event. Lower --min_subjects.")
         self.report.subjects_without_frequent_variable = before - sum(shard.subjects for shard in self.shards)
         counts = self.report.splits[SPLITS[0]]
-        for shard in self.shards:
-            counts.add(read_packed(self.folder / shard.file))
+        for packed in self._packed(SPLITS[0]):
+            counts.add(packed)
 
     def write_vocabulary(self, scaling: Scaling) -> None:
         def values() -> Iterator[Values]:
-            for shard in self.shards:
-                if shard.split == SPLITS[0]:
-                    packed = read_packed(self.folder / shard.file)
-                    yield packed.variable_N, packed.value_N
+            for packed in self._packed(SPLITS[0]):
+                yield packed.variable_N, packed.value_N
 
         names = tuple(self.number)
         of_train = statistics(values, len(names))
@@ -188,11 +195,17 @@ class Preparation:
             name: float(share) for name, share in zip(vocabulary.names, share_V, strict=True) if share
         }
         self.report.near_duplicates = near_duplicates(vocabulary.names)
-        for split in SPLITS[1:]:
-            packed = (read_packed(self.folder / shard.file) for shard in self.shards if shard.split == split)
-            found = far_from_train(((one.variable_N, one.value_N) for one in packed), vocabulary)
+        self._look_for_far_values(vocabulary, SPLITS[1:])
+
+    def _look_for_far_values(self, vocabulary: Vocabulary, splits: Sequence[str]) -> None:
+        for split in splits:
+            found = far_from_train(((one.variable_N, one.value_N) for one in self._packed(split)), vocabulary)
             if found:
                 self.report.far_from_train[split] = found
+
+    def _packed(self, split: str) -> Iterator[Packed]:
+        """The shards of a split that was written."""
+        return (read_packed(self.folder / shard.file) for shard in self.shards if shard.split == split)
 
     def write_manifest(self, scaling: Scaling) -> None:
         self.quarantine.write(self.folder)
@@ -202,7 +215,7 @@ class Preparation:
         manifest = {
             "format_version": FORMAT_VERSION,
             "content_hash": content_hash(vocabulary_sha256, self.shards),
-            "source": self.source.describe() | {"scaling": scaling} | asdict(self.rules),
+            "source": self.source.describe() | self.report.origin | {"scaling": scaling} | asdict(self.rules),
             "report": self.report.to_dict(),
             "vocabulary": {"file": VOCABULARY, "bytes": len(vocabulary), "sha256": vocabulary_sha256},
             "shards": [asdict(shard) for shard in self.shards],

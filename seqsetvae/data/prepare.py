@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from seqsetvae.data.arrange import SET_WINDOW
+from seqsetvae.data.external import ExternalPreparation, KnownVocabulary
 from seqsetvae.data.preparation import Preparation, Rules
 from seqsetvae.data.quarantine import OnError, Quarantine
 from seqsetvae.data.report import PrepareReport
@@ -28,6 +29,7 @@ def prepare(
     without_number: WithoutNumber | None = None,
     min_subjects: int | None = None,
     shard_events: int = SHARD_EVENTS,
+    known: KnownVocabulary | None = None,
     progress: bool = True,
 ) -> PrepareReport:
     """Read a source and write it as a store; an earlier store at `output` is replaced when all went well.
@@ -45,6 +47,8 @@ def prepare(
             place of a number, `variable//text`. None: what suits the source.
         min_subjects: Leave out variables that occur in fewer subjects of the train split. None: what suits the source.
         shard_events: Events per shard file, about.
+        known: Vocabulary of a model that the data are an external cohort for; it brings scaling and `set_window`, and what it does not
+            know is left out and counted. None: fitted on the train split.
         progress: Show a progress bar.
 
     Raises InputError naming file, row or column; nothing is written then.
@@ -61,11 +65,27 @@ def prepare(
     if least < 1:
         raise InputError(f"--min_subjects is {least}, but must be at least 1.")
     rules = Rules(set_window, without_number or source.without_number, least)
-    report = PrepareReport(source=source.name, output=str(output), rules=[*rules.describe(), *source.rules])
+    if known is not None:
+        rules = _rules_of(known, rules, scaling, min_subjects)
+    report = PrepareReport(source.name, str(output), rules=[*rules.describe(), *source.rules])
     with staged_store(Path(output)) as folder:
         report.labels = source.label_match()
-        run = Preparation(source, folder, Quarantine(on_error), report, rules, shard_events, progress)
+        settings = source, folder, Quarantine(on_error), report, rules, shard_events, progress
+        run = Preparation(*settings) if known is None else ExternalPreparation(*settings, known=known)
+        if known is not None:
+            report.vocabulary_of = known.model
         run.write_splits()
         run.write_vocabulary(scaling)
         run.write_manifest(scaling)
     return report
+
+
+def _rules_of(known: KnownVocabulary, rules: Rules, scaling: Scaling, min_subjects: int | None) -> Rules:
+    """Those of the data that the model was trained on. Raises InputError where others were asked for."""
+    window = known.vocabulary.set_window
+    if scaling != "robust" or min_subjects is not None or rules.set_window not in (SET_WINDOW, window):
+        raise InputError(
+            f"--vocabulary_of {known.model} brings scaling, variables and set window ({window:g} minutes) with it: leave out --scaling, "
+            "--min_subjects and --set_window."
+        )
+    return Rules(window, "keep" if known.bare else rules.without_number, 1)

@@ -49,6 +49,8 @@ class PrepareReport:
 
     source: str
     output: str
+    vocabulary_of: str = ""
+    """The model whose vocabulary it is; empty: that of the train split."""
     variables: int = 0
     splits: dict[str, SplitReport] = field(default_factory=dict)
     rules: list[str] = field(default_factory=list)
@@ -68,7 +70,9 @@ class PrepareReport:
     """By split and variable: share of its values outside the 0.1 and 99.9 percentiles of train, where that is large."""
     repeated_measurements: int = 0
     unknown_variables: dict[str, int] = field(default_factory=dict)
-    """Dropped events by name of the variable, for variables that the train split does not contain."""
+    """Dropped events by name of the variable, for variables that the train split does not contain, or the model does not know."""
+    absent_variables: list[str] = field(default_factory=list)
+    """That the model knows, but no stay has."""
     left_out_by_source: dict[str, int] = field(default_factory=dict)
     quarantined: int = 0
     first_reasons: list[str] = field(default_factory=list)
@@ -84,6 +88,11 @@ class PrepareReport:
         self.first_reasons = [rejected.reason for rejected in quarantine.rejected[:3]]
         self.rows_dropped = dict(quarantine.rows_by_reason)
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Whose vocabulary it is, for the manifest."""
+        return {"vocabulary_of": self.vocabulary_of} if self.vocabulary_of else {}
+
     def to_dict(self) -> dict[str, object]:
         """JSON form for the manifest. The place of the output is left out: a store may move."""
         fields = asdict(self)
@@ -91,7 +100,8 @@ class PrepareReport:
         return fields | {"rules": [*self.rules, *RULES]}
 
     def __str__(self) -> str:
-        lines = [f"Prepared {self.source} -> {self.output}: {self.variables} variables"]
+        whose = f" of {self.vocabulary_of}" if self.vocabulary_of else ""
+        lines = [f"Prepared {self.source} -> {self.output}: {self.variables} variables{whose}"]
         for name, split in self.splits.items():
             unlabelled = split.subjects - split.labelled
             lines.append(
@@ -111,7 +121,14 @@ class PrepareReport:
         if self.unknown_variables:
             most = sorted(self.unknown_variables.items(), key=lambda item: -item[1])[:10]
             listed = ", ".join(f"{name} ({count:,})" for name, count in most)
-            lines.append(f"  events of variables that train does not contain (dropped): {listed}")
+            who = f"{self.vocabulary_of} does not know" if self.vocabulary_of else "train does not contain"
+            events = sum(self.unknown_variables.values())
+            lines.append(
+                f"  events of variables that {who} (dropped): {events:,} of {len(self.unknown_variables):,}; {listed}"
+            )
+        if self.absent_variables:
+            listed = ", ".join(self.absent_variables[:10]) + (", ..." if len(self.absent_variables) > 10 else "")
+            lines.append(f"  variables of the model that no stay has: {len(self.absent_variables):,}; {listed}")
         if self.quarantined:
             lines.append(
                 f"  quarantined subjects: {self.quarantined:,}, listed in {self.output}/quarantine.csv; the first:"
@@ -141,5 +158,8 @@ class PrepareReport:
             lines.append(f"  warning: names that are nearly the same, kept apart: {listed}")
         for split, shares in self.far_from_train.items():
             listed = ", ".join(f"{name} ({share:.0%} of its values)" for name, share in list(shares.items())[:10])
-            lines.append(f"  warning: {split} has values far outside those of train, perhaps in another unit: {listed}")
+            whose = self.vocabulary_of or "train"
+            lines.append(
+                f"  warning: {split} has values far outside those of {whose}, perhaps in another unit: {listed}"
+            )
         return lines

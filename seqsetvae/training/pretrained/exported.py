@@ -144,6 +144,11 @@ def read_pretrained(folder: Path) -> Pretrained:
     return rebuild(weights, Recipe.parse(description.get("recipe"), str(folder)), str(folder))
 
 
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """That of an exported model, pretrained or finetuned. Raises :class:`InputError` as :func:`read_pretrained`."""
+    return vocabulary_of(Recipe.parse(read_folder(folder, None)[1].get("recipe"), str(folder)))
+
+
 def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write weights and description of a model of some kind."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,8 +158,8 @@ def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], descrip
     (folder / DESCRIPTION).write_text(json.dumps(head | dict(description), indent=1), encoding="utf-8")
 
 
-def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Weights, all finite, and description of a model of some kind. Raises :class:`InputError`."""
+def read_folder(folder: Path, kind: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights, all finite, and description of a model of some kind, of any where it is None. Raises :class:`InputError`."""
     file = folder / DESCRIPTION
     try:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -163,7 +168,7 @@ def read_folder(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, A
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} is not an exported model of seqsetvae: {error}") from error
     check_version(version, FORMAT_VERSION, str(file))
-    if found != kind:
+    if kind not in (None, found):
         raise InputError(f"{folder} holds a {found} model, but a {kind} one is needed here.")
     if not content:
         raise InputError(

@@ -9,13 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
+from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.registry import Registered, find_version, model_folder
 from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.tracking.store import find_checkpoint
 from seqsetvae.training.checkpoints import load_model
-from seqsetvae.training.pretrained.exported import DESCRIPTION, Pretrained, read_pretrained, vocabulary_of
+from seqsetvae.training.pretrained.exported import (
+    DESCRIPTION,
+    Pretrained,
+    read_pretrained,
+    read_vocabulary,
+    vocabulary_of,
+)
 
 
 def load(model: str | Path, tracking_uri: str | None = None) -> Pretrained:
@@ -57,6 +64,16 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     raise InputError(
         f"{model}: no such model. Give models:/seqsetvae@champion, models:/seqsetvae/VERSION, a run id, or the path of a checkpoint."
     )
+
+
+def find_vocabulary(model: str, config: TrackingConfig) -> Vocabulary:
+    """The vocabulary of a model, pretrained or finetuned, given as for :func:`load`. Raises :class:`InputError` as it does."""
+    if model.startswith("models:"):
+        uri = resolve_uri(config)
+        with naming(model):
+            return read_vocabulary(model_folder(uri, find_version(uri, model)))
+    path = Path(model)
+    return read_vocabulary(path) if (path / DESCRIPTION).is_file() else find_model(model, config)[0].vocabulary
 
 
 @contextmanager
