@@ -30,7 +30,7 @@ help: ## Show this list
 $(INSTALLED): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "seqsetvae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	python -m pip install --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	python -m pip install --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev]'
 	@touch $@
 
 .PHONY: install
@@ -81,11 +81,11 @@ lock: ## Pin the newest versions that pyproject.toml allows: requirements.lock, 
 	@test "$$($(PYTHON) -c 'import sys; print(*sys.version_info[:2], sep=".")')" = 3.11 \
 		|| { echo "The tested set is made on Python 3.11: make lock PYTHON=/path/to/python3.11"; exit 1; }
 	rm -rf $(LOCK_ENV) && $(PYTHON) -m venv $(LOCK_ENV)
-	$(LOCK_ENV)/bin/pip install --editable .
+	$(LOCK_ENV)/bin/pip install --editable '.[all]'
 	$(LOCK_ENV)/bin/pip freeze --all --exclude pip --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/runtime
-	$(LOCK_ENV)/bin/pip install --editable '.[dev]'
+	$(LOCK_ENV)/bin/pip install --editable '.[all,dev]'
 	$(LOCK_ENV)/bin/pip freeze --all --exclude pip --exclude-editable | $(PORTABLE) > $(LOCK_ENV)/all
-	{ echo '# The tested set, Python 3.11, with the extra `dev`. Written by `make lock`; used as constraints, so that torch may'; \
+	{ echo '# The tested set, Python 3.11, with the extras `all` and `dev`. Written by `make lock`; used as constraints, so that torch may'; \
 	  echo '# bring the CUDA packages it asks for.'; cat $(LOCK_ENV)/all; } > requirements.lock
 	{ echo '# Written by `make lock`. The project itself is not in the list: entry points run it from the project folder.'; \
 	  printf '%s\n' 'name: seqsetvae' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \

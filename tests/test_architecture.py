@@ -22,6 +22,7 @@ FLOORS = {
     "user": 0,
     "batch": 1,
     "config": 1,
+    "extras": 1,
     "posterior": 1,
     "scores": 1,
     "collapse": 2,

@@ -15,10 +15,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from seqsetvae.app.verbs import VERBS
+from seqsetvae.extras import LIBRARIES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+EXTRAS = {
+    extra: [Requirement(line) for line in lines]
+    for extra, lines in PROJECT["optional-dependencies"].items()
+    if extra not in ("all", "dev", "notebooks")
+}
+CORE = [Requirement(line) for line in PROJECT["dependencies"]]
+RUNTIME = CORE + [requirement for extra in EXTRAS.values() for requirement in extra]
 DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 
 
@@ -78,17 +85,35 @@ def test_what_is_installed_is_what_is_locked():
     assert {canonicalize_name(name): version for name, version in versions.items()}.items() <= locked().items()
 
 
+DISTRIBUTIONS = importlib.metadata.packages_distributions()
+
+
+def owners(library: str) -> set[str]:
+    """The installed packages that a library is imported from."""
+    return {canonicalize_name(owner) for owner in DISTRIBUTIONS.get(library, [])}
+
+
+@pytest.mark.parametrize("extra", LIBRARIES)
+def test_an_extra_brings_the_libraries_it_is_asked_for(extra):
+    declared = {canonicalize_name(requirement.name) for requirement in EXTRAS[extra]}
+    assert all(owners(library) & declared for library in LIBRARIES[extra])
+
+
+def test_all_is_every_extra():
+    [everything] = PROJECT["optional-dependencies"]["all"]
+    assert Requirement(everything).extras == set(EXTRAS)
+    assert set(EXTRAS) - {"serve"} == set(LIBRARIES)
+
+
 def test_every_library_that_is_imported_is_declared():
     declared = {canonicalize_name(requirement.name) for requirement in RUNTIME}
-    distributions = importlib.metadata.packages_distributions()
     for path in sorted((ROOT / "seqsetvae").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for library in {str(name).partition(".")[0] for name in names} - sys.stdlib_module_names - {"seqsetvae"}:
-                owners = {canonicalize_name(owner) for owner in distributions.get(library, [])}
-                assert owners & declared, (
-                    f"{path.name} imports {library} ({owners or 'not installed'}), which is not declared"
+                assert owners(library) & declared, (
+                    f"{path.name} imports {library} ({owners(library) or 'not installed'}), which is not declared"
                 )
 
 

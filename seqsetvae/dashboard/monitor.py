@@ -12,6 +12,7 @@ from seqsetvae.dashboard.demo import RUN_ID, Demo
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
 from seqsetvae.errors import InputError
+from seqsetvae.extras import require
 from seqsetvae.tracking.address import resolve_uri
 from seqsetvae.tracking.history import choose, listed_runs, open_histories
 
@@ -63,12 +64,14 @@ def monitor(
 
         print(f"Saved {save_picture(watch.runs[0], Path(save))}")
     elif web:
+        require("monitor", "seqsetvae monitor --web")
         from seqsetvae.dashboard.web import serve
 
         serve(watch, update_interval, host, free(host, port))
     elif once or not sys.stdout.isatty():
         print("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
     else:
+        require("monitor", "seqsetvae monitor, other than with --once or --save,")
         from seqsetvae.dashboard.terminal import TerminalDashboard
 
         TerminalDashboard(watch, update_interval).run()

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import StoreError
+from seqsetvae.extras import require
 
 MASK = "***"
 SECRET_FIELD = re.compile(r"(?i)([?&][^=&\s]*(?:pass|pwd|token|secret|key)[^=&\s]*=)[^&\s'\"]+")
@@ -43,6 +44,8 @@ def usable(uri: str, *others: str | None) -> str:
                 os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(login.password or "")
                 break
         return recorded_uri(uri)
+    if uri.startswith("postgresql"):
+        require("postgres", f"The store {recorded_uri(uri)}")
     if f":{MASK}@" not in uri:
         return uri
     for one in same:

@@ -9,3 +9,7 @@ worker.py    a process that runs trials
 lead.py      the command: parent run, workers, progress
 results.py   what the study has found, and what of it the parent run keeps
 """
+
+from seqsetvae.extras import require
+
+require("tune", "seqsetvae tune")

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from types import FrameType
 
-import psycopg
 import yaml
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
@@ -148,7 +147,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
                 f"None of the {len(results.rows)} trials of study {job.study} came to an end with its latents in use. Lower "
                 "--space.max_beta_range, or give trials more steps (--trainer.max_epochs)."
             )
-    except (StorageInternalError, psycopg.Error) as error:
+    except StorageInternalError as error:
         run.finish("FAILED", "the study's storage was lost")
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunFailure(

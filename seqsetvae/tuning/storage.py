@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
-import psycopg
 from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from seqsetvae.errors import InputError
+from seqsetvae.extras import require
 from seqsetvae.tracking.address import without_password
 
 STORAGE_VARIABLE = "SEQSETVAE_STORAGE"
@@ -39,6 +39,7 @@ def resolve_storage(given: str | None) -> str:
     if scheme in ("sqlite", "journal") and separator and rest:
         return f"{scheme}:///{Path(rest).absolute()}"
     if url.startswith(("postgresql://", "postgresql+psycopg://")):
+        require("postgres", f"--tune.storage {without_password(url)}")
         return url
     raise InputError(
         f"--tune.storage is {without_password(url)!r}, but must be sqlite:///FILE, journal:///FILE or postgresql://USER@HOST/DATABASE."
@@ -94,6 +95,9 @@ def close_storage(storage: BaseStorage) -> None:
 def exclusive(url: str, purpose: str) -> Iterator[None]:
     """One process at a time, for one purpose (a study's name): on one machine by a file lock, else by a lock of PostgreSQL, which falls
     when its holder dies.
+
+    Raises:
+        StorageInternalError: PostgreSQL cannot be reached, or is lost.
     """
     if (path := _path_of(url)) is not None:
         name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
@@ -102,9 +106,14 @@ def exclusive(url: str, purpose: str) -> Iterator[None]:
         return
     key = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], signed=True)
     address = url.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(address, connect_timeout=CONNECT_SECONDS, autocommit=True) as connection:
-        connection.execute("select pg_advisory_lock(%s)", (key,))
-        yield  # closing the connection releases the lock
+    import psycopg
+
+    try:
+        with psycopg.connect(address, connect_timeout=CONNECT_SECONDS, autocommit=True) as connection:
+            connection.execute("select pg_advisory_lock(%s)", (key,))
+            yield  # closing the connection releases the lock
+    except psycopg.Error as error:
+        raise StorageInternalError(str(error)) from error
 
 
 def _path_of(url: str) -> Path | None:

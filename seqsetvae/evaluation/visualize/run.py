@@ -16,6 +16,7 @@ from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
+from seqsetvae.extras import require
 from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.tracking.address import resolve_uri, without_password
 from seqsetvae.tracking.history_server import attach_files
@@ -55,6 +56,7 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
         InputError: no such model, store, split or patient; a store whose variables the model does not know; a folder that cannot be
             written.
     """
+    require("figures", "seqsetvae visualize")
     folder = writable(Path(config.save_dir), SAVE_DIR)
     model, version = find_model(config.model, tracking)
     store = open_store(config.store)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
+from seqsetvae.extras import require
 from seqsetvae.progress import Progress
 from seqsetvae.tracking.address import resolve_uri, without_password
 from seqsetvae.tracking.connection import open_store, readable_errors, resolve_experiment
@@ -34,6 +35,7 @@ def import_logs(
     Raises:
         InputError: no such folder, no event files, a broken one, or a store that cannot be used.
     """
+    require("tensorboard", "seqsetvae import-tensorboard")
     old_runs = read_logs(Path(log_dir), on_error, progress)
     uri = resolve_uri(tracking)
     client = open_store(uri)

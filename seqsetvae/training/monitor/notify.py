@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
+from seqsetvae.extras import require
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -115,6 +116,7 @@ class Notifier:
 
 def connect(url: str) -> list[Apprise]:
     """One Apprise object for each address in `url`, so that each can be retried alone."""
+    require("notify", f"--monitor.notify (or {NOTIFY_VARIABLE})")
     from apprise import Apprise
 
     # Apprise logs addresses, in part or in whole, and in them passwords and tokens. They must not reach the handlers of others.
