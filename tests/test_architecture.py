@@ -38,22 +38,20 @@ FLOORS = {
     "evaluation": 5,
     "serving": 5,
     "tuning": 5,
-    "benchmarks": 6,
     "app": 7,
     "cli": 8,
     "__main__": 8,
 }
-# Two steps sideways: the decoder's distribution and the ELBO's terms are defined, without any module, in objective; and certification
-# prints the benchmarks' tables.
-SIDEWAYS = {("model", "objective"), ("certify", "benchmarks")}
+# A step sideways: the decoder's distribution and the ELBO's terms are defined, without any module, in objective.
+SIDEWAYS = {("model", "objective")}
 
 HOMES = {
     "apprise": ["training/monitor/notify.py"],
     "jsonargparse": ["app/"],
-    "lightning": ["data/module.py", "training/", "tracking/writer.py", "benchmarks/", "certify/"],
+    "lightning": ["data/module.py", "training/", "tracking/write/logger.py", "certify/"],
     "matplotlib": ["figures/"],
-    # A benchmark may use the library that it measures against; serving/ holds the files that MLflow itself runs.
-    "mlflow": ["tracking/", "serving/", "benchmarks/"],
+    # serving/ holds the files that MLflow itself runs.
+    "mlflow": ["tracking/", "serving/"],
     "nicegui": ["dashboard/"],
     "optuna": ["tuning/"],
     "sklearn": ["evaluation/", "figures/"],
@@ -154,7 +152,7 @@ def test_the_package_keeps_its_floors_and_homes():
         ("training/fit.py", "def f():\n    import seqsetvae.analysis.curves", "floor 4 imports seqsetvae.analysis of floor 4"),
         ("analysis/curves.py", "from seqsetvae.training import fit", "floor 4 imports seqsetvae.training of floor 4"),
         ("model/vae.py", "from .attention import SetAttention", "relative import .attention.SetAttention"),
-        ("training/fit.py", "def f():\n    from mlflow import MlflowClient", "mlflow is at home in tracking/, serving/, benchmarks/ only"),
+        ("training/fit.py", "def f():\n    from mlflow import MlflowClient", "mlflow is at home in tracking/, serving/ only"),
         ("data/store.py", "import lightning.pytorch as pl", "lightning is at home in"),
         ("config/tune.py", "import torch", "imports torch"),
         ("app/verbs.py", "def f():\n    from torch import nn", "imports torch"),
@@ -182,7 +180,6 @@ def test_a_breach_is_found(tmp_path, file, source, said):
         ),
         ("model/set_decoder.py", "from seqsetvae.objective import EventDistribution"),
         ("app/arguments.py", "from seqsetvae.training.fit import fit\nfrom jsonargparse import ArgumentParser"),
-        ("benchmarks/logging.py", "import mlflow, lightning"),
     ],
 )
 def test_what_is_allowed_is_not_reported(tmp_path, file, source):

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.benchmarks.mlflow_server import as_json, serve
 from seqsetvae.data.sources.demo import DEMO_FILE
+from tests.support.model_server import as_json, serve
 
 MODEL = "models:/seqsetvae-mortality@champion"
 SMALL = [

@@ -11,7 +11,7 @@ import seqsetvae
 from seqsetvae.app.main import main
 from seqsetvae.errors import InputError
 from seqsetvae.extras import LIBRARIES
-from seqsetvae.tracking.address import usable
+from seqsetvae.tracking.connection.address import usable
 from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.tuning.storage import resolve_storage
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from seqsetvae.tracking.mlproject import _first_on_path, _lacks_conda
+from seqsetvae.tracking.compat.run_backend import _first_on_path, _lacks_conda
 
 ROOT = Path(__file__).parents[1]
 PYTHON_FOLDER = Path(sys.executable).parent

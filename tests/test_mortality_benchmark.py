@@ -8,8 +8,8 @@ import shutil
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks import mortality
 from seqsetvae import names
-from seqsetvae.benchmarks import mortality
 
 
 def kinds() -> list[str]:

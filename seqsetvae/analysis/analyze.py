@@ -18,9 +18,9 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.comparison import comparison
-from seqsetvae.tracking.address import resolve_uri
-from seqsetvae.tracking.history import HistoryStore, choose, listed_runs, open_histories
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.read.histories import HistoryStore, choose, listed_runs, open_histories
+from seqsetvae.tracking.read.run_history import RunHistory
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
 SAVE_DIR = "analyze.save_dir"
@@ -59,7 +59,7 @@ def analyze(
         files = files_of(analysis)
         write(folder if one else folder / folder_name(analysis.history), files, SAVE_DIR)
         if log:
-            from seqsetvae.tracking.history_server import attach_files
+            from seqsetvae.tracking.read.server_histories import attach_files
 
             attach_files(uri, analysis.history.run_id, files, names.ARTIFACT_ANALYSIS)
         print(f"\n{analysis.history.title}: {analysis.verdict}")

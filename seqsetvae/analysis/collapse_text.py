@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqsetvae.analysis.run_analysis import INDICATORS, RunAnalysis
-from seqsetvae.tracking.smoothing import finite
+from seqsetvae.tracking.read.smoothing import finite
 
 
 def collapse_text(analysis: RunAnalysis) -> str:

@@ -14,8 +14,8 @@ from seqsetvae import names
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.instability import instability
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.tracking.run_history import Series
-from seqsetvae.tracking.smoothing import finite, head, running_mean, tail
+from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.smoothing import finite, head, running_mean, tail
 
 KL_DEAD, KL_LOW, KL_HIGH = 0.01, 0.1, 100.0
 """The guides' KL of a collapse, the lower end of their normal range (0.1-10), and that of a possible over-regularization; nats per set."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.analysis.findings import Finding, steps_in_words
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.tracking.run_history import Series
-from seqsetvae.tracking.smoothing import finite, running_median, tail
+from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.smoothing import finite, running_median, tail
 
 INSTABILITY = "instability"
 NEIGHBORS = 11

@@ -20,7 +20,7 @@ from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 Config = TypeVar("Config", MonitorConfig, ObjectiveConfig)
 INFINITE = 1e300

@@ -13,8 +13,8 @@ from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.run_analysis import COLLAPSE_METRICS, DYNAMICS, LOSS_CURVES, PERFORMANCE, RunAnalysis
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.figures.style import LEVEL_COLORS
-from seqsetvae.tracking.run_history import RunHistory
-from seqsetvae.tracking.smoothing import finite
+from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.smoothing import finite
 
 STYLE = """
 body { font: 16px/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", sans-serif; color: #1a1a1a; }

@@ -15,7 +15,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure
 from seqsetvae.figures.run import loss_curves, performance_metrics, scores, training_dynamics
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.run_history import RunHistory
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
 COLLAPSE_METRICS = "collapse_metrics.png"

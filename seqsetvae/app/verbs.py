@@ -5,9 +5,14 @@ Heavy libraries are imported inside the verbs, so that `seqsetvae --help` answer
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
+from types import ModuleType
 
+import seqsetvae
 from seqsetvae.app.arguments import (
     chosen_settings,
     first_line,
@@ -26,7 +31,8 @@ from seqsetvae.config import (
     TrackingConfig,
     VisualizeConfig,
 )
-from seqsetvae.tracking.connection import check_place
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection.opening import check_place
 
 
 def prepare(arguments: list[str]) -> int:
@@ -148,7 +154,7 @@ def embed(arguments: list[str]) -> int:
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet. Exit code 1: something is still undelivered."""
     config = chosen_settings(sync, arguments, tracking=TrackingConfig).tracking
-    from seqsetvae.tracking.delivery import sync as deliver_spools
+    from seqsetvae.tracking.write.delivery import sync as deliver_spools
 
     def register(uri: str, run_id: str) -> bool:
         from seqsetvae.training.pretrained.registration import register_at_end
@@ -219,12 +225,23 @@ def certify(arguments: list[str]) -> int:
 
 def bench(arguments: list[str]) -> int:
     """Measure every figure that the README claims, as ratios in one run."""
-    from seqsetvae.benchmarks.run import run_benchmarks
-
+    run_benchmarks = _benchmarks().run_benchmarks
     parser = make_parser("bench", bench.__doc__ or "")
     parser.add_function_arguments(run_benchmarks, "bench")
     run_benchmarks(**vars(parse(parser, arguments).bench))
     return 0
+
+
+def _benchmarks() -> ModuleType:
+    """They lie beside the package in a checkout, and import from its tests; an installed package goes without."""
+    checkout = Path(seqsetvae.__file__).parents[1]
+    if not (checkout / "benchmarks" / "run.py").is_file() or not (checkout / "pyproject.toml").is_file():
+        raise InputError(
+            "The benchmarks are no part of the installed package: they are the folder benchmarks/ of its source, and `make bench` there "
+            "runs them."
+        )
+    sys.path.insert(0, str(checkout))
+    return importlib.import_module("benchmarks.run")
 
 
 VOCABULARY_OF_HELP = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from seqsetvae.benchmarks.table import Table
 from seqsetvae.certify.cases import CANNOT_COLLAPSE, COLLAPSED, HEALTHIEST
+from seqsetvae.certify.table import Table
 from seqsetvae.certify.trajectory import Trajectory
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.rules import source_indicators

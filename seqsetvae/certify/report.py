@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seqsetvae.benchmarks.table import Table
+from seqsetvae.certify.table import Table
 from seqsetvae.certify.verdict import Verdict
 from seqsetvae.collapse.diagnosis import Level
 

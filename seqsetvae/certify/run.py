@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from seqsetvae.benchmarks.table import Table
 from seqsetvae.certify import linear_training, seqsetvae_runs
 from seqsetvae.certify.cases import grid, interventions
 from seqsetvae.certify.guides import guides_table
 from seqsetvae.certify.report import Requirement, case_table, requirement_table, requirements
+from seqsetvae.certify.table import Table
 from seqsetvae.certify.trajectory import Trajectory
 from seqsetvae.certify.verdict import MakeDetector, judge
 from seqsetvae.collapse.detector import Detector

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.analysis.diagnosis import KL_DEAD
 from seqsetvae.figures.collapse_panels import HUGE, Panel, Reference
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 
 @dataclass(frozen=True)

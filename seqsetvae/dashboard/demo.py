@@ -17,7 +17,7 @@ from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 RUN_ID = "demo"
 STEPS, EVERY, LOGGED = 4000, 50, 10

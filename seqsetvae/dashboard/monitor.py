@@ -13,8 +13,8 @@ from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
-from seqsetvae.tracking.address import resolve_uri
-from seqsetvae.tracking.history import choose, listed_runs, open_histories
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.read.histories import choose, listed_runs, open_histories
 
 SHORTEST, LONGEST = 0.2, 600.0
 """Seconds between two looks."""

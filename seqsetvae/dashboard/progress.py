@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 RECENT = 20
 """Points that the present speed is taken from."""

@@ -11,7 +11,7 @@ from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 UNSETTLED = 3
 """Newest updates that are put together again at each look: their metrics may have arrived in two deliveries."""

@@ -11,7 +11,7 @@ from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.charts import Chart, of_training
 from seqsetvae.dashboard.progress import Progress, ago, progress
 from seqsetvae.figures.level_strip import MEANINGS, own, verdict
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.run_history import RunHistory
 
 FOLLOWED = (
     *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.VAL_LOSS, names.VAL_RECON, names.VAL_KL),

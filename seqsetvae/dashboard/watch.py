@@ -15,9 +15,9 @@ from seqsetvae.dashboard.updates import Updates, thresholds
 from seqsetvae.dashboard.view import FOLLOWED, View, make_view
 from seqsetvae.errors import InputError
 from seqsetvae.figures.collapse_panels import collapse_panels
-from seqsetvae.tracking.follow import follow
-from seqsetvae.tracking.ownership import is_alive
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.follow import follow
+from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.write.ownership import is_alive
 
 
 class Followed(Protocol):

@@ -29,9 +29,9 @@ from seqsetvae.evaluation.tables import (
     tables_of,
 )
 from seqsetvae.scores import Interval, calibration, with_intervals
-from seqsetvae.tracking.address import recorded
-from seqsetvae.tracking.registry import Registered, record_input, tag_version
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.connection.address import recorded
+from seqsetvae.tracking.registry.versions import Registered, record_input, tag_version
+from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.mortality import RiskModel
 
 

@@ -18,8 +18,8 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.evaluation.leak_audit import Answer, Answers
-from seqsetvae.tracking.address import resolve_uri
-from seqsetvae.tracking.registry import Registered, find_version, model_folder
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.registry.versions import Registered, find_version, model_folder
 from seqsetvae.training.culprit import why_risk_is_none
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.finetuning.mortality import RiskModel, read_risk_model

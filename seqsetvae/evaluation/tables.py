@@ -9,8 +9,8 @@ from seqsetvae.analysis.text_table import text_table
 from seqsetvae.evaluation.latents import LatentScores
 from seqsetvae.figures.calibration import draw_calibration
 from seqsetvae.scores import Interval
-from seqsetvae.tracking.experiment_page import artifact_links, picture
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
+from seqsetvae.tracking.write.run import Run
 
 SubgroupRow = tuple[str, str, int, int, Interval, Interval]
 """Subgroup, model, stays, positives, AUROC, average precision."""

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from seqsetvae import names, palette
 from seqsetvae.figures import style
 from seqsetvae.figures.curve_panels import Curve, CurvePanel, Dashes, draw_curves
-from seqsetvae.tracking.run_history import RunHistory, Series
-from seqsetvae.tracking.smoothing import finite
+from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.smoothing import finite
 
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 Look = tuple[str, Dashes]

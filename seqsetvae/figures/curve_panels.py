@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse_panels import HUGE, LOG_FROM, Reference
-from seqsetvae.tracking.smoothing import running_mean
+from seqsetvae.tracking.read.smoothing import running_mean
 
 DRAWN = 2000
 """Points of one curve that are drawn: more than there are pixels."""

@@ -15,8 +15,8 @@ from seqsetvae.figures import style
 from seqsetvae.figures.collapse_panels import Reference
 from seqsetvae.figures.curve_panels import Curve, CurvePanel, draw_curves, thin
 from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip
-from seqsetvae.tracking.run_history import RunHistory, Series
-from seqsetvae.tracking.smoothing import finite, running_mean
+from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.smoothing import finite, running_mean
 
 GAP = 0.045
 TRAIN_COLOR, VAL_COLOR, OTHER = style.BLUE, "#D55E00", style.PURPLE

@@ -14,10 +14,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
+from seqsetvae.data.events_table import require_columns
 from seqsetvae.errors import InputError
-from seqsetvae.serving import requests
+from seqsetvae.tracking.compat import served_requests
 
-requests.guard()
+served_requests.guard(require_columns)
 
 
 def version_of(context: Any) -> str:
@@ -48,7 +49,7 @@ def answer(table: pd.DataFrame, version: str) -> pd.DataFrame:
 @contextmanager
 def refusing_in_words(table: pd.DataFrame) -> Iterator[None]:
     """An :class:`InputError` becomes the error that MLflow's server answers with status 400; a request of too many rows is refused."""
-    requests.bound_rows(len(table))
+    served_requests.bound_rows(len(table))
     try:
         yield
     except InputError as error:

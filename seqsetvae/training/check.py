@@ -15,8 +15,8 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
 from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.address import resolve_uri, without_password
-from seqsetvae.tracking.connection import open_store
+from seqsetvae.tracking.connection.address import resolve_uri, without_password
+from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan

@@ -9,8 +9,8 @@ from seqsetvae.collapse.alert_texts import CIRCLES
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
-from seqsetvae.tracking.experiment_page import artifact_links, picture
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 

@@ -12,7 +12,7 @@ from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.errors import RunFailure
 from seqsetvae.streams import steady_streams
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
 from seqsetvae.training.monitor.figure_thread import Draw

@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae.atomic import sweep
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finite_validation import FiniteValidation

@@ -13,10 +13,10 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
-from seqsetvae.tracking.address import recorded
-from seqsetvae.tracking.experiment_page import run_page
-from seqsetvae.tracking.run import Run
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.compat.experiment_page import run_page
+from seqsetvae.tracking.connection.address import recorded
+from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome

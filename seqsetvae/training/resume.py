@@ -13,7 +13,7 @@ import torch
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.checkpoint_files import (
+from seqsetvae.tracking.read.checkpoints import (
     RunCheckpoints,
     checkpoints_of_pretrainings,
     checkpoints_of_run,

@@ -19,8 +19,8 @@ from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.streams import steady_streams
-from seqsetvae.tracking.address import recorded, without_password
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.connection.address import recorded, without_password
+from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.plan import make_plan
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job

@@ -10,12 +10,12 @@ from optuna.study import Study
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.figures import study as study_figures
-from seqsetvae.tracking.address import resolve_uri
-from seqsetvae.tracking.connection import open_store, readable_errors
-from seqsetvae.tracking.experiment_page import artifact_links, picture, run_page
-from seqsetvae.tracking.image_series import thumbnail
-from seqsetvae.tracking.ownership import mend_stale_runs
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.compat.experiment_page import artifact_links, picture, run_page
+from seqsetvae.tracking.compat.image_series import thumbnail
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.write.ownership import mend_stale_runs
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.tuning.child_runs import settle_run
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.results import (

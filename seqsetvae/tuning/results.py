@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from seqsetvae.figures.study_rows import TrialRow, compute_saved
-from seqsetvae.tracking.address import recorded
+from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tuning.child_runs import WORDS, feasible, reason_of
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.space import apply

@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from seqsetvae import names
-from seqsetvae.tracking.ownership import is_alive, owner_tags
+from seqsetvae.tracking.write.ownership import is_alive, owner_tags
 
 # User attributes of a trial.
 SLOT = "slot"

@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
-from seqsetvae.tracking.address import without_password
+from seqsetvae.tracking.connection.address import without_password
 
 STORAGE_VARIABLE = "SEQSETVAE_STORAGE"
 DEFAULT_STORAGE = "sqlite:///tune.db"

@@ -33,8 +33,8 @@ from seqsetvae.config import (
 from seqsetvae.figures.comparison import MOST, comparison, looks_of, pick
 from seqsetvae.figures.run import loss_curves, performance_metrics, training_dynamics
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.tracking.history import open_histories
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.histories import open_histories
+from seqsetvae.tracking.read.run_history import RunHistory
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.collapse_monitor import PosteriorNotFinite

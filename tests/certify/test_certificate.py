@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from seqsetvae.benchmarks.table import Table
 from seqsetvae.certify.cases import interventions
 from seqsetvae.certify.linear_training import observe
 from seqsetvae.certify.run import END, START, certify, judge_all, observe_all
 from seqsetvae.certify.seqsetvae_runs import SeqSetVAERun
 from seqsetvae.certify.seqsetvae_runs import observe as observe_seqsetvae
+from seqsetvae.certify.table import Table
 from seqsetvae.certify.verdict import judge
 from seqsetvae.collapse.detector import Detector
 from seqsetvae.collapse.diagnosis import Level

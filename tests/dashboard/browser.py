@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from seqsetvae.benchmarks.tracking import free_port
+from tests.support.mlflow_server import free_port
 
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),

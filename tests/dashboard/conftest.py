@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from seqsetvae import names
 from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, Demo
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.run_history import RunHistory
 
 
 def simulated_until(step: int) -> RunHistory:

@@ -11,7 +11,7 @@ from PIL import Image
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.dashboard.monitor import watch_of
-from seqsetvae.tracking import follow_sql
+from seqsetvae.tracking.read import follow_sql
 
 
 def command(arguments: str, capsys) -> tuple[int, str, str]:

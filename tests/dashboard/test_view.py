@@ -17,7 +17,7 @@ from seqsetvae.dashboard.page import alerts, indicators, light, run
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import WatchedRun, vanished
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.run_history import RunHistory, Series
+from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 START = 1_000_000.0
 

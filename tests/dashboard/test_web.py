@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from seqsetvae import palette
-from seqsetvae.benchmarks.tracking import free_port
 from seqsetvae.dashboard.demo import simulated
 from seqsetvae.dashboard.echart import options
 from tests.dashboard.browser import browse
 from tests.dashboard.test_view import demo_at
+from tests.support.mlflow_server import free_port
 
 
 @contextmanager

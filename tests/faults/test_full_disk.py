@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.benchmarks.tracking import MlflowServer
 from tests.faults.tally import Tally
+from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
 TINY = (

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.benchmarks.tracking import MlflowServer, Proxy, _Forward
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking import lane
-from seqsetvae.tracking.delivery import sync
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write import lane
+from seqsetvae.tracking.write.delivery import sync
+from seqsetvae.tracking.write.start import start_run
 from tests.faults.tally import Tally
+from tests.support.mlflow_server import MlflowServer, Proxy, _Forward
 
 pytestmark = pytest.mark.slow
 STEPS = 300

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.benchmarks.tracking import MlflowServer
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write.start import start_run
 from tests.faults.tally import Tally
+from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
 STEPS = 15_000

@@ -20,7 +20,7 @@ from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.data.store import Store
 from seqsetvae.data.verified import remember
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.registry import champion, model_folder
+from seqsetvae.tracking.registry.versions import champion, model_folder
 from seqsetvae.training.culprit import culprit_of_split
 from seqsetvae.training.pretrained.exported import export, read_pretrained, write_folder
 from seqsetvae.training.pretrained.loading import load
@@ -145,7 +145,7 @@ def test_a_run_of_before_that_finished_with_a_nan_validation_is_refused_forced_o
     tmp_path, untrained, stays, client
 ):
     """Its best checkpoint is chosen by its name, in which NaN would win or lose by chance."""
-    from seqsetvae.tracking.runs import start_run
+    from seqsetvae.tracking.write.start import start_run
 
     with start_run(
         TrackingConfig(log_system_metrics=False), kind="pretrain", run_name="old", params={}, config_yaml="", tags={}

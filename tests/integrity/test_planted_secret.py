@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from seqsetvae.benchmarks.tracking import MlflowServer, free_port
 from tests.integrity.conftest import SETTINGS
+from tests.support.mlflow_server import MlflowServer, free_port
 
 PASSWORD, TOKEN = "pl4nted-passw0rd", "pl4nted-t0ken"
 

@@ -21,12 +21,12 @@ from mlflow.pyfunc import scoring_server
 
 from seqsetvae import names
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.data.events_table import read_events
+from seqsetvae.data.events_table import read_events, require_columns
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskHead, RiskNet, head_input, stay_features
-from seqsetvae.serving import requests
 from seqsetvae.serving.latents import LatentsModel
 from seqsetvae.serving.mortality import MortalityModel
+from seqsetvae.tracking.compat import served_requests
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.exported import export
 
@@ -120,13 +120,13 @@ def test_limits_are_for_requests_and_set_by_the_environment(loaded, monkeypatch:
     for one in loaded.values():
         assert one.answer(GOOD)["subject"].tolist() == ["good"]
         asked = SimpleNamespace(predict=one.answer)
-        with pytest.raises(requests.RequestTooLarge, match=r"2 rows, of at most 1\. Send fewer") as caught:
+        with pytest.raises(served_requests.RequestTooLarge, match=r"2 rows, of at most 1\. Send fewer") as caught:
             scoring_server.invocations(body, "text/csv", asked, None)
         assert caught.value.get_http_status_code() == 413
     monkeypatch.setenv("SEQSETVAE_MAX_BYTES", "10")
-    with pytest.raises(requests.RequestTooLarge, match="of at most 10"):
+    with pytest.raises(served_requests.RequestTooLarge, match="of at most 10"):
         scoring_server.invocations(body, "text/csv", asked, None)
     for wrong in ("", "many", "0", "-1", "1.5", "\u0661"):
         monkeypatch.setenv("SEQSETVAE_MAX_ROWS", wrong)
         with pytest.raises(InputError, match=r"SEQSETVAE_MAX_ROWS is .* whole number above 0"):
-            requests.guard()
+            served_requests.guard(require_columns)

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.serving import demo_stays
 from seqsetvae import names
-from seqsetvae.benchmarks.mlflow_server import Served, as_json, serve
-from seqsetvae.benchmarks.serving import demo_stays
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.serving.requests import MAX_BYTES
+from seqsetvae.tracking.compat.served_requests import MAX_BYTES
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.finetuning.mortality import RiskModel
 from seqsetvae.training.pretrained.exported import export
+from tests.support.model_server import Served, as_json, serve
 
 MODEL = "models:/seqsetvae-mortality@champion"
 STAYS = 60

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from seqsetvae.benchmarks.tracking import MlflowServer, Proxy
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking import lane
-from seqsetvae.tracking.run import Run
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write import lane
+from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.start import start_run
+from tests.support.mlflow_server import MlflowServer, Proxy
 
 with warnings.catch_warnings():
     # MLflow's import hooks are written for an older Python; tests run with warnings as errors.

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from seqsetvae.tracking.environment import constraints, requirements
+from seqsetvae.tracking.registry.requirements import constraints, requirements
 
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 LOADED = """

@@ -12,8 +12,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from seqsetvae import names
-from seqsetvae.tracking.experiment_page import SECTIONS, TAG_NOTE, TAG_VIEW
-from seqsetvae.tracking.image_series import THUMBNAIL_WIDTH, thumbnail
+from seqsetvae.tracking.compat.experiment_page import SECTIONS, TAG_NOTE, TAG_VIEW
+from seqsetvae.tracking.compat.image_series import THUMBNAIL_WIDTH, thumbnail
 
 
 def test_a_new_experiment_has_a_view_with_our_metrics(store, open_run):

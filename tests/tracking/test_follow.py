@@ -14,7 +14,7 @@ from mlflow.entities import Metric
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.follow import OVERLAP, REREAD_EVERY, follow
+from seqsetvae.tracking.read.follow import OVERLAP, REREAD_EVERY, follow
 
 KEYS = ("loss", "rare", "absent")
 

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.tracking.journal import Journal
+from seqsetvae.tracking.write.journal import Journal
 from tests.tracking.histories import history, ramp
 
 FILLED = """
 import resource, sys
 from pathlib import Path
-from seqsetvae.tracking.journal import Journal
+from seqsetvae.tracking.write.journal import Journal
 
 journal = Journal(Path(sys.argv[1]))
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)

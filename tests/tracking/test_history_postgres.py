@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seqsetvae.tracking.history import open_histories
-from seqsetvae.tracking.history_sql import SqlHistories
+from seqsetvae.tracking.compat.tables import SqlHistories
+from seqsetvae.tracking.read.histories import open_histories
 from tests.tracking.test_follow import check as check_follower
 from tests.tracking.test_history import check
 from tests.tuning.conftest import database, postgres  # noqa: F401

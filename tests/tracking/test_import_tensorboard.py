@@ -15,8 +15,8 @@ from seqsetvae import names
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.history import open_histories
-from seqsetvae.tracking.run_history import RunHistory
+from seqsetvae.tracking.read.histories import open_histories
+from seqsetvae.tracking.read.run_history import RunHistory
 from seqsetvae.tracking.tensorboard.event_files import begun_in_order
 from seqsetvae.tracking.tensorboard.importing import import_logs, read_logs
 

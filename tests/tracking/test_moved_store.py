@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking.checkpoint_files import checkpoints_of_pretrainings
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.read.checkpoints import checkpoints_of_pretrainings
+from seqsetvae.tracking.write.start import start_run
 
 
 def train_a_little(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:

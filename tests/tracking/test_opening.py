@@ -18,8 +18,15 @@ from mlflow import MlflowClient
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError, StoreError
-from seqsetvae.tracking.address import recorded_uri, resolve_uri, sqlite_path, sqlite_uri, usable, without_password
-from seqsetvae.tracking.connection import check_place, open_store
+from seqsetvae.tracking.connection.address import (
+    recorded_uri,
+    resolve_uri,
+    sqlite_path,
+    sqlite_uri,
+    usable,
+    without_password,
+)
+from seqsetvae.tracking.connection.opening import check_place, open_store
 from tests.tracking.histories import history, ramp
 
 
@@ -54,7 +61,7 @@ def test_a_path_in_an_address_is_found_however_it_is_written(tmp_path, name):
 
 
 def test_a_store_whose_making_is_killed_leaves_nothing_behind_that_hinders_the_next(tmp_path):
-    opening = "import sys; from seqsetvae.tracking.connection import open_store; print('go', flush=True); open_store(sys.argv[1])"
+    opening = "import sys; from seqsetvae.tracking.connection.opening import open_store; print('go', flush=True); open_store(sys.argv[1])"
     path = tmp_path / "new.db"
     for wait in (1.5, 2.5, 3.5):  # imports, then tables one after the other
         process = subprocess.Popen(
@@ -89,7 +96,7 @@ def test_an_older_store_with_runs_is_left_alone(tmp_path, sqlite_template):
     with sqlite3.connect(path) as tables:
         tables.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     before = path.read_bytes()
-    program = "import sys; from seqsetvae.tracking.connection import open_store; open_store(sys.argv[1])"
+    program = "import sys; from seqsetvae.tracking.connection.opening import open_store; open_store(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", program, uri], capture_output=True, text=True)
     assert "mlflow db upgrade" in done.stderr
     assert "Start the server" not in done.stderr
@@ -176,8 +183,8 @@ for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
     os.environ.pop(name, None)
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection import check_place
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.connection.opening import check_place
+from seqsetvae.tracking.write.start import start_run
 config = TrackingConfig(log_system_metrics=False)
 try:
     check_place(config)

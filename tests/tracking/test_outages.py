@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.tracking.delivery import sync
+from seqsetvae.tracking.write.delivery import sync
 from tests.tracking.histories import history, ramp
 
 pytestmark = pytest.mark.slow

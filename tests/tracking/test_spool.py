@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from seqsetvae.tracking import journal as journals
-from seqsetvae.tracking import shipper
-from seqsetvae.tracking.delivery import deliver, sync
-from seqsetvae.tracking.spool import Header, Spool, file_of
+from seqsetvae.tracking.write import journal as journals
+from seqsetvae.tracking.write import shipper
+from seqsetvae.tracking.write.delivery import deliver, sync
+from seqsetvae.tracking.write.spool import Header, Spool, file_of
 from tests.tracking.histories import history, ramp
 
 

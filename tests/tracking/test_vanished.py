@@ -12,14 +12,14 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.tracking.ownership import mend_stale_runs
+from seqsetvae.tracking.write.ownership import mend_stale_runs
 from tests.tracking.histories import history
 
 VICTIM = """
 import sys, time
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking import lane
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write import lane
+from seqsetvae.tracking.write.start import start_run
 
 lane.SHIP_SECONDS = 1000.0  # nothing is delivered while it lives
 config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
@@ -99,7 +99,7 @@ def test_a_forked_child_neither_records_nor_waits(store, open_run):
 FORGETFUL = """
 import sys
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write.start import start_run
 
 config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
 run = start_run(config, kind="pretrain", run_name=None, params={}, config_yaml="", tags={})

@@ -24,7 +24,7 @@ from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.tracking.image_series import THUMBNAIL_WIDTH
+from seqsetvae.tracking.compat.image_series import THUMBNAIL_WIDTH
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule

@@ -25,8 +25,8 @@ from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.run import Run
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.monitor import collapse_record
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.collapse_report import final_report

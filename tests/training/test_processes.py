@@ -15,10 +15,10 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.benchmarks.tracking import MlflowServer
-from seqsetvae.tracking.ownership import mend_stale_runs
+from seqsetvae.tracking.write.ownership import mend_stale_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.recording import as_yaml
+from tests.support.mlflow_server import MlflowServer
 from tests.training.conftest import resuming
 
 

@@ -23,8 +23,8 @@ from seqsetvae.data.prepare import prepare
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources import Demo, Synthetic
 from seqsetvae.data.sources.base import Chunk
-from seqsetvae.tracking.registry import Registered, model_folder, register
-from seqsetvae.tracking.run_record import read_run
+from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.registry.versions import Registered, model_folder, register
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.registration import candidate
 

@@ -18,7 +18,7 @@ from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig, RegisterConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.registry import champion, find_version, model_folder
+from seqsetvae.tracking.registry.versions import champion, find_version, model_folder
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.pretrained.registration import register_run
 

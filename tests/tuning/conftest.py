@@ -14,7 +14,6 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from seqsetvae.benchmarks.tracking import free_port
 from seqsetvae.config import (
     DataConfig,
     ModelConfig,
@@ -25,6 +24,7 @@ from seqsetvae.config import (
     TrackingConfig,
     TrainerConfig,
 )
+from tests.support.mlflow_server import free_port
 
 TINY = PretrainConfig(
     data=DataConfig(batch_size=16),  # 20 batches an epoch

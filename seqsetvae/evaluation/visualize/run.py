@@ -18,10 +18,10 @@ from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
 from seqsetvae.extras import require
 from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
-from seqsetvae.tracking.address import resolve_uri, without_password
-from seqsetvae.tracking.history_server import attach_files
-from seqsetvae.tracking.registry import Registered
-from seqsetvae.tracking.run_record import read_run
+from seqsetvae.tracking.connection.address import resolve_uri, without_password
+from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.read.server_histories import attach_files
+from seqsetvae.tracking.registry.versions import Registered
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model

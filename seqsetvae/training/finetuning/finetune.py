@@ -22,15 +22,15 @@ from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Interval, calibration, with_intervals
 from seqsetvae.streams import steady_streams
-from seqsetvae.tracking.address import recorded
-from seqsetvae.tracking.experiment_page import artifact_links
-from seqsetvae.tracking.registry import (
+from seqsetvae.tracking.compat.experiment_page import artifact_links
+from seqsetvae.tracking.connection.address import recorded
+from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.registry.versions import (
     Registered,
     record_input,
 )
-from seqsetvae.tracking.run import Run
-from seqsetvae.tracking.run_record import read_run
-from seqsetvae.tracking.runs import start_run
+from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.finetuning.head_training import risk_scores
 from seqsetvae.training.finetuning.members import train_members

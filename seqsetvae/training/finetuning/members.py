@@ -12,7 +12,7 @@ from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskNet, head_input, parts_of
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.finetuning.features import LabelledStays, compute_features, mean_logits, require_finite_scores
 from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
 from seqsetvae.training.finetuning.recalibration import recalibration

@@ -11,7 +11,7 @@ from pathlib import Path
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.data.store import Store
-from seqsetvae.tracking.registry import PACKAGE, Candidate, Registered, champion, make_champion, register
+from seqsetvae.tracking.registry.versions import PACKAGE, Candidate, Registered, champion, make_champion, register
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.model_cards import CARDS, mortality_version
 from seqsetvae.training.pretrained.registration import example_events

@@ -25,8 +25,8 @@ from seqsetvae.collapse.alert_texts import as_block, as_log_entry, as_message, l
 from seqsetvae.collapse.alerts import PRIMARY, Alert, as_table
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.palette import run_color
-from seqsetvae.tracking.image_series import thumbnail
-from seqsetvae.tracking.run import Run
+from seqsetvae.tracking.compat.image_series import thumbnail
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.training.monitor.record_folder import RecordFolder

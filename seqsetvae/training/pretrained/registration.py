@@ -14,8 +14,9 @@ import pandas as pd
 from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.errors import InputError, StoreError
-from seqsetvae.tracking.address import resolve_uri
-from seqsetvae.tracking.registry import (
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.tracking.registry.versions import (
     PACKAGE,
     Candidate,
     Registered,
@@ -26,7 +27,6 @@ from seqsetvae.tracking.registry import (
     register,
     versions_of,
 )
-from seqsetvae.tracking.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.training.checkpoints import read_checkpoint
 from seqsetvae.training.pretrained.exported import Pretrained, export, read_pretrained
 from seqsetvae.training.pretrained.loading import best_checkpoint, from_checkpoint

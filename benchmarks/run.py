@@ -1,0 +1,51 @@
+"""Runs benchmarks and prints their tables."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+
+import torch
+
+from seqsetvae.errors import InputError
+
+NAMES = (
+    "step",
+    "vocabulary",
+    "loader",
+    "tracking",
+    "monitor",
+    "store_scale",
+    "meds_scale",
+    "tuning",
+    "tuning_compare",
+    "analyze",
+    "finetune",
+    "serving",
+    "dashboard",
+)
+"""Modules of this package, each with `measure(quick) -> list[Table]`."""
+BY_NAME = ("mortality",)
+"""Those that only run when asked for: an hour or more, on data of the user's, whose models are kept. They also take `store`."""
+
+
+def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "demo") -> None:
+    """Run the benchmarks and print their tables as Markdown.
+
+    Args:
+        only: One of step, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze, finetune,
+            serving, dashboard, mortality. None: all of them but mortality, which takes hours and keeps its models in the folder
+            mortality_comparison.
+        quick: Smaller sizes and fewer repetitions, to see that they run.
+        store: Data for the benchmark mortality: a folder that `seqsetvae prepare` wrote, or `demo`.
+    """
+    known = (*NAMES, *BY_NAME)
+    if only is not None and only not in known:
+        raise InputError(f"--only is {only!r}, but the benchmarks are {', '.join(known)}.")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"
+    )
+    for name in NAMES if only is None else (only,):
+        options = {"store": store} if name in BY_NAME else {}
+        for table in importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options):
+            print(table.markdown(), end="\n\n", flush=True)

@@ -1,0 +1,100 @@
+"""The checkpoints that runs have left: listed, and brought onto this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seqsetvae import names
+from seqsetvae.config import TrackingConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection.address import resolve_uri, without_password
+from seqsetvae.tracking.connection.opening import open_store, readable_errors, resolve_experiment
+from seqsetvae.tracking.write.run import local_folder
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as StoredRun
+
+
+@dataclass(frozen=True)
+class RunCheckpoints:
+    """What there is of one run."""
+
+    run_id: str
+    run_name: str
+    names: frozenset[str]
+    """Of the files, here or in a remote artifact store."""
+    folder: Path
+    """Where they lie on this machine, or would lie."""
+
+    def __str__(self) -> str:
+        return f"{self.run_name} ({self.run_id})"
+
+
+def checkpoints_of_run(config: TrackingConfig, run_id: str) -> RunCheckpoints:
+    """Of a run that was named.
+
+    Raises:
+        InputError: the store cannot be used, or has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = resolve_uri(config)
+    client = open_store(uri)
+    with readable_errors(uri):
+        try:
+            return _of(config, client.get_run(run_id))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise InputError(f"There is no run {run_id} in {without_password(uri)}.") from error
+
+
+def checkpoints_of_pretrainings(config: TrackingConfig) -> list[RunCheckpoints]:
+    """Of all pretraining runs of the experiment that are no trials of a study, the one that was worked on last first."""
+    uri = resolve_uri(config)
+    client = open_store(uri)
+    with readable_errors(uri):
+        experiment = resolve_experiment(client, config)
+        found = client.search_runs([experiment], f"tags.`{names.TAG_KIND}` = 'pretrain'", max_results=1000)
+        ours = [run for run in found if names.TAG_STUDY not in run.data.tags]
+        return [_of(config, run) for run in sorted(ours, key=_last_begun, reverse=True)]
+
+
+def fetch(config: TrackingConfig, run: RunCheckpoints, name: str) -> Path:
+    """One of the files, downloaded to where the run would have written it if it is not on this machine."""
+    path = run.folder / name
+    if not path.is_file():
+        uri = resolve_uri(config)
+        with readable_errors(uri):
+            open_store(uri).download_artifacts(
+                run.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}", str(_made(run.folder.parent))
+            )
+    return path
+
+
+def _last_begun(run: StoredRun) -> float:
+    """Milliseconds since the epoch; a run that was continued has a process younger than itself."""
+    return max(float(run.info.start_time), 1000.0 * float(run.data.tags.get(names.TAG_PROCESS_START, 0.0)))
+
+
+def _of(config: TrackingConfig, run: StoredRun) -> RunCheckpoints:
+    local = local_folder(run.info.artifact_uri)
+    folder = (local or Path(config.work_dir).absolute() / run.info.run_id) / names.ARTIFACT_CHECKPOINTS
+    found = {path.name for path in folder.glob("*.ckpt")}
+    if local is None:
+        found |= _listed(run.info.artifact_uri)
+    return RunCheckpoints(run.info.run_id, run.info.run_name or "", frozenset(found), folder)
+
+
+def _listed(artifact_uri: str) -> set[str]:
+    from mlflow.artifacts import list_artifacts
+
+    listed = list_artifacts(artifact_uri=f"{artifact_uri.rstrip('/')}/{names.ARTIFACT_CHECKPOINTS}") or []
+    return {Path(one.path).name for one in listed if one.path.endswith(".ckpt")}
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,119 @@
+"""Reading runs back, all of them at once: every metric point with params, tags and alerts. Nothing here writes to the store.
+
+with open_histories("sqlite:///mlflow.db") as store:
+    [run_id] = choose(store.listing(), ["latest"], store.uri)
+    history = store.read(run_id)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.compat.tables import SqlHistories
+from seqsetvae.tracking.connection.address import sqlite_path, without_password
+from seqsetvae.tracking.connection.opening import readable_errors
+from seqsetvae.tracking.read.run_history import ListedRun, RunHistory
+from seqsetvae.tracking.read.server_histories import ServerHistories
+
+SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+NAMED = 6
+"""Runs that a message about an unknown run names."""
+LATEST = "latest"
+AFTER_PRETRAINING = ("finetune", "evaluate")
+"""Kinds of runs that `latest` passes over where there is another: what is looked for is the training that may have collapsed."""
+
+
+class HistoryStore(Protocol):
+    """A store to read from."""
+
+    uri: str
+
+    def listing(self, experiment: str | None = None) -> list[ListedRun]:
+        """The runs that are not deleted, newest first."""
+
+    def read(self, run_id: str) -> RunHistory:
+        """Everything about one run. Raises :class:`InputError` where it has no metric."""
+
+
+@contextmanager
+def open_histories(uri: str) -> Iterator[HistoryStore]:
+    """The store at an address, opened for reading only: a database by SQL, also while runs write to it; a server by its API.
+
+    Raises :class:`InputError` where there is no such file, or what is there cannot be read.
+    """
+    path = sqlite_path(uri)
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"There is no tracking store {path}. Give the one that the runs were recorded in with --tracking.tracking_uri or "
+            "MLFLOW_TRACKING_URI, or change to the folder with its mlflow.db."
+        )
+    with readable_errors(uri):
+        yield SqlHistories(uri) if is_database(uri) else ServerHistories(uri)
+
+
+def is_database(uri: str) -> bool:
+    """Whether a store is a database that can be read by SQL, and no server.
+
+    >>> is_database("postgresql+psycopg://me@db/mlflow"), is_database("http://127.0.0.1:5000")
+    (True, False)
+    """
+    return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
+
+
+def listed_runs(store: HistoryStore, experiment: str | None) -> list[ListedRun]:
+    """The runs that a command may be asked for, newest first. Under `mlflow run` the newest is the one that the command itself was
+    given: it is left out.
+    """
+    own = os.environ.get("MLFLOW_RUN_ID")
+    return [run for run in store.listing(experiment) if run.run_id != own]
+
+
+def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> list[str]:
+    """Ids of the runs that are meant: by id or its beginning, by name (the newest of that name) or `latest`; each followed by its children
+    (a rescued run by its rescues, a study by its trials), no run twice.
+
+    Raises :class:`InputError` naming what was looked for and where.
+
+    >>> runs = [ListedRun("b2" * 16, "rescue", 2.0, "demo", "a1" * 16), ListedRun("a1" * 16, "first", 1.0, "demo")]
+    >>> [one[:2] for one in choose(runs, ["first"], "sqlite:///mlflow.db")]
+    ['a1', 'b2']
+    >>> later = ListedRun("c3" * 16, "evaluate demo", 3.0, "demo", kind="evaluate")
+    >>> [one[:2] for one in choose([later, *runs], ["latest"], "sqlite:///mlflow.db")]
+    ['b2']
+    """
+    where = without_password(uri)
+    if not listing:
+        raise InputError(f"There are no runs in {where}.")
+    oldest_first = sorted(listing, key=lambda run: run.start_time)
+    chosen: dict[str, None] = {}
+    for word in wanted:
+        waiting = [_find(listing, word, where).run_id]
+        while waiting:
+            run_id = waiting.pop(0)
+            chosen[run_id] = None
+            waiting += [run.run_id for run in oldest_first if run.parent_id == run_id and run.run_id not in chosen]
+    return list(chosen)
+
+
+def _find(listing: Sequence[ListedRun], word: str, where: str) -> ListedRun:
+    if word == LATEST:
+        return next((run for run in listing if run.kind not in AFTER_PRETRAINING), listing[0])
+    exact = [run for run in listing if run.run_id == word] or [run for run in listing if run.name == word]
+    if exact:
+        return exact[0]
+    begun = [run for run in listing if len(word) >= 4 and run.run_id.startswith(word)]
+    if len(begun) == 1:
+        return begun[0]
+    shown = begun or listing
+    known = "; ".join(f"{run.run_id} {run.name!r}" for run in shown[:NAMED])
+    more = f" and {len(shown) - NAMED} more" if len(shown) > NAMED else ""
+    if begun:
+        raise InputError(f"{len(begun)} runs in {where} have an id that begins with {word!r}: {known}{more}.")
+    raise InputError(
+        f"There is no run with the id or the name {word!r} in {where} (deleted ones do not count). Its newest runs: {known}{more}."
+    )

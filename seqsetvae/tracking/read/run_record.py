@@ -1,0 +1,81 @@
+"""What a run that has ended left in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seqsetvae import names
+from seqsetvae.config import TrackingConfig
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection.address import resolve_uri, without_password
+from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.write.run import local_folder
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its tracking store has it."""
+
+    run_id: str
+    status: str
+    name: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, list[tuple[int, float]]]
+    """(step, value) of the wanted metrics, ascending; none where the run has none."""
+    checkpoints: list[str]
+    """Names of the files."""
+    folder: Path
+    """Where they lie on this machine; empty of them where the store is remote and they are not in the work folder."""
+
+    def value_at(self, key: str, step: int) -> float | None:
+        """The last value of a metric up to a step."""
+        before = [value for at, value in self.metrics.get(key, []) if at <= step]
+        return before[-1] if before else None
+
+
+def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ()) -> RunRecord:
+    """Read a run. Checkpoints in a remote store are listed, and fetched by :func:`fetch_checkpoint`.
+
+    Raises:
+        InputError: the store cannot be used, or has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = resolve_uri(config)
+    client = open_store(uri)
+    with readable_errors(uri):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            raise InputError(
+                f"There is no run {run_id} in {without_password(uri)}. Run ids stand in the MLflow UI and in what `pretrain` "
+                "prints; another store is chosen with --tracking.tracking_uri."
+            ) from error
+        points = {
+            key: sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
+            for key in metrics
+            if key in run.data.metrics
+        }
+        listed = [Path(one.path).name for one in client.list_artifacts(run_id, names.ARTIFACT_CHECKPOINTS)]
+    base = local_folder(run.info.artifact_uri) or Path(config.work_dir).absolute() / run_id
+    return RunRecord(
+        run_id=run_id,
+        status=run.info.status,
+        name=run.info.run_name or run_id,
+        tags=dict(run.data.tags),
+        metrics=points,
+        checkpoints=sorted(name for name in listed if name.endswith(".ckpt")),
+        folder=base / names.ARTIFACT_CHECKPOINTS,
+    )
+
+
+def fetch_checkpoint(config: TrackingConfig, record: RunRecord, name: str) -> Path:
+    """A checkpoint of a run as a file of this machine, downloaded if it lies in a remote store only."""
+    if (path := record.folder / name).is_file():
+        return path
+    uri = resolve_uri(config)
+    with readable_errors(uri):
+        client = open_store(uri)
+        return Path(client.download_artifacts(record.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}"))
