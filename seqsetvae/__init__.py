@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from seqsetvae.app.composition import finetune, pretrain
     from seqsetvae.config import (
         DataConfig,
         EmbedConfig,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from seqsetvae.evaluation.evaluate import evaluate
     from seqsetvae.model.vae import SeqSetVAE
     from seqsetvae.posterior import DiagonalGaussian
-    from seqsetvae.training.finetuning.finetune import finetune
-    from seqsetvae.training.fit import pretrain
     from seqsetvae.training.module import PretrainModule
     from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
     from seqsetvae.training.pretrained.loading import load
@@ -74,10 +73,10 @@ _HOMES = {
     "PretrainModule": "seqsetvae.training.module",
     "SeqSetVAE": "seqsetvae.model.vae",
     "evaluate": "seqsetvae.evaluation.evaluate",
-    "finetune": "seqsetvae.training.finetuning.finetune",
+    "finetune": "seqsetvae.app.composition",
     "load": "seqsetvae.training.pretrained.loading",
     "prepare": "seqsetvae.data.prepare",
-    "pretrain": "seqsetvae.training.fit",
+    "pretrain": "seqsetvae.app.composition",
     "tune": "seqsetvae.tuning.lead",
 }
 """Where the names are that are no settings."""

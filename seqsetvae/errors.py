@@ -1,6 +1,8 @@
-"""The one exception a user is meant to read."""
+"""The exceptions that a user is meant to meet."""
 
 from __future__ import annotations
+
+import signal
 
 
 class InputError(ValueError):
@@ -17,6 +19,19 @@ class InputError(ValueError):
 
 class StoreError(InputError):
     """A tracking store cannot be used now: nothing answers, the login is refused, a file cannot be opened."""
+
+
+class StoppedBySignal(Exception):
+    """The work was asked to stop by a signal, and has stopped; what was done until then is kept."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal, as shells report it: 130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.signum
 
 
 class RunFailure(Exception):

@@ -6,8 +6,9 @@ The only place that knows jsonargparse.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ from seqsetvae.errors import InputError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
+
+RUN_HELP = (
+    "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest that is no finetuning or "
+    "evaluation, of all or of --tracking.experiment). A rescued run brings its rescues along, a study its trials."
+)
 
 
 def first_line(documented: Any) -> str:
@@ -61,12 +67,35 @@ def _add_pretrain_groups(parser: ArgumentParser) -> list[str]:
     return groups
 
 
-def chosen_settings(verb: Callable[[list[str]], int], arguments: list[str], **groups: type) -> Namespace:
-    """The settings of a verb whose options are those of some classes."""
-    parser = make_parser(verb.__name__, verb.__doc__ or "")
-    for group, settings in groups.items():
-        parser.add_class_arguments(settings, group)
+def chosen_settings(
+    verb: Callable[[list[str]], object],
+    arguments: list[str],
+    *,
+    skip: Collection[str] = (),
+    runs: str | None = None,
+    **groups: Callable[..., Any],
+) -> Namespace:
+    """The settings of a verb, whose options are those of some classes and functions.
+
+    Args:
+        verb: names the command, and describes it.
+        arguments: of the command line.
+        skip: fields and parameters that are no options.
+        runs: the group that also names runs, with its option `run`.
+        groups: a settings class, or a function whose parameters are options, by what its options begin with.
+    """
+    parser = make_parser(command_of(verb), " ".join((verb.__doc__ or "").split()))
+    if runs is not None:
+        parser.add_argument(f"--{runs}.run", nargs="+", type=str, default=["latest"], metavar="RUN", help=RUN_HELP)
+    for group, options in groups.items():
+        add = parser.add_class_arguments if isinstance(options, type) else parser.add_function_arguments
+        add(options, group, skip={name for name in signature(options).parameters if name in skip})
     return instantiate(parser, arguments)
+
+
+def command_of(verb: Callable[..., Any]) -> str:
+    """How a verb is written on the command line."""
+    return verb.__name__.replace("_", "-")
 
 
 def instantiate(parser: ArgumentParser, arguments: list[str]) -> Namespace:

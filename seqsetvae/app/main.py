@@ -11,7 +11,7 @@ from seqsetvae import __version__
 from seqsetvae.app.arguments import first_line
 from seqsetvae.app.help_text import asked_for_help
 from seqsetvae.app.verbs import VERBS
-from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.streams import steady_streams
 from seqsetvae.user import ensure_user
 
@@ -62,5 +62,7 @@ def _run(verb: str, arguments: list[str]) -> NoReturn:
     except RunFailure as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(1)
+    except StoppedBySignal as stop:
+        sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

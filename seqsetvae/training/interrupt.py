@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
+from seqsetvae.errors import StoppedBySignal
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 
-class Interrupted(Exception):
+class Interrupted(StoppedBySignal):
     """The run was asked to stop by a signal. `checkpoint` has its state; None: it stopped at once, or had not begun."""
 
     def __init__(self, signum: int, checkpoint: Path | None):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
+        super().__init__(signum)
         self.checkpoint = checkpoint
-
-    @property
-    def exit_code(self) -> int:
-        """128 + signal, as shells report it: 130 after Ctrl-C, 143 after SIGTERM."""
-        return 128 + self.signum
 
 
 class StopSafely(Checkpoint):

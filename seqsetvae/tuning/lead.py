@@ -17,7 +17,7 @@ from optuna.study import Study
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
-from seqsetvae.errors import InputError, RunFailure
+from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
@@ -45,19 +45,6 @@ HOPELESS = 3
 """A sweep whose first so many trials all fail is given up."""
 
 
-class Stopped(Exception):
-    """SIGINT or SIGTERM has ended the sweep; the study can be continued."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
-
-    @property
-    def exit_code(self) -> int:
-        """128 + signal, as shells report it."""
-        return 128 + self.signum
-
-
 @dataclass(frozen=True)
 class TuneResult:
     """A study that came to its end."""
@@ -77,7 +64,7 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
     Raises:
         InputError: something the user gave cannot work; nothing was started.
         RunFailure: no trial keeps the constraints, or trials or workers keep failing.
-        Stopped: on request. The same command with the study's name continues.
+        StoppedBySignal: on request. The same command with the study's name continues.
     """
     check_base(base, space)
     job = Job(
@@ -153,7 +140,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
         raise RunFailure(
             f"The storage {without_password(job.storage)} was lost: {first_line} Once it is back, continue with --tune.study {job.study}"
         ) from error
-    except Stopped as stop:
+    except StoppedBySignal as stop:
         run.finish("KILLED", str(stop))
         print(f"Stopped. Continue with --tune.study {job.study}", flush=True)
         raise
@@ -226,13 +213,13 @@ def recorded_params(job: Job) -> dict[str, object]:
 
 @contextmanager
 def signals_as_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM become :class:`Stopped`, once; a second one has its usual effect."""
+    """SIGINT and SIGTERM become :class:`StoppedBySignal`, once; a second one has its usual effect."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
         print("\nStopping after the training step in hand; once more stops at once.", flush=True)
-        raise Stopped(signum)
+        raise StoppedBySignal(signum)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from seqsetvae import names
-from seqsetvae.app import arguments, spelling, verbs
+from seqsetvae.app import arguments, spelling
 from seqsetvae.app.verbs import VERBS
 from seqsetvae.data.sources import SOURCES
 
@@ -83,8 +83,7 @@ def parser_of(words: list[str], monkeypatch: pytest.MonkeyPatch, *, parsing: boo
             parser.instantiate(real(parser, given))
         raise ParsedError(parser)
 
-    for module in (arguments, verbs):
-        monkeypatch.setattr(module, "parse", parse)
+    monkeypatch.setattr(arguments, "parse", parse)
     with pytest.raises(ParsedError) as raised:
         VERBS[words[0]](words[1:])
     return raised.value.parser
