@@ -48,7 +48,7 @@ SIDEWAYS = {("model", "objective")}
 HOMES = {
     "apprise": ["training/monitor/notify.py"],
     "jsonargparse": ["app/"],
-    "lightning": ["data/module.py", "training/", "tracking/write/logger.py", "certify/"],
+    "lightning": ["data/module.py", "training/", "tracking/write/logger.py", "certify/", "app/composition.py"],
     "matplotlib": ["figures/"],
     # serving/ holds the files that MLflow itself runs.
     "mlflow": ["tracking/", "serving/"],
