@@ -17,6 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+# Without the runner of MLflow's own jobs: eight more processes of each server, which nothing here asks anything of.
+SERVER_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 HOP_BY_HOP = {"transfer-encoding", "connection", "content-length", "host"}
 
 
@@ -53,7 +55,11 @@ class MlflowServer:
         stores = ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--artifacts-destination"]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *stores, str(self.folder / "artifacts")], stdout=log, stderr=log, start_new_session=True
+                [*command, *stores, str(self.folder / "artifacts")],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | SERVER_ENVIRONMENT,
             )
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
