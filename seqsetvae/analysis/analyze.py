@@ -59,7 +59,7 @@ def analyze(
         files = files_of(analysis)
         write(folder if one else folder / folder_name(analysis.history), files, SAVE_DIR)
         if log:
-            from seqsetvae.tracking.read.server_histories import attach_files
+            from seqsetvae.tracking.write.attachments import attach_files
 
             attach_files(uri, analysis.history.run_id, files, names.ARTIFACT_ANALYSIS)
         print(f"\n{analysis.history.title}: {analysis.verdict}")

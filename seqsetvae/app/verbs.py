@@ -33,7 +33,7 @@ from seqsetvae.config import (
     VisualizeConfig,
 )
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.opening import check_place
+from seqsetvae.tracking.connection.place import check_place
 
 if TYPE_CHECKING:
     from seqsetvae.data.external import KnownVocabulary

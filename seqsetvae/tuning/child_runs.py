@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial, TrialState
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 
 WORDS = {
     TrialState.WAITING: "waiting",

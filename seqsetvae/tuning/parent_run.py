@@ -13,7 +13,8 @@ from seqsetvae.figures import study as study_figures
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture, run_page
 from seqsetvae.tracking.compat.image_series import thumbnail
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.write.ownership import mend_stale_runs
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tuning.child_runs import settle_run

@@ -11,7 +11,7 @@ from PIL import Image
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.dashboard.monitor import watch_of
-from seqsetvae.tracking.read import follow_sql
+from seqsetvae.tracking.read import follow
 
 
 def command(arguments: str, capsys) -> tuple[int, str, str]:
@@ -57,7 +57,7 @@ def test_a_run_that_nobody_watched_says_so(recorded, capsys, tmp_path):
 
 
 def test_a_store_that_is_locked_for_long_is_told(recorded, capsys, monkeypatch):
-    monkeypatch.setattr(follow_sql, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(follow, "BUSY_SECONDS", 0.2)
     writer = sqlite3.connect(recorded.removeprefix("sqlite:///"))
     [run] = watch_of(TrackingConfig(tracking_uri=recorded), ["collapsed"], 100).runs
     assert run.look(0.0).trouble == ""

@@ -15,6 +15,7 @@ from mlflow.entities import Metric
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.follow import OVERLAP, REREAD_EVERY, follow
+from seqsetvae.tracking.read.histories import reader_of
 
 KEYS = ("loss", "rare", "absent")
 
@@ -152,7 +153,8 @@ class Work:
         import sqlalchemy as sa
 
         self.thousands = 0
-        sa.event.listen(follower._source.engine, "connect", self._count)
+        follower._runs = reader_of(follower._uri)
+        sa.event.listen(follower._runs.tables.engine, "connect", self._count)
 
     def _count(self, connection, _) -> None:
         def tick() -> int:

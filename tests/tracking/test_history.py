@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, RunTag
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.histories import choose, open_histories
-from seqsetvae.tracking.read.server_histories import attach_files
+from seqsetvae.tracking.write.attachments import attach_files
 
 
 def record(uri: str, experiment: str, name: str = "one", parent: str = "", points: bool = True) -> str:

@@ -26,7 +26,8 @@ from seqsetvae.tracking.connection.address import (
     usable,
     without_password,
 )
-from seqsetvae.tracking.connection.opening import check_place, open_store
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.place import check_place
 from tests.tracking.histories import history, ramp
 
 
@@ -183,7 +184,7 @@ for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
     os.environ.pop(name, None)
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.opening import check_place
+from seqsetvae.tracking.connection.place import check_place
 from seqsetvae.tracking.write.start import start_run
 config = TrackingConfig(log_system_metrics=False)
 try:

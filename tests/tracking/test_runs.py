@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.read.newest_checkpoint import find_checkpoint
+from seqsetvae.tracking.read.checkpoints import find_checkpoint
 from seqsetvae.tracking.write.start import start_run
 from tests.tracking.histories import history, ramp
 

@@ -20,8 +20,8 @@ from seqsetvae.extras import require
 from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.read.run_record import read_run
-from seqsetvae.tracking.read.server_histories import attach_files
 from seqsetvae.tracking.registry.versions import Registered
+from seqsetvae.tracking.write.attachments import attach_files
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model

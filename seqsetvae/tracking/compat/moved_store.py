@@ -10,6 +10,8 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from seqsetvae.tracking.compat.schema import KNOWN, version_of_file
+
 PLACES = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -26,13 +28,14 @@ def settle_moved(database: Path) -> str | None:
     """Set the places right in a database that was moved with its artifacts; return where it was before, or None if it was not moved.
 
     It was moved if the folder of a run (its id is the only one in the world) lies beside the database, while the database says that it
-    lies elsewhere. A database that may not be written, or is none of MLflow's, is left as it is.
+    lies elsewhere. A database that may not be written, is none of MLflow's or of a version
+    that is not known, is left as it is.
     """
     here = database.parent
     if not database.is_file() or not (here / ARTIFACTS).is_dir():
         return None
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(database, timeout=5.0)) as connection, connection:
-        before = _old_place(connection, here)
+        before = _old_place(connection, here) if version_of_file(connection) in KNOWN else None
         if before is None:
             return None
         for table, column in PLACES:

@@ -1,4 +1,4 @@
-"""Histories from a database: sqlite, PostgreSQL and whatever else MLflow keeps its tables in, by the same read-only SQL.
+"""SQL on MLflow's tables, in sqlite, PostgreSQL and whatever else it keeps them in. Reads only, and only tables that are known.
 
 All points of a run are one query. The tracking client reads them metric by metric and makes an object of each: see `bench --only analyze`.
 """
@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.pool import NullPool
 
-from seqsetvae import names
-from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.address import sqlite_path, without_password
-from seqsetvae.tracking.connection.opening import OPEN_SECONDS
-from seqsetvae.tracking.read.alerts import read_alerts
-from seqsetvae.tracking.read.run_history import ListedRun, RunHistory, Series, no_metrics
+from seqsetvae.tracking.compat.schema import require_known
 
-BUSY_SECONDS = 30
-"""How long a database file that is being written to is waited for."""
+CONNECT_SECONDS = 8
 ROW = np.dtype([("key", "i4"), ("step", "i8"), ("time", "i8"), ("value", "f8"), ("nan", "?")])
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""Of points: step, milliseconds since the epoch, value."""
 
 
 def table(name: str, *columns: str) -> sa.TableClause:
@@ -41,79 +40,77 @@ EXPERIMENTS = table("experiments", "experiment_id", "name")
 TAGS = table("tags", "key", "value", "run_uuid")
 PARAMS = table("params", "key", "value", "run_uuid")
 METRICS = table("metrics", "key", "step", "timestamp", "value", "is_nan", "run_uuid")
+NEWEST = table("latest_metrics", "key", "step", "timestamp", "value", "is_nan", "run_uuid")
+"""MLflow keeps the newest point of each metric apart, and writes it in the same transaction as the points."""
+READ = (RUNS, EXPERIMENTS, TAGS, PARAMS, METRICS, NEWEST)
 
 
-class SqlHistories:
-    """Made by :func:`seqsetvae.tracking.read.histories.open_histories`."""
+class Tables:
+    """A database. Connections to it cannot write to a file, and nothing is held between two of them."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        self._engine = read_only_engine(uri)
+    def __init__(self, uri: str, file: Path | None, busy_seconds: float) -> None:
+        """`file`: of a sqlite store; it is waited for so long while others write to it."""
+        if file is None:
+            self.engine = _engine(uri)
+        else:
+            address = f"file:{quote(str(file))}?mode=ro"
+            self.engine = sa.create_engine(
+                "sqlite://",
+                creator=lambda: sqlite3.connect(address, uri=True, timeout=busy_seconds),
+                poolclass=NullPool,
+            )
 
-    def listing(self, experiment: str | None = None) -> list[ListedRun]:
-        """The runs that are not deleted, newest first; of one experiment if it is named."""
-        parent, kind = TAGS.alias(), TAGS.alias()
-        found = (
-            sa.select(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.start_time, EXPERIMENTS.c.name, parent.c.value, kind.c.value)
-            .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-            .outerjoin(parent, sa.and_(parent.c.run_uuid == RUNS.c.run_uuid, parent.c.key == "mlflow.parentRunId"))
-            .outerjoin(kind, sa.and_(kind.c.run_uuid == RUNS.c.run_uuid, kind.c.key == names.TAG_KIND))
-            .where(RUNS.c.lifecycle_stage == "active")
-            .order_by(RUNS.c.start_time.desc())
-        )
-        if experiment:
-            found = found.where(EXPERIMENTS.c.name == experiment)
-        with self._engine.connect() as connection:
-            rows = connection.execute(found).fetchall()
-        return [
-            ListedRun(row[0], row[1] or "", (row[2] or 0) / 1000, row[3], row[4] or "", row[5] or "") for row in rows
-        ]
-
-    def read(self, run_id: str) -> RunHistory:
-        """Everything about one run. Raises :class:`InputError` where it has no metric."""
-        with self._engine.connect() as connection:
-            run = read_facts(connection, run_id, self.uri)
-            metrics = read_points(connection, run_id)
-        if not metrics:
-            raise no_metrics(run.name, run_id, run.status, run.store)
-        return replace(run, metrics=metrics, alerts=read_alerts(self.uri, run_id, run.artifact_uri))
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """One connection. Raises :class:`UnknownSchemaError` before anything else is asked of the database."""
+        with self.engine.connect() as connection:
+            require_known(connection)
+            yield connection
 
 
-def read_facts(connection: sa.Connection, run_id: str, uri: str) -> RunHistory:
-    """A run without its points and alerts. Raises :class:`InputError` where there is none of this id."""
-    facts = (
+def knock(uri: str) -> None:
+    """Raises whatever SQLAlchemy does where a database does not answer: MLflow would try it for minutes."""
+    _engine(uri).connect().close()
+
+
+def _engine(uri: str) -> sa.Engine:
+    waiting = {"connect_timeout": CONNECT_SECONDS} if uri.startswith(("postgresql", "mysql")) else {}
+    return sa.create_engine(uri, poolclass=NullPool, connect_args=waiting)
+
+
+def list_runs(connection: sa.Connection, experiment: str | None, tags: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """The runs that are not deleted, newest first; of one experiment if it is named. Rows of id, name, start in milliseconds,
+    experiment, and the values of some tags.
+    """
+    wanted = [(TAGS.alias(), key) for key in tags]
+    found = sa.select(
+        *(RUNS.c.run_uuid, RUNS.c.name, RUNS.c.start_time, EXPERIMENTS.c.name), *(tag.c.value for tag, _ in wanted)
+    )
+    joined: sa.FromClause = RUNS.join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
+    for tag, key in wanted:
+        joined = joined.outerjoin(tag, sa.and_(tag.c.run_uuid == RUNS.c.run_uuid, tag.c.key == key))
+    found = found.select_from(joined).where(RUNS.c.lifecycle_stage == "active").order_by(RUNS.c.start_time.desc())
+    return connection.execute(found.where(EXPERIMENTS.c.name == experiment) if experiment else found).fetchall()
+
+
+def find_run(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
+    """The columns of a run, with the name of its experiment as `experiment`; None where there is none of this id."""
+    found = (
         sa.select(RUNS, EXPERIMENTS.c.name.label("experiment"))
         .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
         .where(RUNS.c.run_uuid == run_id)
     )
-    where = without_password(uri)
-    found = connection.execute(facts).one_or_none()
-    if found is None:
-        raise InputError(f"There is no run {run_id} in {where}.")
-    run = found._mapping
-    tags, params = (
-        {str(key): str(value) for key, value in connection.execute(_pairs(pairs, run_id))} for pairs in (TAGS, PARAMS)
-    )
-    return RunHistory(
-        run_id=run_id,
-        name=run["name"] or "",
-        status=run["status"],
-        experiment=run["experiment"],
-        start_time=run["start_time"] / 1000,
-        end_time=None if run["end_time"] is None else run["end_time"] / 1000,
-        params=params,
-        tags=tags,
-        metrics={},
-        store=where,
-        artifact_uri=run["artifact_uri"],
-    )
+    row = connection.execute(found).one_or_none()
+    return None if row is None else dict(row._mapping)
 
 
-def _pairs(pairs: sa.TableClause, run_id: str) -> sa.Select[Any]:
-    return sa.select(pairs.c.key, pairs.c.value).where(pairs.c.run_uuid == run_id)
+def pairs(connection: sa.Connection, kind: sa.TableClause, run_id: str) -> dict[str, str]:
+    """The tags or the params of a run."""
+    found = sa.select(kind.c.key, kind.c.value).where(kind.c.run_uuid == run_id)
+    return {str(key): str(value) for key, value in connection.execute(found)}
 
 
-def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
+def all_points(connection: sa.Connection, run_id: str) -> dict[str, Columns]:
     """Every point of a run, by metric."""
     columns = METRICS.c
     query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
@@ -124,22 +121,28 @@ def read_points(connection: sa.Connection, run_id: str) -> dict[str, Series]:
     rows = ((numbers[key], step, timestamp, value, nan) for key, step, timestamp, value, nan in driver)
     row_N = np.fromiter(rows, ROW)
     value_N = np.where(row_N["nan"], np.nan, row_N["value"])
-    number_N = row_N["key"]
-    order_N = np.argsort(number_N, kind="stable")
-    bounds = np.searchsorted(number_N[order_N], np.arange(len(numbers) + 1))
+    order_N = np.argsort(row_N["key"], kind="stable")
+    bounds = np.searchsorted(row_N["key"][order_N], np.arange(len(numbers) + 1))
     parts = {key: order_N[bounds[number] : bounds[number + 1]] for key, number in numbers.items()}
-    return {
-        key: Series.of(row_N["step"][part], row_N["time"][part], value_N[part]) for key, part in sorted(parts.items())
-    }
+    return {key: (row_N["step"][part], row_N["time"][part], value_N[part]) for key, part in sorted(parts.items())}
 
 
-def read_only_engine(uri: str, busy_seconds: float = BUSY_SECONDS) -> sa.Engine:
-    """Connections that cannot write to a file, and hold nothing between two uses."""
-    path = sqlite_path(uri)
-    if path is None:
-        patience = {"connect_timeout": OPEN_SECONDS} if uri.startswith("postgresql") else {}
-        return sa.create_engine(uri, poolclass=NullPool, connect_args=patience)
-    address = f"file:{quote(str(path))}?mode=ro"
-    return sa.create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(address, uri=True, timeout=busy_seconds), poolclass=NullPool
-    )
+def newest_points(connection: sa.Connection, run_id: str) -> dict[str, tuple[int, int, float]]:
+    """Step, milliseconds since the epoch and value of the newest point of each metric."""
+    columns = NEWEST.c
+    query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
+    rows = connection.execute(query.where(columns.run_uuid == run_id))
+    return {key: (step, ms, float("nan") if nan else value) for key, step, ms, value, nan in rows}
+
+
+def last_points(connection: sa.Connection, run_id: str, key: str, first_step: int | None, most: int) -> Columns:
+    """The newest points of a metric, `most` at most, from a step on: MLflow's index has run, metric and step."""
+    columns = METRICS.c
+    query = sa.select(columns.step, columns.timestamp, columns.value, columns.is_nan)
+    query = query.where(columns.run_uuid == run_id, columns.key == key)
+    if first_step is not None:
+        query = query.where(columns.step >= first_step)
+    newest_first = query.order_by(columns.step.desc(), columns.timestamp.desc()).limit(most)
+    rows = connection.execute(newest_first).fetchall()[::-1]
+    values = [float("nan") if nan else value for _, _, value, nan in rows]
+    return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.int64), np.array(values)

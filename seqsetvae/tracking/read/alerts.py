@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
-from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.connection.address import local_folder
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def read_alerts(uri: str, run_id: str, artifact_uri: str) -> tuple[dict[str, Any], ...]:
     """Rows, oldest first; none where there was no alert or nobody watched."""
-    folder = artifact_folder(artifact_uri)
+    folder = local_folder(artifact_uri)
     return download_alerts(uri, run_id) if folder is None else alerts_in(folder)
 
 
@@ -33,17 +35,6 @@ def download_alerts(uri: str, run_id: str) -> tuple[dict[str, Any], ...]:
         if names.ARTIFACT_ALERTS not in [one.path for one in client.list_artifacts(run_id, names.ARTIFACT_COLLAPSE)]:
             return ()
         return alerts_in(Path(client.download_artifacts(run_id, names.ARTIFACT_COLLAPSE, folder)).parent)
-
-
-def artifact_folder(artifact_uri: str) -> Path | None:
-    """The folder of this machine that an artifact address means, or None. A plain path, as a local store has it, is told without
-    loading MLflow, which takes seconds.
-    """
-    if ":" not in artifact_uri:
-        return Path(artifact_uri).absolute()
-    from seqsetvae.tracking.write.run import local_folder
-
-    return local_folder(artifact_uri)
 
 
 def table_rows(text: str) -> tuple[dict[str, Any], ...]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.address import resolve_uri, without_password
-from seqsetvae.tracking.connection.opening import open_store, readable_errors, resolve_experiment
-from seqsetvae.tracking.write.run import local_folder
+from seqsetvae.tracking.connection.address import local_folder, resolve_uri
+from seqsetvae.tracking.connection.lookup import get_run, resolve_experiment
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as StoredRun
@@ -38,17 +38,10 @@ def checkpoints_of_run(config: TrackingConfig, run_id: str) -> RunCheckpoints:
     Raises:
         InputError: the store cannot be used, or has no such run.
     """
-    from mlflow.exceptions import MlflowException
-
     uri = resolve_uri(config)
     client = open_store(uri)
     with readable_errors(uri):
-        try:
-            return _of(config, client.get_run(run_id))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise InputError(f"There is no run {run_id} in {without_password(uri)}.") from error
+        return _of(config, get_run(client, uri, run_id))
 
 
 def checkpoints_of_pretrainings(config: TrackingConfig) -> list[RunCheckpoints]:
@@ -60,6 +53,24 @@ def checkpoints_of_pretrainings(config: TrackingConfig) -> list[RunCheckpoints]:
         found = client.search_runs([experiment], f"tags.`{names.TAG_KIND}` = 'pretrain'", max_results=1000)
         ours = [run for run in found if names.TAG_STUDY not in run.data.tags]
         return [_of(config, run) for run in sorted(ours, key=_last_begun, reverse=True)]
+
+
+def find_checkpoint(config: TrackingConfig, name: str = "last.ckpt") -> tuple[Path, str] | None:
+    """The checkpoint of this name of the newest run in the experiment that has one, with the run's id; None where there is none.
+
+    Looks where :attr:`seqsetvae.tracking.write.run.Run.checkpoint_dir` has put it: in local artifacts or in the work folder.
+    """
+    uri = resolve_uri(config)
+    client = open_store(uri)
+    with readable_errors(uri):
+        runs = client.search_runs(
+            [resolve_experiment(client, config)], order_by=["attributes.start_time DESC"], max_results=1000
+        )
+    for run in runs:
+        for folder in (local_folder(run.info.artifact_uri), Path(config.work_dir).absolute() / run.info.run_id):
+            if folder is not None and (path := folder / names.ARTIFACT_CHECKPOINTS / name).is_file():
+                return path, run.info.run_id
+    return None
 
 
 def fetch(config: TrackingConfig, run: RunCheckpoints, name: str) -> Path:

@@ -10,54 +10,38 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.tracking.connection.opening import readable_errors
-from seqsetvae.tracking.read.alerts import alerts_in, artifact_folder, download_alerts
-from seqsetvae.tracking.read.histories import is_database
+from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection.address import local_folder
+from seqsetvae.tracking.connection.trouble import readable_errors
+from seqsetvae.tracking.read.alerts import alerts_in, download_alerts
+from seqsetvae.tracking.read.client_runs import ClientLook, ClientRuns
+from seqsetvae.tracking.read.histories import reader_of
 from seqsetvae.tracking.read.run_history import RunHistory, Series, Stamp
+from seqsetvae.tracking.read.sql_runs import SqlLook, SqlRuns
 
 OVERLAP = 20
 """Points that are read again behind a new one: a point that was delivered late, between these, is still found."""
 REREAD_EVERY = 30
 """Looks after which everything that is kept is read again: by then also a later late point is found."""
+BUSY_SECONDS = 5.0
+"""How long a database file that is being written to is waited for, before a look is given up."""
 REMOTE_ALERTS_SECONDS = 10.0
 """Between two looks at the table of alerts of a run whose artifacts lie elsewhere: that is a download."""
-
-
-class Look(Protocol):
-    """One look at a run in a store."""
-
-    @property
-    def run(self) -> RunHistory:
-        """Without points and alerts."""
-
-    @property
-    def newest(self) -> Mapping[str, Stamp]:
-        """Of every metric."""
-
-    def points(self, key: str, first_step: int | None, most: int) -> Series:
-        """The newest points of a metric, `most` at most, from a step on (None: from wherever that is)."""
-
-
-class Source(Protocol):
-    """A run in a store."""
-
-    def look(self) -> AbstractContextManager[Look]:
-        """Raises :class:`InputError` where there is no such run."""
 
 
 class Follower:
     """The last points of some metrics of one run, kept up to date. Made by :func:`follow`; for one thread at a time."""
 
-    def __init__(self, source: Source, uri: str, run_id: str, keys: Collection[str], points: int) -> None:
-        self._source, self._uri, self._run_id = source, uri, run_id
+    def __init__(self, uri: str, run_id: str, keys: Collection[str], points: int) -> None:
+        self._uri, self._run_id = uri, run_id
+        self._runs: SqlRuns | ClientRuns | None = None
         self._keys, self._points = frozenset(keys), points
         self._kept: dict[str, Series] = {}
         self._stamps: dict[str, Stamp] = {}
@@ -70,19 +54,28 @@ class Follower:
 
         Raises :class:`InputError` where the store cannot be read or the run is gone; the next call tries again, and misses nothing.
         """
-        with readable_errors(self._uri), self._source.look() as look:
-            anew = self._looks % REREAD_EVERY == 0
-            for key in sorted(self._keys & look.newest.keys()):
-                if anew or self._stamps.get(key) != look.newest[key]:
-                    self._kept[key] = self._read(look, key, anew)
-                    self._stamps[key] = look.newest[key]
-            self._looks += 1
-            run = look.run
+        try:
+            with readable_errors(self._uri):
+                self._runs = self._runs or reader_of(self._uri, BUSY_SECONDS)
+                with self._runs.look(self._run_id) as look:
+                    self._read_points(look)
+                    run = look.run
+        except InputError:
+            self._runs = None  # what is there next time may be another store: MLflow was upgraded, say
+            raise
         with readable_errors(self._uri):
             self._read_alerts(run.artifact_uri)
         return replace(run, metrics=dict(self._kept), alerts=self._alerts)
 
-    def _read(self, look: Look, key: str, anew: bool) -> Series:
+    def _read_points(self, look: SqlLook | ClientLook) -> None:
+        newest, anew = look.newest(), self._looks % REREAD_EVERY == 0
+        for key in sorted(self._keys & newest.keys()):
+            if anew or self._stamps.get(key) != newest[key]:
+                self._kept[key] = self._read(look, key, anew)
+                self._stamps[key] = newest[key]
+        self._looks += 1
+
+    def _read(self, look: SqlLook | ClientLook, key: str, anew: bool) -> Series:
         kept = self._kept.get(key)
         if anew or kept is None or not len(kept):
             return look.points(key, None, self._points)
@@ -90,7 +83,7 @@ class Follower:
         return joined(kept, fresh).tail(self._points)
 
     def _read_alerts(self, artifact_uri: str) -> None:
-        folder = artifact_folder(artifact_uri)
+        folder = local_folder(artifact_uri)
         if folder is None:
             if time.monotonic() - self._alerts_seen > REMOTE_ALERTS_SECONDS or not self._alerts_seen:
                 self._alerts = download_alerts(self._uri, self._run_id)
@@ -132,13 +125,4 @@ def follow(uri: str, run_id: str, keys: Collection[str], points: int) -> Followe
         keys: Metrics to follow; those that the run does not have (yet) are left out.
         points: How many of the last points of each to keep.
     """
-    source: Source
-    if is_database(uri):
-        from seqsetvae.tracking.read.follow_sql import SqlSource
-
-        source = SqlSource(uri, run_id)
-    else:
-        from seqsetvae.tracking.read.follow_server import ServerSource
-
-        source = ServerSource(uri, run_id)
-    return Follower(source, uri, run_id, keys, points)
+    return Follower(uri, run_id, keys, points)

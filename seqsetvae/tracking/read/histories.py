@@ -7,18 +7,20 @@ with open_histories("sqlite:///mlflow.db") as store:
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import cache
 
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.compat.tables import SqlHistories
+from seqsetvae.tracking.compat.schema import UnknownSchemaError
 from seqsetvae.tracking.connection.address import sqlite_path, without_password
-from seqsetvae.tracking.connection.opening import readable_errors
-from seqsetvae.tracking.read.run_history import ListedRun, RunHistory
-from seqsetvae.tracking.read.server_histories import ServerHistories
+from seqsetvae.tracking.connection.trouble import readable_errors
+from seqsetvae.tracking.read.client_runs import ClientRuns
+from seqsetvae.tracking.read.run_history import ListedRun
+from seqsetvae.tracking.read.sql_runs import BUSY_SECONDS, SqlRuns
 
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 NAMED = 6
@@ -27,21 +29,11 @@ LATEST = "latest"
 AFTER_PRETRAINING = ("finetune", "evaluate")
 """Kinds of runs that `latest` passes over where there is another: what is looked for is the training that may have collapsed."""
 
-
-class HistoryStore(Protocol):
-    """A store to read from."""
-
-    uri: str
-
-    def listing(self, experiment: str | None = None) -> list[ListedRun]:
-        """The runs that are not deleted, newest first."""
-
-    def read(self, run_id: str) -> RunHistory:
-        """Everything about one run. Raises :class:`InputError` where it has no metric."""
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_histories(uri: str) -> Iterator[HistoryStore]:
+def open_histories(uri: str) -> Iterator[SqlRuns | ClientRuns]:
     """The store at an address, opened for reading only: a database by SQL, also while runs write to it; a server by its API.
 
     Raises :class:`InputError` where there is no such file, or what is there cannot be read.
@@ -53,7 +45,29 @@ def open_histories(uri: str) -> Iterator[HistoryStore]:
             "MLFLOW_TRACKING_URI, or change to the folder with its mlflow.db."
         )
     with readable_errors(uri):
-        yield SqlHistories(uri) if is_database(uri) else ServerHistories(uri)
+        yield reader_of(uri)
+
+
+def reader_of(uri: str, busy_seconds: float = BUSY_SECONDS) -> SqlRuns | ClientRuns:
+    """The runs of a store: of a database by SQL, where its tables are those that the SQL is for, and by MLflow's client otherwise."""
+    if not is_database(uri):
+        return ClientRuns(uri)
+    reader = SqlRuns(uri, busy_seconds)
+    try:
+        with reader.tables.connect():
+            return reader
+    except UnknownSchemaError as unknown:
+        _say_once(without_password(uri), str(unknown))
+    return ClientRuns(uri)
+
+
+@cache
+def _say_once(where: str, version: str) -> None:
+    _log.warning(
+        "The database %s is of a version (%s) that this seqsetvae does not know: MLflow's own client reads it, which takes longer.",
+        where,
+        version,
+    )
 
 
 def is_database(uri: str) -> bool:
@@ -65,7 +79,7 @@ def is_database(uri: str) -> bool:
     return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
 
 
-def listed_runs(store: HistoryStore, experiment: str | None) -> list[ListedRun]:
+def listed_runs(store: SqlRuns | ClientRuns, experiment: str | None) -> list[ListedRun]:
     """The runs that a command may be asked for, newest first. Under `mlflow run` the newest is the one that the command itself was
     given: it is left out.
     """

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.address import resolve_uri, without_password
-from seqsetvae.tracking.connection.opening import open_store, readable_errors
-from seqsetvae.tracking.write.run import local_folder
+from seqsetvae.tracking.connection.address import local_folder, resolve_uri
+from seqsetvae.tracking.connection.lookup import get_run
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,10 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
     Raises:
         InputError: the store cannot be used, or has no such run.
     """
-    from mlflow.exceptions import MlflowException
-
     uri = resolve_uri(config)
     client = open_store(uri)
     with readable_errors(uri):
-        try:
-            run = client.get_run(run_id)
-        except MlflowException as error:
-            raise InputError(
-                f"There is no run {run_id} in {without_password(uri)}. Run ids stand in the MLflow UI and in what `pretrain` "
-                "prints; another store is chosen with --tracking.tracking_uri."
-            ) from error
+        run = get_run(client, uri, run_id)
         points = {
             key: sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
             for key in metrics

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.address import without_password
-from seqsetvae.tracking.connection.opening import open_store, readable_errors
+from seqsetvae.tracking.connection.address import local_folder, without_password
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.registry.requirements import constraints, requirements
-from seqsetvae.tracking.write.run import local_folder
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,9 @@ from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.progress import Progress
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
-from seqsetvae.tracking.connection.opening import open_store, readable_errors, resolve_experiment
+from seqsetvae.tracking.connection.lookup import resolve_experiment
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.tensorboard.event_files import MARK, find_event_files
 from seqsetvae.tracking.tensorboard.old_run import OldRun, read_old_run
 from seqsetvae.tracking.tensorboard.old_run_writer import Imported, write_old_run

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.image_series import image_series
-from seqsetvae.tracking.connection.opening import readable_errors
+from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.tensorboard.hparams import HPARAMS_FILE
 from seqsetvae.tracking.tensorboard.old_names import accepted, metric_names, param_names
 from seqsetvae.tracking.tensorboard.old_run import OldRun

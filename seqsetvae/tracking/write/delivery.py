@@ -8,8 +8,9 @@ from pathlib import Path
 
 from seqsetvae.errors import StoreError
 from seqsetvae.tracking.connection.address import usable
+from seqsetvae.tracking.connection.trouble import patience
 from seqsetvae.tracking.write.journal import Journal
-from seqsetvae.tracking.write.shipper import Shipper, UnreachableError, patience
+from seqsetvae.tracking.write.shipper import Shipper, UnreachableError
 from seqsetvae.tracking.write.spool import Spool, left_over
 
 SYNC_SECONDS = 15

@@ -13,12 +13,11 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from seqsetvae import names
 from seqsetvae.tracking.compat.experiment_page import run_page, runs_page
 from seqsetvae.tracking.compat.image_series import image_series
-from seqsetvae.tracking.connection.address import without_password
+from seqsetvae.tracking.connection.address import local_folder, without_password
 from seqsetvae.tracking.write.params import flatten
 from seqsetvae.tracking.write.spool_writer import CHECKPOINTS, SpoolWriter
 
@@ -294,15 +293,6 @@ class Run:
 
 def _folder_of(artifact_path: str) -> str:
     return re.sub(r"^\.$", "", Path(artifact_path).parent.as_posix())
-
-
-def local_folder(artifact_uri: str) -> Path | None:
-    """The folder of this machine that an artifact address means, or None."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    if urlsplit(artifact_uri).scheme not in ("", "file") or not artifact_uri:
-        return None
-    return Path(local_file_uri_to_path(artifact_uri)).absolute()
 
 
 def _say(message: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +22,6 @@ MAX_METRICS = 1000
 MAX_PARAMS = MAX_TAGS = 100
 """MLflow's own limits for one log_batch call."""
 SMALLEST_BATCH = 50
-REQUEST_SECONDS = 30
 REFUSALS = {
     "INVALID_PARAMETER_VALUE",
     "RESOURCE_DOES_NOT_EXIST",
@@ -53,29 +51,6 @@ class UnreachableError(Exception):
 
 class RefusedError(Exception):
     """The store does not take this record, though it takes others."""
-
-
-@contextmanager
-def patience(seconds: int) -> Iterator[None]:
-    """Let MLflow's HTTP client notice a dead server within `seconds`; what the user has set in the environment wins."""
-    wanted = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    ours = {name: value for name, value in wanted.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
-
-
-def set_patience() -> None:
-    """Short HTTP timeouts for the life of this process: the shipper does its own retries, and for ever."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_SECONDS))
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    # Run prints its own link.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    # A locked database is no news here, but MLflow prints a traceback for it.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @contextmanager

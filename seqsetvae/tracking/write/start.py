@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.connection.address import recorded_uri, resolve_uri, without_password
-from seqsetvae.tracking.connection.opening import open_store, readable_errors, resolve_experiment
+from seqsetvae.tracking.compat.server import context_tags, newest_points
+from seqsetvae.tracking.connection.address import local_folder, recorded_uri, resolve_uri, without_password
+from seqsetvae.tracking.connection.lookup import resolve_experiment
+from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.trouble import readable_errors, set_patience
 from seqsetvae.tracking.write.checkpoint_uploads import CheckpointUploads
 from seqsetvae.tracking.write.ownership import is_alive, mend_stale_runs, owner_tags
-from seqsetvae.tracking.write.run import Run, local_folder
-from seqsetvae.tracking.write.shipper import set_patience
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.spool import Header, Spool
 from seqsetvae.tracking.write.spool_writer import SpoolWriter
 from seqsetvae.tracking.write.system_metrics import SystemMetrics
@@ -108,7 +110,7 @@ def _find_or_create(
     parent_run_id: str | None,
 ) -> StoredRun:
     if parent_run_id and not resume_run_id:
-        tags = {**_context_tags(), **owner, "mlflow.parentRunId": parent_run_id}
+        tags = {**context_tags(str(Path.cwd())), **owner, "mlflow.parentRunId": parent_run_id}
         return client.create_run(experiment_id, tags=tags, run_name=run_name)
     given = _given_run(client, resuming=resume_run_id is not None)
     if run_id := resume_run_id or given:
@@ -116,7 +118,7 @@ def _find_or_create(
         if given and given != run_id:
             client.set_tag(given, "mlflow.note.content", f"This command continued run {run_id}, where its results are.")
         return stored
-    return client.create_run(experiment_id, tags={**_context_tags(), **owner}, run_name=run_name)
+    return client.create_run(experiment_id, tags={**context_tags(str(Path.cwd())), **owner}, run_name=run_name)
 
 
 def _given_run(client: MlflowClient, resuming: bool) -> str | None:
@@ -173,27 +175,19 @@ def _attach(client: MlflowClient, run_id: str, owner: dict[str, str], run_name: 
         raise InputError(
             f"Run {run_id} is still being trained by process {stored.data.tags[names.TAG_PID]}. Stop that one first."
         )
-    tags = {**{key: value for key, value in _context_tags().items() if key not in stored.data.tags}, **owner}
+    tags = {
+        **{key: value for key, value in context_tags(str(Path.cwd())).items() if key not in stored.data.tags},
+        **owner,
+    }
     client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
     # MLflow leaves the status of an ended run as it is when somebody goes on writing to it.
     client.update_run(run_id, status="RUNNING", name=run_name)
     return stored
 
 
-def _context_tags() -> dict[str, str]:
-    """User, source and commit as MLflow itself would tag them; the commit also when only the working directory is in a repository."""
-    from mlflow.tracking.context.registry import resolve_tags
-    from mlflow.utils.git_utils import get_git_commit
-
-    tags: dict[str, str] = resolve_tags()
-    if "mlflow.source.git.commit" not in tags and (commit := get_git_commit(str(Path.cwd()))):
-        tags["mlflow.source.git.commit"] = commit
-    return tags
-
-
 def _last_steps(stored: StoredRun, spool: Spool) -> dict[str, int]:
     """Highest step of each metric that the run has, or will have once its spool is delivered."""
-    steps = {metric.key: metric.step for metric in stored.data._metric_objs}
+    steps = {key: step for key, (step, _, _) in newest_points(stored).items()}
     for record, _ in spool.records.unsent():
         for key, _value, step, _timestamp in record.get("metrics", ()):
             steps[key] = max(steps.get(key, step), step)

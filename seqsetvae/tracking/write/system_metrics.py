@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Any
 
+from seqsetvae.tracking.compat.system_monitors import make_monitors
+
 SAMPLE_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
@@ -33,7 +35,7 @@ class SystemMetrics:
 
     def _collect(self) -> dict[str, float]:
         if self._monitors is None:
-            self._monitors = _monitors()
+            self._monitors = make_monitors()
         values: dict[str, float] = {}
         for monitor in self._monitors:
             monitor.collect_metrics()
@@ -41,17 +43,3 @@ class SystemMetrics:
             monitor.clear_metrics()
         self._step += 1
         return values
-
-
-def _monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-    try:
-        monitors.append(GPUMonitor())
-    except (ImportError, RuntimeError) as reason:  # nvidia-ml-py is not installed, or there is no NVIDIA GPU
-        _log.debug("No GPU metrics: %s", reason)
-    return monitors

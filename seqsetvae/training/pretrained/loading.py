@@ -12,7 +12,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.newest_checkpoint import find_checkpoint
+from seqsetvae.tracking.read.checkpoints import find_checkpoint
 from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.tracking.registry.versions import Registered, find_version, model_folder
 from seqsetvae.training.checkpoints import load_model

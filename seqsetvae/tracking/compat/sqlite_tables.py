@@ -1,0 +1,78 @@
+"""What is asked of a sqlite file before MLflow opens it, which would try a hundred seconds long, and what MLflow keeps of one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from seqsetvae.errors import StoreError
+from seqsetvae.tracking.compat.schema import KNOWN, MAKING, version_of_file
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)) as connection:
+        yield connection
+
+
+def read_tables(path: Path) -> set[str]:
+    """Names of the tables in a file; none in an empty one.
+
+    Raises:
+        StoreError: it is no database, or a damaged one.
+    """
+    try:
+        with _reading(path) as connection:
+            return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            return {"experiments"}  # somebody makes or writes it: MLflow waits for that
+        raise StoreError(f"The tracking store {path} cannot be opened: {error}.") from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{path} is not an SQLite database, or a damaged one ({error}). Name another file with --tracking.tracking_uri, or restore it."
+        ) from error
+
+
+def has_experiment(path: Path, number: str) -> bool:
+    """Whether a file has an experiment; one that is yet to be made will have `0` alone. Of tables that are not known it is assumed:
+    MLflow will say.
+    """
+    if not path.exists() or "experiments" not in read_tables(path):
+        return number == "0"
+    with _reading(path) as connection:
+        if version_of_file(connection) not in KNOWN:
+            return True
+        found = connection.execute("SELECT 1 FROM experiments WHERE CAST(experiment_id AS TEXT) = ?", (number,))
+        return found.fetchone() is not None
+
+
+def may_hold_runs(path: Path) -> bool:
+    """Whether anything was ever recorded in a file, or it is of a version that is not known."""
+    if "runs" not in read_tables(path):
+        return False
+    with _reading(path) as connection:
+        if version_of_file(connection) not in KNOWN | MAKING | {None}:
+            return True
+        return connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone() is not None
+
+
+def forget_engine(uri: str) -> None:
+    """MLflow keeps the connections to each address for the life of the process; the file of this one is about to be moved."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.pop(uri, None)
+    if engine is not None:
+        engine.dispose()
+
+
+def make_no_folders() -> None:
+    """MLflow makes the folder of a new file, and takes an address for a path: for `what%3Fx/mlflow.db` it would make a folder of that
+    name beside `what?x`. Here the folder is there already.
+    """
+    from mlflow.store.db import utils
+
+    utils._make_parent_dirs_if_sqlite = lambda db_uri: None
