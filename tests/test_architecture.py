@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,9 @@ HOMES = {
     "mlflow": ["tracking/", "serving/"],
     "nicegui": ["dashboard/"],
     "optuna": ["tuning/"],
+    # MLflow's tables are read there, after a look at their version.
+    "sqlalchemy": ["tracking/compat/"],
+    "sqlite3": ["tracking/compat/"],
     "sklearn": ["evaluation/", "figures/"],
     "starlette": ["dashboard/"],
     "tensorboard": ["tracking/tensorboard/"],
@@ -61,6 +65,14 @@ HOMES = {
     "textual_plotext": ["dashboard/"],
     "umap": ["figures/"],
 }
+# The rooms of tracking/, likewise.
+ROOMS = {"compat": 0, "connection": 1, "read": 2, "registry": 2, "write": 2, "tensorboard": 3}
+INSIDE = "tracking/compat/"
+PUBLIC = re.compile(
+    r"mlflow(\.(MlflowClient|entities(\.model_registry)?\.[A-Z]\w+|exceptions\.\w+|artifacts\.\w+|models(\.[A-Z]\w+)?|"
+    r"pyfunc(\.model\.PythonModel)?|types\.schema\.\w+|environment_variables\.[A-Z]\w+))?"
+)
+"""What MLflow documents. Everything else of it is imported in `INSIDE` alone, and held by tests/tracking/test_compat.py."""
 # `seqsetvae --help` and the settings must answer without loading torch.
 TORCH_FREE = [
     "__init__.py",
@@ -125,6 +137,18 @@ def import_breaches(file: str, unit: str, name: str) -> Iterator[str]:
             return
         if target != unit and FLOORS[target] >= FLOORS[unit] and (unit, target) not in SIDEWAYS:
             yield f"floor {FLOORS[unit]} imports seqsetvae.{target} of floor {FLOORS[target]}"
+        room, other = (
+            path.split("/")[1] if path.startswith("tracking/") else "" for path in (file, rest.replace(".", "/"))
+        )
+        if {room, other} <= ROOMS.keys() and room != other and ROOMS[other] >= ROOMS[room]:
+            yield f"tracking/{room}/ imports tracking/{other}/, which is not below it"
+    elif (
+        library == "mlflow"
+        and not file.startswith(INSIDE)
+        and lies_in(file, HOMES["mlflow"])
+        and not PUBLIC.fullmatch(name)
+    ):
+        yield f"{name} is inside MLflow: it belongs in {INSIDE}"
     elif library in HOMES and not lies_in(file, HOMES[library]):
         yield f"{library} is at home in {', '.join(HOMES[library])} only"
     elif library == "torch" and lies_in(file, TORCH_FREE):
@@ -153,6 +177,12 @@ def test_the_package_keeps_its_floors_and_homes():
         ("analysis/curves.py", "from seqsetvae.training import fit", "floor 4 imports seqsetvae.training of floor 4"),
         ("model/vae.py", "from .attention import SetAttention", "relative import .attention.SetAttention"),
         ("training/fit.py", "def f():\n    from mlflow import MlflowClient", "mlflow is at home in tracking/, serving/ only"),
+        ("tracking/read/follow.py", "from mlflow.utils.rest_utils import http_request", "is inside MLflow: it belongs in tracking/compat/"),
+        ("tracking/start.py", "from mlflow.environment_variables import _MLFLOW_TRACKING_URI", "is inside MLflow"),
+        ("serving/served.py", "from mlflow.pyfunc import scoring_server", "is inside MLflow"),
+        ("tracking/read/follow.py", "def f():\n    import sqlalchemy as sa", "sqlalchemy is at home in tracking/compat/ only"),
+        ("tracking/connection/opening.py", "from seqsetvae.tracking.write.run import Run", "imports tracking/write/, which is"),
+        ("tracking/read/follow.py", "from seqsetvae.tracking.write import run", "imports tracking/write/, which is"),
         ("data/store.py", "import lightning.pytorch as pl", "lightning is at home in"),
         ("config/tune.py", "import torch", "imports torch"),
         ("app/verbs.py", "def f():\n    from torch import nn", "imports torch"),
@@ -164,7 +194,7 @@ def test_the_package_keeps_its_floors_and_homes():
 )  # fmt: skip
 def test_a_breach_is_found(tmp_path, file, source, said):
     path = tmp_path / file
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
     [line] = violations(tmp_path)
     assert line.startswith(file)
@@ -178,12 +208,21 @@ def test_a_breach_is_found(tmp_path, file, source, said):
             "model/vae.py",
             "import torch\nfrom seqsetvae import __version__, names\nfrom seqsetvae.model.history import A",
         ),
+        ("tracking/compat/tables.py", "import sqlite3\nfrom mlflow.store.db import utils"),
+        (
+            "tracking/write/run.py",
+            "from mlflow.entities.model_registry import ModelVersion\nfrom mlflow import MlflowClient",
+        ),
+        (
+            "tracking/write/start.py",
+            "from seqsetvae.tracking.write.run import Run\nfrom seqsetvae.tracking.connection import lookup",
+        ),
         ("model/set_decoder.py", "from seqsetvae.objective import EventDistribution"),
         ("app/arguments.py", "from seqsetvae.training.fit import fit\nfrom jsonargparse import ArgumentParser"),
     ],
 )
 def test_what_is_allowed_is_not_reported(tmp_path, file, source):
     path = tmp_path / file
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(source)
     assert violations(tmp_path) == []

@@ -19,7 +19,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.comparison import comparison
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.histories import HistoryStore, choose, listed_runs, open_histories
+from seqsetvae.tracking.read.histories import RunReader, choose, listed_runs, open_histories
 from seqsetvae.tracking.read.run_history import RunHistory
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
@@ -75,7 +75,7 @@ def analyze(
     return analyses
 
 
-def read_runs(store: HistoryStore, run_ids: Sequence[str]) -> list[RunHistory]:
+def read_runs(store: RunReader, run_ids: Sequence[str]) -> list[RunHistory]:
     """The runs of training among these. One that was asked for alone says what it lacks; a study's own run stands for its trials, and a
     trial that has recorded nothing is passed over.
     """
@@ -98,7 +98,7 @@ def read_runs(store: HistoryStore, run_ids: Sequence[str]) -> list[RunHistory]:
 
 
 def updates_before(
-    store: HistoryStore, history: RunHistory, known: Mapping[str, RunHistory]
+    store: RunReader, history: RunHistory, known: Mapping[str, RunHistory]
 ) -> tuple[CollapseStatistics, ...]:
     """Of a rescue, what the detector had seen in the runs that it continues; nothing where these are gone."""
     rescued = history.tags.get(names.TAG_RESCUED_RUN)

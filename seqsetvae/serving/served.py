@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from seqsetvae.data.events_table import require_columns
 from seqsetvae.errors import InputError
@@ -29,12 +25,8 @@ def version_of(context: Any) -> str:
     """
     fallback = str((context.model_config or {}).get("model", ""))
     for folder in Path(context.artifacts["model"]).parents:
-        file = folder / REGISTERED_MODEL_META_FILE_NAME
-        if file.is_file():
-            found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-            # MLflow leaves both empty for an address that names no version, such as models:/m-0123.
-            name, number = found.get("model_name"), found.get("model_version")
-            return f"{name}/{number}" if name and number else fallback
+        if (version := served_requests.registered_as(folder)) is not None:
+            return version or fallback
         if (folder / "MLmodel").is_file():
             break
     return fallback
@@ -43,7 +35,7 @@ def version_of(context: Any) -> str:
 def answer(table: pd.DataFrame, version: str) -> pd.DataFrame:
     """A table as it is answered: with its model, and where MLflow sends it out as JSON, which has no NaN, null for what there is not."""
     named = table.assign(model=version)
-    return named.astype(object).where(named.notna(), None) if _MLFLOW_IS_IN_SERVING_ENVIRONMENT.get() else named
+    return named.astype(object).where(named.notna(), None) if served_requests.in_a_server() else named
 
 
 @contextmanager
@@ -53,4 +45,4 @@ def refusing_in_words(table: pd.DataFrame) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from error
+        raise MlflowException.invalid_parameter_value(str(error)) from error

@@ -29,6 +29,9 @@ KNOWN = frozenset(LATER.split())
 class UnknownSchemaError(Exception):
     """A database is of a version that the SQL of this folder was not made for."""
 
+    def __init__(self, version: str) -> None:
+        super().__init__(f"the database is of a version ({version}) that this seqsetvae does not know")
+
 
 def require_known(connection: sa.Connection) -> None:
     """Raises :class:`UnknownSchemaError` where the tables may be other ones than those that are known."""

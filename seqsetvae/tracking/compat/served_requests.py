@@ -11,12 +11,16 @@ import logging
 import os
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
+from mlflow.environment_variables import _MLFLOW_IS_IN_SERVING_ENVIRONMENT
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import scoring_server
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
 
 from seqsetvae.errors import InputError
 
@@ -76,6 +80,23 @@ def guard(check: Callable[[pd.DataFrame], None]) -> None:
         scoring_server.invocations = _in_words(scoring_server.invocations)
         scoring_server.infer_and_parse_data = _checked(scoring_server.infer_and_parse_data, check)
         scoring_server.parse_csv_input = _checked(_read_csv, check)
+
+
+def in_a_server() -> bool:
+    """Whether MLflow will send out what is answered, as JSON."""
+    return bool(_MLFLOW_IS_IN_SERVING_ENVIRONMENT.get())
+
+
+def registered_as(folder: Path) -> str | None:
+    """`NAME/VERSION` of a model folder that MLflow has taken from the registry, empty if by an address without a version, such as
+    models:/m-0123; None for any other folder.
+    """
+    file = folder / REGISTERED_MODEL_META_FILE_NAME
+    if not file.is_file():
+        return None
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    name, number = found.get("model_name"), found.get("model_version")
+    return f"{name}/{number}" if name and number else ""
 
 
 def _in_words(invocations: Any) -> Any:

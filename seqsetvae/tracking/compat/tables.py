@@ -23,6 +23,7 @@ from seqsetvae.tracking.compat.schema import require_known
 
 CONNECT_SECONDS = 8
 ROW = np.dtype([("key", "i4"), ("step", "i8"), ("time", "i8"), ("value", "f8"), ("nan", "?")])
+Connection = sa.Connection
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 """Of points: step, milliseconds since the epoch, value."""
 
@@ -61,7 +62,7 @@ class Tables:
             )
 
     @contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
+    def connect(self) -> Iterator[Connection]:
         """One connection. Raises :class:`UnknownSchemaError` before anything else is asked of the database."""
         with self.engine.connect() as connection:
             require_known(connection)
@@ -78,7 +79,7 @@ def _engine(uri: str) -> sa.Engine:
     return sa.create_engine(uri, poolclass=NullPool, connect_args=waiting)
 
 
-def list_runs(connection: sa.Connection, experiment: str | None, tags: Sequence[str]) -> Sequence[Sequence[Any]]:
+def list_runs(connection: Connection, experiment: str | None, tags: Sequence[str]) -> Sequence[Sequence[Any]]:
     """The runs that are not deleted, newest first; of one experiment if it is named. Rows of id, name, start in milliseconds,
     experiment, and the values of some tags.
     """
@@ -93,7 +94,7 @@ def list_runs(connection: sa.Connection, experiment: str | None, tags: Sequence[
     return connection.execute(found.where(EXPERIMENTS.c.name == experiment) if experiment else found).fetchall()
 
 
-def find_run(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
+def find_run(connection: Connection, run_id: str) -> Mapping[str, Any] | None:
     """The columns of a run, with the name of its experiment as `experiment`; None where there is none of this id."""
     found = (
         sa.select(RUNS, EXPERIMENTS.c.name.label("experiment"))
@@ -104,13 +105,13 @@ def find_run(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None
     return None if row is None else dict(row._mapping)
 
 
-def pairs(connection: sa.Connection, kind: sa.TableClause, run_id: str) -> dict[str, str]:
+def pairs(connection: Connection, kind: sa.TableClause, run_id: str) -> dict[str, str]:
     """The tags or the params of a run."""
     found = sa.select(kind.c.key, kind.c.value).where(kind.c.run_uuid == run_id)
     return {str(key): str(value) for key, value in connection.execute(found)}
 
 
-def all_points(connection: sa.Connection, run_id: str) -> dict[str, Columns]:
+def all_points(connection: Connection, run_id: str) -> dict[str, Columns]:
     """Every point of a run, by metric."""
     columns = METRICS.c
     query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
@@ -127,7 +128,7 @@ def all_points(connection: sa.Connection, run_id: str) -> dict[str, Columns]:
     return {key: (row_N["step"][part], row_N["time"][part], value_N[part]) for key, part in sorted(parts.items())}
 
 
-def newest_points(connection: sa.Connection, run_id: str) -> dict[str, tuple[int, int, float]]:
+def newest_points(connection: Connection, run_id: str) -> dict[str, tuple[int, int, float]]:
     """Step, milliseconds since the epoch and value of the newest point of each metric."""
     columns = NEWEST.c
     query = sa.select(columns.key, columns.step, columns.timestamp, columns.value, columns.is_nan)
@@ -135,7 +136,7 @@ def newest_points(connection: sa.Connection, run_id: str) -> dict[str, tuple[int
     return {key: (step, ms, float("nan") if nan else value) for key, step, ms, value, nan in rows}
 
 
-def last_points(connection: sa.Connection, run_id: str, key: str, first_step: int | None, most: int) -> Columns:
+def last_points(connection: Connection, run_id: str, key: str, first_step: int | None, most: int) -> Columns:
     """The newest points of a metric, `most` at most, from a step on: MLflow's index has run, metric and step."""
     columns = METRICS.c
     query = sa.select(columns.step, columns.timestamp, columns.value, columns.is_nan)

@@ -21,10 +21,10 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import local_folder
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.read.alerts import alerts_in, download_alerts
-from seqsetvae.tracking.read.client_runs import ClientLook, ClientRuns
-from seqsetvae.tracking.read.histories import reader_of
+from seqsetvae.tracking.read.client_runs import ClientLook
+from seqsetvae.tracking.read.histories import RunReader, reader_of
 from seqsetvae.tracking.read.run_history import RunHistory, Series, Stamp
-from seqsetvae.tracking.read.sql_runs import SqlLook, SqlRuns
+from seqsetvae.tracking.read.sql_runs import SqlLook
 
 OVERLAP = 20
 """Points that are read again behind a new one: a point that was delivered late, between these, is still found."""
@@ -41,7 +41,7 @@ class Follower:
 
     def __init__(self, uri: str, run_id: str, keys: Collection[str], points: int) -> None:
         self._uri, self._run_id = uri, run_id
-        self._runs: SqlRuns | ClientRuns | None = None
+        self._runs: RunReader | None = None
         self._keys, self._points = frozenset(keys), points
         self._kept: dict[str, Series] = {}
         self._stamps: dict[str, Stamp] = {}

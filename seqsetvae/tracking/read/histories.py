@@ -28,12 +28,14 @@ NAMED = 6
 LATEST = "latest"
 AFTER_PRETRAINING = ("finetune", "evaluate")
 """Kinds of runs that `latest` passes over where there is another: what is looked for is the training that may have collapsed."""
+RunReader = SqlRuns | ClientRuns
+"""A store to read from."""
 
 _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_histories(uri: str) -> Iterator[SqlRuns | ClientRuns]:
+def open_histories(uri: str) -> Iterator[RunReader]:
     """The store at an address, opened for reading only: a database by SQL, also while runs write to it; a server by its API.
 
     Raises :class:`InputError` where there is no such file, or what is there cannot be read.
@@ -48,7 +50,7 @@ def open_histories(uri: str) -> Iterator[SqlRuns | ClientRuns]:
         yield reader_of(uri)
 
 
-def reader_of(uri: str, busy_seconds: float = BUSY_SECONDS) -> SqlRuns | ClientRuns:
+def reader_of(uri: str, busy_seconds: float = BUSY_SECONDS) -> RunReader:
     """The runs of a store: of a database by SQL, where its tables are those that the SQL is for, and by MLflow's client otherwise."""
     if not is_database(uri):
         return ClientRuns(uri)
@@ -62,12 +64,8 @@ def reader_of(uri: str, busy_seconds: float = BUSY_SECONDS) -> SqlRuns | ClientR
 
 
 @cache
-def _say_once(where: str, version: str) -> None:
-    _log.warning(
-        "The database %s is of a version (%s) that this seqsetvae does not know: MLflow's own client reads it, which takes longer.",
-        where,
-        version,
-    )
+def _say_once(where: str, reason: str) -> None:
+    _log.warning("%s is read by MLflow's own client, which takes longer: %s.", where, reason)
 
 
 def is_database(uri: str) -> bool:
@@ -79,7 +77,7 @@ def is_database(uri: str) -> bool:
     return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
 
 
-def listed_runs(store: SqlRuns | ClientRuns, experiment: str | None) -> list[ListedRun]:
+def listed_runs(store: RunReader, experiment: str | None) -> list[ListedRun]:
     """The runs that a command may be asked for, newest first. Under `mlflow run` the newest is the one that the command itself was
     given: it is left out.
     """

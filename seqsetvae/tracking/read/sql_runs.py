@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isnan
-from typing import TYPE_CHECKING
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
@@ -14,9 +13,6 @@ from seqsetvae.tracking.compat import tables
 from seqsetvae.tracking.connection.address import sqlite_path, without_password
 from seqsetvae.tracking.read.alerts import read_alerts
 from seqsetvae.tracking.read.run_history import ListedRun, RunHistory, Series, Stamp, no_metrics
-
-if TYPE_CHECKING:
-    import sqlalchemy as sa
 
 BUSY_SECONDS = 30.0
 """How long a database file that is being written to is waited for, by a command that reads once."""
@@ -56,7 +52,7 @@ class SqlRuns:
 class SqlLook:
     """What one connection sees of a run, by a handful of queries that the database's indexes answer."""
 
-    def __init__(self, connection: sa.Connection, uri: str, run_id: str) -> None:
+    def __init__(self, connection: tables.Connection, uri: str, run_id: str) -> None:
         self._connection = connection
         where = without_password(uri)
         run = tables.find_run(connection, run_id)
