@@ -46,7 +46,7 @@ def _run(verb: str, arguments: list[str]) -> NoReturn:
         ensure_user()
         code = VERBS[verb](arguments)
         sys.stdout.flush()
-        sys.exit(code)
+        sys.exit(code or 0)
     except InputError as error:
         print(f"seqsetvae {verb}: {error}", file=sys.stderr)
         sys.exit(2)
