@@ -45,6 +45,7 @@ def columns(engine: sa.Engine) -> set[tuple[str, str]]:
     return {(table, column["name"]) for table in look.get_table_names() for column in look.get_columns(table)}
 
 
+@pytest.mark.slow
 def test_a_database_of_each_known_version_has_the_columns_that_are_read(tmp_path):
     from alembic import command
     from mlflow.store.db.utils import _get_alembic_config
