@@ -13,12 +13,10 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae.certify.table import Table
-from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.config import MonitorConfig, PretrainConfig, TrainerConfig
 from seqsetvae.figures.collapse import draw_collapse
 from seqsetvae.training.loop import train_unrecorded
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
-from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.plan import make_plan
 
 STANDARD = MonitorConfig(update_frequency=50, on_collapse="warn", verbose=False)
@@ -28,10 +26,10 @@ STANDARD = MonitorConfig(update_frequency=50, on_collapse="warn", verbose=False)
 class TimedMonitor(CollapseMonitor):
     """Keeps the seconds that each step spends in it, and the processor seconds of the figures of each step."""
 
-    def __init__(self, config: MonitorConfig, outlook: BetaOutlook) -> None:
+    def __init__(self, config: MonitorConfig) -> None:
         self.seconds: list[float] = []
         self.draw_seconds: list[float] = []
-        super().__init__(config, outlook=outlook, draw=self._timed_draw)
+        super().__init__(config, draw=self._timed_draw)
 
     def on_train_batch_end(self, *args: Any) -> None:
         started = time.perf_counter()
@@ -87,8 +85,7 @@ def train(config: MonitorConfig, steps: int) -> tuple[TimedMonitor, Clock]:
     plan = make_plan(
         PretrainConfig(trainer=TrainerConfig(max_epochs=1000, max_steps=steps, accelerator="cpu"), monitor=config)
     )
-    outlook = beta_outlook(plan.config.objective, plan.total_steps)
-    monitor = TimedMonitor(plan.config.monitor, outlook)
+    monitor = TimedMonitor(plan.config.monitor)
     clock = Clock()
     watched: list[pl.Callback] = [] if config.disable_metrics_monitoring else [monitor]
     train_unrecorded(plan, [*watched, clock])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,14 +15,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from seqsetvae.batch import EventBatch
-from seqsetvae.config import ObjectiveConfig
-from seqsetvae.errors import InputError
+from seqsetvae.config.settled import SettledObjective, require_settled
 from seqsetvae.posterior import DiagonalGaussian, kl_to_prior
 
-LEAST_WARMUP = 80
-"""Optimizer steps of the beta warm-up, unless the run is shorter or the user says otherwise: a decoder needs so many to learn to listen,
-and latents that are weighed down before that are never heard. In 120 steps of the demo 24 end in a collapse and 80 do not.
-"""
 CELLS_AT_A_TIME = 2**22
 """Most logits of sets x variables that exist at once: 16 MB in float32."""
 
@@ -177,47 +172,23 @@ def _per_set(value_N: Tensor, batch: EventBatch) -> Tensor:
     return value_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, value_N)
 
 
-def resolve_objective(config: ObjectiveConfig, total_steps: int) -> ObjectiveConfig:
-    """Settle the schedule for a run of `total_steps` optimizer steps: the result says what will really happen.
-
-    Raises:
-        InputError: the warm-up would not end before the run does.
-
-    >>> [resolve_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
-    [50, 80, 100]
-    >>> resolve_objective(ObjectiveConfig(beta=0.5), total_steps=500).beta_schedule
-    'constant'
-    """
-    if config.beta is not None:
-        return replace(config, beta=None, beta_schedule="constant", max_beta=config.beta)
-    if not (config.warmup_beta and config.kl_annealing) and config.beta_schedule == "linear":
-        return replace(config, beta_schedule="constant")
-    if config.beta_schedule != "linear":
-        return config
-    if config.beta_warmup_steps is None:
-        return replace(config, beta_warmup_steps=min(total_steps, max(total_steps // 5, LEAST_WARMUP)))
-    if config.beta_warmup_steps > total_steps:
-        raise InputError(
-            f"--objective.beta_warmup_steps is {config.beta_warmup_steps}, but the whole run has only {total_steps} optimizer "
-            "steps: beta would never reach max_beta. Lower the warm-up or raise --trainer.max_epochs."
-        )
-    return config
-
-
-def scheduled_beta(config: ObjectiveConfig, step: int, total_steps: int) -> float:
-    """Weight of the KL term at an optimizer step (0 = the first), for a resolved config whose schedule does not look at the KL.
+def scheduled_beta(config: SettledObjective, step: int, total_steps: int) -> float:
+    """Weight of the KL term at an optimizer step (0 = the first), for a schedule that does not look at the KL.
 
     `linear`: Bowman et al. 2016. `cyclical`: Fu et al. 2019, eq. 6-7, with a linear ramp.
 
-    >>> config = ObjectiveConfig(beta_schedule="linear", max_beta=0.1, beta_warmup_steps=100)
+    >>> from seqsetvae.config import ObjectiveConfig
+    >>> from seqsetvae.config.settling import settle_objective
+    >>> config = settle_objective(ObjectiveConfig(), total_steps=500)
     >>> [round(scheduled_beta(config, step, 500), 3) for step in (0, 50, 100, 499)]
     [0.0, 0.05, 0.1, 0.1]
-    >>> cyclical = ObjectiveConfig(beta_schedule="cyclical", max_beta=1.0, beta_cycles=4, beta_ramp=0.5)
+    >>> cyclical = settle_objective(ObjectiveConfig(beta_schedule="cyclical", max_beta=1.0), total_steps=400)
     >>> [scheduled_beta(cyclical, step, 400) for step in (0, 25, 50, 99, 100)]
     [0.0, 0.5, 1.0, 1.0, 0.0]
     """
+    require_settled(config, SettledObjective, "settle_objective")
     if config.beta_schedule == "linear":
-        warmup = config.beta_warmup_steps or 0
+        warmup = config.beta_warmup_steps
         return config.max_beta * min(1.0, step / warmup) if warmup else config.max_beta
     if config.beta_schedule == "cyclical":
         period = total_steps / config.beta_cycles
@@ -225,7 +196,7 @@ def scheduled_beta(config: ObjectiveConfig, step: int, total_steps: int) -> floa
     return config.max_beta
 
 
-def controlled_beta(config: ObjectiveConfig, kl: Tensor, integral: Tensor) -> tuple[Tensor, Tensor]:
+def controlled_beta(config: SettledObjective, kl: Tensor, integral: Tensor) -> tuple[Tensor, Tensor]:
     """One step of the PI controller that holds the KL at `kl_target` (ControlVAE, Shao et al. 2020, algorithm 1).
 
     Args:
@@ -235,7 +206,9 @@ def controlled_beta(config: ObjectiveConfig, kl: Tensor, integral: Tensor) -> tu
     Returns:
         beta for this step, and the next state. Beta stays in [0, max_beta]; the state stops growing at the bounds (anti-windup).
 
-    >>> config = ObjectiveConfig(beta_schedule="controller", kl_target=10.0, max_beta=1.0)
+    >>> from seqsetvae.config import ObjectiveConfig
+    >>> from seqsetvae.config.settling import settle_objective
+    >>> config = settle_objective(ObjectiveConfig(beta_schedule="controller", max_beta=1.0), total_steps=500)
     >>> beta, integral = controlled_beta(config, torch.tensor(50.0), torch.tensor(0.0))
     >>> round(beta.item(), 4), round(integral.item(), 4)
     (0.011, 0.001)

@@ -19,10 +19,12 @@ from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
-from seqsetvae.config import MonitorConfig, ObjectiveConfig
+from seqsetvae.config import ObjectiveConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_objective
 from seqsetvae.tracking.read.run_history import RunHistory, Series
 
-Config = TypeVar("Config", MonitorConfig, ObjectiveConfig)
+Config = TypeVar("Config", SettledMonitor, ObjectiveConfig)
 INFINITE = 1e300
 """MLflow stores inf as the largest float there is."""
 
@@ -35,8 +37,8 @@ class Replay:
     """The updates, oldest first; of a rescue also those of the run that it continues, up to where it branched off."""
     alerts: tuple[Diagnosis, ...]
     """Changes of level, as a run raises them."""
-    config: MonitorConfig
-    """The rules that were applied, resolved."""
+    config: SettledMonitor
+    """The rules that were applied."""
     guessed: tuple[str, ...] = ()
     """What the rules needed and an older run has not recorded."""
 
@@ -65,8 +67,8 @@ def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Re
         history: the run.
         before: of a rescue, the updates of the run that it continues: those from before its own first one count.
     """
-    config = settings(MonitorConfig, history.params, "monitor/")
-    if config is None or None in (config.grace_steps, config.kl_threshold) or names.COLLAPSE_KL not in history.metrics:
+    config = settings(SettledMonitor, history.params, "monitor/")
+    if config is None or names.COLLAPSE_KL not in history.metrics:
         return None
     outlook, guessed = outlook_of(history)
     own = statistics_of(history, outlook, config)
@@ -80,7 +82,7 @@ def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Re
 
 
 def settings(kind: type[Config], params: Mapping[str, str], prefix: str) -> Config | None:
-    """A group of settings from the params of a run; None where it has none of them, or one that is no longer valid.
+    """A group of settings from the params of a run; None where it lacks one that is needed, or has one that is not valid.
 
     >>> settings(ObjectiveConfig, {"objective/max_beta": "0.5", "objective/beta": "None"}, "objective/").max_beta
     0.5
@@ -111,11 +113,12 @@ def outlook_of(history: RunHistory) -> tuple[BetaOutlook, tuple[str, ...]]:
         recorded = objective is None or names.COLLAPSE_BETA in history.metrics
         return BetaOutlook(total_steps), () if recorded else (names.COLLAPSE_BETA,)
     depends = objective.beta_schedule == "cyclical" and not planned and history.status != "FINISHED"
-    outlook = BetaOutlook(total_steps, beta_at=lambda step: scheduled_beta(objective, step, total_steps))
+    settled = settle_objective(objective, max(total_steps, objective.beta_warmup_steps or 0))
+    outlook = BetaOutlook(total_steps, beta_at=lambda step: scheduled_beta(settled, step, total_steps))
     return outlook, (names.TAG_TOTAL_STEPS,) if depends else ()
 
 
-def statistics_of(history: RunHistory, outlook: BetaOutlook, config: MonitorConfig) -> list[CollapseStatistics]:
+def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMonitor) -> list[CollapseStatistics]:
     """The updates of a run as the monitor had them, oldest first, without the KL of each dimension, which is no metric."""
     columns = {key: _by_step(series) for key, series in history.metrics.items() if key.startswith("collapse/")}
     betas = history.metrics.get(names.BETA)
@@ -159,9 +162,8 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: MonitorConf
     return found
 
 
-def count_windows(updates: Sequence[CollapseStatistics], config: MonitorConfig) -> list[CollapseStatistics]:
+def count_windows(updates: Sequence[CollapseStatistics], config: SettledMonitor) -> list[CollapseStatistics]:
     """The same updates, each knowing how many the slope of its reconstruction loss looks back on."""
-    assert config.window_size is not None
     counted, measured = [], 0
     for update in updates:
         measured += update.recon is not None

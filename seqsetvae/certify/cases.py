@@ -8,6 +8,7 @@ from dataclasses import replace
 from seqsetvae.certify.linear import Fault, LinearRun
 from seqsetvae.certify.linear_training import Study
 from seqsetvae.config import ObjectiveConfig
+from seqsetvae.config.settling import settle_objective
 from seqsetvae.objective import scheduled_beta
 
 SPECTRA: dict[str, tuple[float, ...]] = {
@@ -101,7 +102,7 @@ def _harmless(seed: int) -> list[LinearRun]:
 def _scheduled(seed: int, total: int) -> list[LinearRun]:
     """Scheduled: look collapsed for a while, or for good."""
     warmup = total // 5
-    linear = ObjectiveConfig(beta_schedule="linear", max_beta=1.0, beta_warmup_steps=warmup)
+    linear = settle_objective(ObjectiveConfig(max_beta=1.0, beta_warmup_steps=warmup), total)
     too_high = replace(linear, max_beta=COLLAPSING_BETA)
     warming_up = _late(_healthy("linear warm-up, decoder deaf for half of it", seed), deaf_until=warmup // 2)
     return [
@@ -125,7 +126,7 @@ def _late(run: LinearRun, deaf_until: int) -> LinearRun:
 
 def _cyclical(seed: int, total: int) -> list[LinearRun]:
     """Four cycles (Fu et al. 2019) to a beta at which every dimension dies. The last cycle of the schedule ends at that height."""
-    objective = ObjectiveConfig(beta_schedule="cyclical", max_beta=20.0, beta_cycles=4)
+    objective = settle_objective(ObjectiveConfig(beta_schedule="cyclical", max_beta=20.0, beta_cycles=4), total)
     cycles = total * 4 // 5
 
     def as_it_is(step: int) -> float:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from seqsetvae.certify.cases import CANNOT_COLLAPSE, COLLAPSED, HEALTHIEST
 from seqsetvae.certify.table import Table
 from seqsetvae.certify.trajectory import Trajectory
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.rules import source_indicators
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 
 
 def guides_table(trajectories: Sequence[Trajectory]) -> Table:
@@ -32,8 +32,7 @@ def _firing(trajectories: Sequence[Trajectory]) -> dict[str, str]:
     fired: dict[str, list[bool]] = {}
     last: dict[str, list[float]] = {}
     for trajectory in trajectories:
-        config = resolve_monitor(MonitorConfig(rules="source"), trajectory.total_steps, trajectory.warmup_steps)
-        assert config.grace_steps is not None
+        config = settle_monitor(MonitorConfig(rules="source"), trajectory.total_steps, trajectory.warmup_steps)
         for one in trajectory.observations:
             if one.step < config.grace_steps:
                 continue

@@ -10,9 +10,10 @@ import torch
 from seqsetvae.certify.linear import LinearRun, LinearVAEs, active_by_closed_form, is_critical
 from seqsetvae.certify.trajectory import Observation, Trajectory
 from seqsetvae.collapse.history import slope
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, OptimizerConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_monitor, settle_optimizer
 from seqsetvae.posterior import DiagonalGaussian, posterior_statistics
 from seqsetvae.training.module import learning_rate_factor
 
@@ -44,7 +45,7 @@ def observe(study: Study, progress: Callable[[int], object]) -> list[Trajectory]
     settings = _settings(study)
     vaes = LinearVAEs(study.runs, study.samples_z)
     watchers = [_Watcher(run, study, settings) for run in study.runs]
-    schedule = OptimizerConfig(lr=study.learning_rate, lr_warmup_steps=0)
+    schedule = settle_optimizer(OptimizerConfig(lr=study.learning_rate, lr_warmup_steps=0), study.total_steps)
     optimizer = torch.optim.Adam(vaes.parameters, lr=study.learning_rate, fused=True)
     for step in range(study.total_steps):
         vaes.set_step(step)
@@ -58,26 +59,14 @@ def observe(study: Study, progress: Callable[[int], object]) -> list[Trajectory]
     return [one.trajectory for one in watchers]
 
 
-@dataclass(frozen=True)
-class _Settings:
-    config: MonitorConfig
-    update_frequency: int
-    window_size: int
-    var_threshold: float
-
-
-def _settings(study: Study) -> _Settings:
-    config = resolve_monitor(MonitorConfig(), study.total_steps)
-    assert config.update_frequency is not None
-    assert config.window_size is not None
-    assert config.var_threshold is not None
-    return _Settings(config, config.update_frequency, config.window_size, config.var_threshold)
+def _settings(study: Study) -> SettledMonitor:
+    return settle_monitor(MonitorConfig(), study.total_steps)
 
 
 class _Watcher:
     """The monitor's memory of one run."""
 
-    def __init__(self, run: LinearRun, study: Study, settings: _Settings) -> None:
+    def __init__(self, run: LinearRun, study: Study, settings: SettledMonitor) -> None:
         beta = run.constant_beta
         self.trajectory = Trajectory(
             run.case,
@@ -109,9 +98,9 @@ class _Watcher:
 
 
 @torch.no_grad()
-def _look(vaes: LinearVAEs, watchers: Sequence[_Watcher], step: int, settings: _Settings) -> None:
+def _look(vaes: LinearVAEs, watchers: Sequence[_Watcher], step: int, settings: SettledMonitor) -> None:
     """One check of all runs. Decoder use: the posteriors are exchanged, each keeps its noise."""
-    rows = settings.config.pool_sets
+    rows = settings.pool_sets
     x_RMX = vaes.sample(rows)
     mu_RMZ, logvar_R1Z = vaes.encode(x_RMX)
     noise_RMZ, other_RMZ = vaes.noise(rows), vaes.noise(rows)

@@ -21,7 +21,6 @@ import torch
 from seqsetvae.batch import EventBatch
 from seqsetvae.certify.trajectory import Observation, Trajectory
 from seqsetvae.collapse.detector import Detector
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import (
     DataConfig,
     ModelConfig,
@@ -31,11 +30,12 @@ from seqsetvae.config import (
     PretrainConfig,
     TrainerConfig,
 )
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.posterior import kl_to_prior
 from seqsetvae.training.loop import train_unrecorded
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 from seqsetvae.training.monitor.posterior_pool import decoder_use
-from seqsetvae.training.monitor.rescue import beta_outlook
+from seqsetvae.training.outlook import beta_outlook
 from seqsetvae.training.plan import Plan, make_plan
 
 MODEL = ModelConfig(width=32, latent_dim=8, levels=1, heads=2, ff_dim=64, history_layers=1)
@@ -67,13 +67,7 @@ def seqsetvae_runs(seeds: int, quick: bool = False) -> list[SeqSetVAERun]:
 
 def checks_of(runs: Iterable[SeqSetVAERun]) -> int:
     """Observations that :func:`observe` will make of these."""
-    return sum(run.total_steps // _update_frequency(run.total_steps) for run in runs)
-
-
-def _update_frequency(total_steps: int) -> int:
-    frequency = resolve_monitor(MonitorConfig(), total_steps).update_frequency
-    assert frequency is not None
-    return frequency
+    return sum(run.total_steps // settle_monitor(MonitorConfig(), run.total_steps).update_frequency for run in runs)
 
 
 def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Trajectory, Detector]:
@@ -89,7 +83,7 @@ def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Traje
     plan = _plan(run)
     outlook = beta_outlook(plan.config.objective, plan.total_steps)
     assert outlook.beta_at is not None
-    monitor = CollapseMonitor(plan.config.monitor, outlook=outlook)
+    monitor = CollapseMonitor(plan.config.monitor)
     truth = _Truth(plan, monitor, progress)
     with contextlib.redirect_stdout(io.StringIO()):  # the alerts are what is being examined
         train_unrecorded(plan, [monitor, truth])

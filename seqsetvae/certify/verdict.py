@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from seqsetvae.certify.trajectory import Observation, Trajectory
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_monitor
 
 DEAD = 0.01
 ALIVE = 0.1
@@ -83,25 +84,24 @@ def score(trajectory: Trajectory, levels: Sequence[Level], grace_steps: int) -> 
     )
 
 
-MakeDetector = Callable[[MonitorConfig, BetaOutlook], Detector]
+MakeDetector = Callable[[SettledMonitor, BetaOutlook], Detector]
 
 
 def judge(trajectory: Trajectory, config: MonitorConfig, make_detector: MakeDetector = Detector) -> Verdict:
     """Run a detector over a trajectory. It sees decoder use when it asks for it, and the last value until then, as in a real run.
 
     Args:
-        trajectory: checked at the frequency that `config` resolves to.
+        trajectory: checked at the frequency that `config` settles to.
         config: thresholds and rules, with gaps.
-        make_detector: from resolved settings and the outlook on beta.
+        make_detector: from settled settings and the outlook on beta.
     """
-    resolved = resolve_monitor(config, trajectory.total_steps, trajectory.warmup_steps)
-    assert resolved.grace_steps is not None
+    settled = settle_monitor(config, trajectory.total_steps, trajectory.warmup_steps)
     outlook = BetaOutlook(trajectory.total_steps, trajectory.warmup_steps, trajectory.beta_at)
-    detector = make_detector(resolved, outlook)
+    detector = make_detector(settled, outlook)
     levels: list[Level] = []
     use = None
     for update, one in enumerate(trajectory.observations):
         if detector.wants_decoder_use(update):
             use = one.statistics.decoder_use
         levels.append(detector.check(replace(one.statistics, decoder_use=use)).level)
-    return score(trajectory, levels, resolved.grace_steps)
+    return score(trajectory, levels, settled.grace_steps)

@@ -9,11 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.presets import check_frequency
 from seqsetvae.collapse.rules import RULES, advice
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settings_io import check_version, read_settings
+from seqsetvae.config.settled import SettledMonitor, require_settled
 
 STATE_VERSION = 1
 """Of what a detector remembers, as a checkpoint holds it."""
@@ -72,13 +71,14 @@ class Detector:
     """Turns statistics into diagnoses, one check after the other.
 
     Args:
-        config: resolved thresholds and rules (:func:`resolve_monitor`).
+        config: thresholds and rules (:func:`~seqsetvae.config.settling.settle_monitor`).
         outlook: length of the run and what is known about beta.
         name: of this detector, where several stand side by side.
         ceiling: the worst level it may report.
 
-    >>> from seqsetvae.collapse.presets import resolve_monitor
-    >>> config = resolve_monitor(MonitorConfig(), total_steps=2000)
+    >>> from seqsetvae.config import MonitorConfig
+    >>> from seqsetvae.config.settling import settle_monitor
+    >>> config = settle_monitor(MonitorConfig(), total_steps=2000)
     >>> detector = Detector(config, BetaOutlook(total_steps=2000))
     >>> dead = CollapseStatistics(500, 1024, 0.0, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0)
     >>> [detector.check(replace(dead, step=step)).level.word for step in (500, 550, 600)]
@@ -86,8 +86,9 @@ class Detector:
     """
 
     def __init__(
-        self, config: MonitorConfig, outlook: BetaOutlook, name: str = "primary", ceiling: Level = Level.RED
+        self, config: SettledMonitor, outlook: BetaOutlook, name: str = "primary", ceiling: Level = Level.RED
     ) -> None:
+        require_settled(config, SettledMonitor, "settle_monitor")
         self.config = config
         self.outlook = outlook
         self.name = name
@@ -96,7 +97,7 @@ class Detector:
 
     def due(self, step: int) -> bool:
         """Whether this detector checks after this optimizer step."""
-        return step % check_frequency(self.config, step) == 0
+        return step % self.config.check_every(step) == 0
 
     def wants_decoder_use(self, update: int) -> bool:
         """Whether decoder use should be measured at this update (0 = the first).
@@ -172,7 +173,6 @@ class Detector:
 
     def in_grace(self, step: int) -> bool:
         """Whether it is too early to judge. The source guides know no grace period, nor any other reason to wait."""
-        assert self.config.grace_steps is not None
         return self.config.rules == "principled" and not self.state.alive and step < self.config.grace_steps
 
     def _objection(self, statistics: CollapseStatistics) -> str:
@@ -195,7 +195,6 @@ class Detector:
             and all(later > RISING * earlier for earlier, later in pairwise(information))
         ):
             return "mutual information is rising at every check"
-        assert self.config.grace_steps is not None
         if state.relief_step is None:
             if self.outlook.relief_ahead(statistics.step, statistics.beta):
                 return "beta will fall again, and it may recover then"
@@ -233,10 +232,8 @@ def not_finite(statistics: CollapseStatistics) -> str:
     return "KL or mutual information is beyond all numbers"
 
 
-def detectors_of(config: MonitorConfig, outlook: BetaOutlook) -> list[Detector]:
-    """The primary detector, and the early-warning one beside it if it is wanted. `config` is resolved."""
-    assert config.kl_threshold is not None
-    assert config.check_frequency is not None
+def detectors_of(config: SettledMonitor, outlook: BetaOutlook) -> list[Detector]:
+    """The primary detector, and the early-warning one beside it if it is wanted."""
     detectors = [Detector(config, outlook)]
     if config.early_warning:
         earlier = replace(

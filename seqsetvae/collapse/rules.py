@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 from seqsetvae.collapse.diagnosis import Indicator, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 
 SOURCE_TREND_CHECKS = 50
 """Rules `source`: the trend of the reconstruction loss is taken over this many updates."""
 SOURCE_TREND_THRESHOLD = 0.001
 
 
-def principled_indicators(statistics: CollapseStatistics, config: MonitorConfig) -> list[Indicator]:
-    """Information into the latents, three ways, and out of them, one way. `config` is resolved."""
-    assert config.kl_threshold is not None
-    assert config.active_units_threshold is not None
+def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
+    """Information into the latents, three ways, and out of them, one way."""
     found = [
         Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
         Indicator("active_units", "active units ratio", statistics.active_units_ratio, config.active_units_threshold),
@@ -32,11 +30,8 @@ def principled_indicators(statistics: CollapseStatistics, config: MonitorConfig)
     return found
 
 
-def source_indicators(statistics: CollapseStatistics, config: MonitorConfig) -> list[Indicator]:
-    """The guides' four rules, word for word. `config` is resolved."""
-    assert config.kl_threshold is not None
-    assert config.active_units_threshold is not None
-    assert config.var_threshold is not None
+def source_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
+    """The guides' four rules, word for word."""
     found = [
         Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
         Indicator("mean_variance", "latent variance", statistics.mean_variance, config.var_threshold),
@@ -56,7 +51,7 @@ def source_indicators(statistics: CollapseStatistics, config: MonitorConfig) -> 
     return found
 
 
-RULES: dict[str, Callable[[CollapseStatistics, MonitorConfig], list[Indicator]]] = {
+RULES: dict[str, Callable[[CollapseStatistics, SettledMonitor], list[Indicator]]] = {
     "principled": principled_indicators,
     "source": source_indicators,
 }

@@ -9,7 +9,7 @@ from typing import Any
 from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,18 @@ class Watch:
     """The detectors of a run, side by side.
 
     Args:
-        config: resolved settings.
+        config: thresholds and rules.
         outlook: length of the run and what is known about beta.
 
-    >>> from seqsetvae.collapse.presets import resolve_monitor
-    >>> watch = Watch(resolve_monitor(MonitorConfig(), total_steps=2000), BetaOutlook(2000))
+    >>> from seqsetvae.config import MonitorConfig
+    >>> from seqsetvae.config.settling import settle_monitor
+    >>> watch = Watch(settle_monitor(MonitorConfig(), total_steps=2000), BetaOutlook(2000))
     >>> [check] = watch.update(CollapseStatistics(500, 1024, 0.0, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0))
     >>> check.diagnosis.level.word, check.is_alert
     ('orange', True)
     """
 
-    def __init__(self, config: MonitorConfig, outlook: BetaOutlook) -> None:
+    def __init__(self, config: SettledMonitor, outlook: BetaOutlook) -> None:
         self.detectors = detectors_of(config, outlook)
 
     @property

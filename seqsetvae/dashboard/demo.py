@@ -13,10 +13,10 @@ import numpy as np
 from seqsetvae import names
 from seqsetvae.collapse.alerts import Alert, as_row
 from seqsetvae.collapse.detector import BetaOutlook
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 RUN_ID = "demo"
@@ -76,7 +76,7 @@ class Demo:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._started = clock, clock()
-        self._config = resolve_monitor(MonitorConfig(on_collapse="warn"), STEPS)
+        self._config = settle_monitor(MonitorConfig(on_collapse="warn"), STEPS)
         self._watch = Watch(self._config, BetaOutlook(STEPS, beta_at=_beta))
         self._updates: list[tuple[CollapseStatistics, int]] = []
         self._alerts: list[dict[str, Any]] = []

@@ -8,15 +8,16 @@ from dataclasses import replace
 from seqsetvae import names
 from seqsetvae.analysis.replay import count_windows, settings, statistics_of
 from seqsetvae.collapse.detector import BetaOutlook
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 UNSETTLED = 3
 """Newest updates that are put together again at each look: their metrics may have arrived in two deliveries."""
 UNPLANNED_STEPS = 10_000
-"""Length for which the standard thresholds are resolved where a run has recorded neither."""
+"""Length for which the standard thresholds are settled where a run has recorded neither."""
 
 
 class Updates:
@@ -26,7 +27,7 @@ class Updates:
         self._known: dict[int, CollapseStatistics] = {}
         self._counted: list[CollapseStatistics] = []
 
-    def of(self, history: RunHistory, config: MonitorConfig) -> list[CollapseStatistics]:
+    def of(self, history: RunHistory, config: SettledMonitor) -> list[CollapseStatistics]:
         """All of them, oldest first; none where nobody watches. The list is the same object as long as nothing has changed."""
         kl = history.metrics.get(names.COLLAPSE_KL)
         if kl is None or not len(kl) or history.imported:
@@ -51,14 +52,14 @@ def _since(series: Series, step: int) -> Series:
     return Series(series.step_T[kept_T], series.time_T[kept_T], series.value_T[kept_T])
 
 
-def thresholds(history: RunHistory) -> tuple[MonitorConfig, str]:
+def thresholds(history: RunHistory) -> tuple[SettledMonitor, str]:
     """The monitor's settings as the run has recorded them, and what to say where it has not."""
-    config = settings(MonitorConfig, history.params, "monitor/")
-    if config is not None and None not in (config.kl_threshold, config.grace_steps, config.window_size):
+    config = settings(SettledMonitor, history.params, "monitor/")
+    if config is not None:
         return config, ""
     planned = history.tags.get(names.TAG_TOTAL_STEPS, "")
     steps = max(UNPLANNED_STEPS, int(planned) if planned.isdecimal() else 0)
     missing = (
         "" if not history.watched else "The thresholds shown are the standard ones: the run has not recorded its own."
     )
-    return resolve_monitor(MonitorConfig(), steps), missing
+    return settle_monitor(MonitorConfig(), steps), missing

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
 from seqsetvae.config import DataConfig
+from seqsetvae.config.settling import settle_data
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.loader import EventDataset, EventLoader
 from seqsetvae.data.sampler import EventBatchSampler
@@ -47,14 +48,18 @@ class EventDataModule(LightningDataModule):
         return self._loader("test")
 
     def _loader(self, split: str) -> EventLoader:
-        config, trainer = self.config, self.trainer
+        trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        options: dict[str, Any] = {"num_workers": config.num_workers or 0}
-        options["pin_memory"] = on_gpu if config.pin_memory is None else config.pin_memory
-        options["persistent_workers"] = config.persistent_workers and options["num_workers"] > 0
+        config = settle_data(self.config, on_gpu=on_gpu)
         dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_columns())
-        return EventLoader(dataset, self._sampler(split, rank, world_size), **options)
+        return EventLoader(
+            dataset,
+            self._sampler(split, rank, world_size),
+            num_workers=config.num_workers,
+            pin_memory=config.pin_memory,
+            persistent_workers=config.persistent_workers and config.num_workers > 0,
+        )
 
     def _sampler(self, split: str, rank: int, world_size: int) -> EventBatchSampler:
         return EventBatchSampler(

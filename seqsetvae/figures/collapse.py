@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse_panels import collapse_panels
 from seqsetvae.figures.kl_map import kl_map_figure
@@ -28,14 +28,14 @@ GAP = 0.045
 
 
 def draw_collapse(
-    history: Sequence[CollapseStatistics], diagnoses: Sequence[Diagnosis], config: MonitorConfig, title: str
+    history: Sequence[CollapseStatistics], diagnoses: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> dict[str, bytes]:
     """Both figures as PNG, by the key of the image; without those that have no data.
 
     Args:
         history: the updates of a run, oldest first.
         diagnoses: its alerts (changes of level), oldest first.
-        config: resolved thresholds and rules.
+        config: thresholds and rules.
         title: the run's name.
     """
     # Of a step that was gone over twice, after a resume, the later update counts.
@@ -51,7 +51,7 @@ def draw_collapse(
 
 
 def collapse_figure(
-    history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: MonitorConfig, title: str
+    history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> Figure:
     """The level on top, below it one small panel for each metric that has data, and the last alerts in words."""
     panels = collapse_panels(history, config)

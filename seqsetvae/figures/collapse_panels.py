@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.collapse.rules import RULES
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 
 HUGE = 1e30
 """Beyond this a value counts as infinite: the limits of an axis around it could overflow."""
@@ -73,12 +73,12 @@ class Panel:
         return self.linear_below is not None and high > LOG_FROM * max(low, self.linear_below)
 
 
-def collapse_panels(history: Sequence[CollapseStatistics], config: MonitorConfig) -> list[Panel]:
+def collapse_panels(history: Sequence[CollapseStatistics], config: SettledMonitor) -> list[Panel]:
     """The panels that have data. Thresholds are those of the rules in force, and no others: they explain the alerts.
 
     Args:
         history: the updates of a run, oldest first, at least one.
-        config: resolved thresholds and rules.
+        config: thresholds and rules.
     """
     last = history[-1]
     judged = {one.name: one for update in history for one in RULES[config.rules](update, config)}

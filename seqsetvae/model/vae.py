@@ -8,10 +8,16 @@ ELBO = sum_t E_q log p(x_t | h_t, n) - KL(q(z_t | x_t) || N(0, I))
 
 from __future__ import annotations
 
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
+from seqsetvae.errors import InputError
 from seqsetvae.model.history import CausalHistory
 from seqsetvae.model.set_decoder import make_decoder
 from seqsetvae.model.set_encoder import SetEncoder
@@ -19,21 +25,65 @@ from seqsetvae.objective import ElboTerms, EventDistribution, elbo_terms
 from seqsetvae.posterior import DiagonalGaussian
 
 
+class Variables(Protocol):
+    """What is needed of a :class:`~seqsetvae.data.vocabulary.Vocabulary`."""
+
+    @property
+    def embedding(self) -> NDArray[np.float32] | None: ...
+
+    def __len__(self) -> int: ...
+
+
+def embedding_of(variables: Variables, config: ModelConfig) -> Tensor | None:
+    """The embeddings of a vocabulary, shape (V, E), or None where they are to be learned."""
+    if config.variable_embedding == "learned":
+        return None
+    if variables.embedding is not None:
+        return torch.from_numpy(variables.embedding.copy())
+    if config.variable_embedding == "cached":
+        raise InputError(
+            "--model.variable_embedding is 'cached', but the store has no embeddings. Prepare it with a cached.csv, or use 'learned'."
+        )
+    return None
+
+
 class SeqSetVAE(nn.Module):
     """The three parts; each can be replaced by a module of the same signature (the tests put linear ones in).
 
+    `SeqSetVAE(data.vocabulary)` is one of the usual widths for the variables of a store, `SeqSetVAE(config, data.vocabulary)` one of
+    others; both take the embeddings that the store has along, unless the config says `learned`. `SeqSetVAE(config, 37)` is one for 37
+    variables of which nothing is known.
+
     Args:
-        config: widths and depths.
-        variables: V, size of the vocabulary.
-        frozen_VE: embeddings of the variables that came with the data, or None to learn them.
+        config: widths and depths; may be left out before a vocabulary.
+        variables: the vocabulary, or its size V.
+        frozen_VE: embeddings of the variables that came with the data; None: the vocabulary's, or to be learned.
+
+    Raises:
+        InputError: the config wants the embeddings of a vocabulary that has none.
     """
 
-    def __init__(self, config: ModelConfig, variables: int, frozen_VE: Tensor | None = None):
+    latent_dim: int
+    """Z."""
+
+    def __init__(
+        self,
+        config: ModelConfig | Variables,
+        variables: int | Variables | None = None,
+        frozen_VE: Tensor | None = None,
+    ):
         super().__init__()
-        self.variables = variables
-        self.set_encoder: nn.Module = SetEncoder(config, variables, frozen_VE)
-        self.history: nn.Module = CausalHistory(config)
-        self.set_decoder: nn.Module = make_decoder(config, variables)
+        widths, known = (config, variables) if isinstance(config, ModelConfig) else (ModelConfig(), config)
+        if known is None:
+            raise TypeError(
+                "SeqSetVAE needs the vocabulary of a store, or its size: SeqSetVAE(config, data.vocabulary)."
+            )
+        if not isinstance(known, int) and frozen_VE is None:
+            frozen_VE = embedding_of(known, widths)
+        self.variables, self.latent_dim = known if isinstance(known, int) else len(known), widths.latent_dim
+        self.set_encoder: nn.Module = SetEncoder(widths, self.variables, frozen_VE)
+        self.history: nn.Module = CausalHistory(widths)
+        self.set_decoder: nn.Module = make_decoder(widths, self.variables)
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
         """q(z_t | x_t) of every set."""

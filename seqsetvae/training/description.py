@@ -8,7 +8,7 @@ from seqsetvae import names
 from seqsetvae.collapse.alert_texts import CIRCLES
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
@@ -41,7 +41,7 @@ def describe_end(
         parts.append(picture(run.run_id, names.ARTIFACT_COLLAPSE_THUMBNAIL, "Indicators of collapse over the run"))
     if outcome is not None and outcome.last is not None:
         parts.append(indicators(outcome.last, plan.config.monitor))
-    parts.append(settings(plan.describe()))
+    parts.append(settings(plan.words()))
     files = {names.ARTIFACT_CONFIG: "settings", names.ARTIFACT_CHECKPOINTS: "checkpoints"}
     if outcome is not None:
         files |= {names.ARTIFACT_COLLAPSE_REPORT: "the monitor's report"}
@@ -88,8 +88,8 @@ def validation(metrics: Mapping[str, float]) -> str:
     return f"Validation: −ELBO **{loss:.2f}** = reconstruction {recon:.2f} + KL {kl:.2f} nats per set."
 
 
-def indicators(last: CollapseStatistics, config: MonitorConfig) -> str:
-    """The last update as a list, each figure beside its threshold. `config` is resolved."""
+def indicators(last: CollapseStatistics, config: SettledMonitor) -> str:
+    """The last update as a list, each figure beside its threshold."""
     lines = [
         f"KL {last.kl:.3g} nats per set (collapse: below {config.kl_threshold:g})",
         f"mutual information {last.mutual_information:.3g} of at most {last.mutual_information_ceiling:.2f} nats "
@@ -102,12 +102,12 @@ def indicators(last: CollapseStatistics, config: MonitorConfig) -> str:
     return "\n".join([f"At the end, step {last.step}:\n", *(f"- {line}" for line in lines)])
 
 
-def settings(plan: str) -> str:
-    """The lines of a plan as a list.
+def settings(plan: Mapping[str, str]) -> str:
+    """The words of a plan as a list.
 
-    >>> print(settings("  data    demo: train 320"))
+    >>> print(settings({"data": "demo: train 320"}))
     Settings:
     <BLANKLINE>
     - **data** demo: train 320
     """
-    return "\n".join(["Settings:\n", *("- **{}** {}".format(*line.split(maxsplit=1)) for line in plan.splitlines())])
+    return "\n".join(["Settings:\n", *(f"- **{topic}** {text}" for topic, text in plan.items())])

@@ -23,7 +23,6 @@ from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.notify import Notifier
-from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.place import PlaceKeeper, ResumableFitLoop
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
@@ -90,7 +89,6 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     subject = run_name(plan.config)
     return CollapseMonitor(
         config,
-        outlook=beta_outlook(plan.config.objective, plan.total_steps),
         record=CollapseRecord(run, config.log_dir, config.verbose, notifier, subject),
         draw=draw,
         healthy=HealthyCheckpoints(run.checkpoint_dir, run_id=run.run_id),
@@ -110,7 +108,6 @@ def save_at_last(trainer: pl.Trainer, path: Path) -> None:
 def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback], files: AtomicCheckpointIO) -> pl.Trainer:
     """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
     config = plan.config.trainer
-    assert config.precision != "auto", "a plan is settled"
     options: dict[str, Any] = {"strategy": "ddp"} if config.devices > 1 else {}
     return pl.Trainer(
         accelerator=config.accelerator,

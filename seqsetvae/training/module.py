@@ -12,11 +12,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
-from seqsetvae.config import OptimizerConfig, PretrainConfig
+from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.config import PretrainConfig
+from seqsetvae.config.settled import SettledOptimizer, require_settled
+from seqsetvae.config.settling import settle_objective, settle_optimizer
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.outlook import beta_outlook, planned_steps
+from seqsetvae.training.step_logging import StepLogging
 
 VALIDATION_SEED = (
     20_121  # any fixed number: every validation draws the same posterior samples, so that epochs can be compared
@@ -33,14 +38,17 @@ class StepMetrics:
     beta: Tensor | float
 
 
-def learning_rate_factor(config: OptimizerConfig, step: int, total_steps: int) -> float:
+def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) -> float:
     """Learning rate at an optimizer step as a share of its peak: linear warm-up, then the course, down to a tenth.
 
-    >>> config = OptimizerConfig(lr_schedule="linear", lr_warmup_steps=10)
+    >>> from seqsetvae.config import OptimizerConfig
+    >>> from seqsetvae.config.settling import settle_optimizer
+    >>> config = settle_optimizer(OptimizerConfig(lr_schedule="linear", lr_warmup_steps=10), total_steps=110)
     >>> [round(learning_rate_factor(config, step, 110), 3) for step in (0, 9, 10, 60, 110)]
     [0.1, 1.0, 1.0, 0.55, 0.1]
     """
-    warmup = config.lr_warmup_steps or 0
+    require_settled(config, SettledOptimizer, "settle_optimizer")
+    warmup = config.lr_warmup_steps
     if step < warmup:
         return (step + 1) / warmup
     if config.lr_schedule == "constant":
@@ -57,33 +65,55 @@ class PretrainModule(pl.LightningModule):
     Random numbers are a function of (seed, rank, optimizer step, micro-batch) alone: a resumed run draws what the uninterrupted run
     would have drawn, and no random state has to be stored.
 
+    It can be trained by a `Trainer` of one's own: what the settings leave open is settled from the length that the trainer has, and the
+    precision and, where it is given one, the gradient clipping are the trainer's. Of the settings only `objective`, `optimizer`, and the
+    `seed` and `gradient_clip_val` of `trainer` are looked at.
+
     Args:
-        config: resolved settings; `objective` and `optimizer` name every number of steps.
+        config: settings, with gaps or settled.
         vae: the model to train.
-        total_steps: optimizer steps of the whole run.
+        total_steps: optimizer steps of the whole run. None: as many as the trainer makes.
+
+    Raises:
+        InputError: settings that a run of this length cannot have; at once where `total_steps` is given, else when training starts.
     """
 
     beta_integral: Tensor
 
-    def __init__(self, config: PretrainConfig, vae: SeqSetVAE, total_steps: int):
+    def __init__(self, config: PretrainConfig, vae: SeqSetVAE, total_steps: int | None = None):
         super().__init__()
         self.config = config
         self.vae = vae
-        self.total_steps = total_steps
         self.register_buffer("beta_integral", torch.zeros(()))
         self.step_metrics: StepMetrics | None = None
         self.posterior: DiagonalGaussian | None = None
         self.gradient_norm: Tensor | None = None
+        self._length_given = total_steps is not None
+        if total_steps is not None:
+            self._settle(total_steps)
+
+    def _settle(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+        self.objective = settle_objective(self.config.objective, total_steps)
+        self.optimizer_settings = settle_optimizer(self.config.optimizer, total_steps)
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and not self._length_given:
+            self._settle(planned_steps(self.trainer))
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """What writes the training's metrics, where the trainer has none of it."""
+        there = any(isinstance(one, StepLogging) for one in cast(Any, self.trainer).callbacks)
+        return [] if there else [StepLogging(cast(Any, self.trainer).log_every_n_steps)]
 
     def on_fit_start(self) -> None:
         keep_freed_memory()
 
     def beta(self, terms: ElboTerms) -> Tensor | float:
         """Weight of the KL term at this step; the controller looks at the step's own KL and moves once per optimizer step."""
-        objective = self.config.objective
-        if objective.beta_schedule != "controller":
-            return scheduled_beta(objective, self.global_step, self.total_steps)
-        beta, advanced = controlled_beta(objective, terms.kl, self.beta_integral)
+        if self.objective.beta_schedule != "controller":
+            return scheduled_beta(self.objective, self.global_step, self.total_steps)
+        beta, advanced = controlled_beta(self.objective, terms.kl, self.beta_integral)
         if self._micro_batch == self.trainer.accumulate_grad_batches - 1:
             self.beta_integral.copy_(advanced)
         return beta
@@ -96,12 +126,17 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
         terms: ElboTerms = self.vae(batch)
         beta = self.beta(terms)
-        loss = terms.loss(beta, self.config.objective.free_bits)
+        loss = terms.loss(beta, self.objective.free_bits)
         self.step_metrics = StepMetrics(loss.detach(), terms.recon.detach(), terms.kl.detach(), beta)
         self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
         return loss
 
     # What the collapse monitor looks at, besides `posterior`.
+
+    @property
+    def beta_outlook(self) -> BetaOutlook:
+        """What is known beforehand about the weight of the KL term."""
+        return beta_outlook(self.objective, self.total_steps)
 
     @property
     def reconstruction_loss(self) -> Tensor | None:
@@ -119,7 +154,7 @@ class PretrainModule(pl.LightningModule):
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
         generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_idx)
-        shape = (batch.n_sets, self.config.model.latent_dim)
+        shape = (batch.n_sets, self.vae.latent_dim)
         terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
         metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
         # Not to the logger: Lightning would count its steps in another way than training does. StepLogging hands them on.
@@ -129,16 +164,16 @@ class PretrainModule(pl.LightningModule):
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by the global norm, and keep the norm: Lightning's own clipping throws it away."""
-        limit = self.config.trainer.gradient_clip_val or float("inf")
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), limit)
+        given = self.config.trainer.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
+        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), given or float("inf"))
 
     def configure_optimizers(self) -> Any:
-        config = self.config.optimizer
+        config = self.optimizer_settings
         matrices = [p for p in self.parameters() if p.ndim >= 2]
         others = [p for p in self.parameters() if p.ndim < 2]
         groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
         # A fused optimizer unscales float16 gradients inside its step, after they were clipped: not with 16-mixed.
-        fused = self.config.trainer.precision != "16-mixed"
+        fused = self.trainer.precision != "16-mixed"
         optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(config, step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

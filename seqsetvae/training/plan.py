@@ -7,26 +7,22 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from seqsetvae.collapse.presets import resolve_monitor
-from seqsetvae.config import DataConfig, ModelConfig, MonitorConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+from seqsetvae.config import DataConfig, ModelConfig, PretrainConfig, TrainerConfig
+from seqsetvae.config.settled import SettledConfig, SettledMonitor
+from seqsetvae.config.settling import Machine, settle, settle_data, settle_trainer
 from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.model.attention import LONGEST_PERIOD
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.objective import resolve_objective
-from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.place import Place
-
-LEAST_LR_WARMUP = 20
-"""Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A run that is ready to start: every setting is settled, and the data is open."""
 
-    config: PretrainConfig
+    config: SettledConfig
     data: EventDataModule
     batches_per_epoch: int
     total_steps: int
@@ -36,12 +32,10 @@ class Plan:
     def build_model(self) -> SeqSetVAE:
         """A fresh model with the weights of the plan's seed."""
         torch.manual_seed(self.config.trainer.seed)
-        embedding = self.data.vocabulary.embedding if self.config.model.variable_embedding == "cached" else None
-        frozen_VE = None if embedding is None else torch.from_numpy(embedding.copy())
-        return SeqSetVAE(self.config.model, len(self.data.vocabulary), frozen_VE)
+        return SeqSetVAE(self.config.model, self.data.vocabulary)
 
-    def describe(self) -> str:
-        """The plan in words, with everything that was decided for the user."""
+    def words(self) -> dict[str, str]:
+        """The plan in words by topic, with everything that was decided for the user."""
         data, trainer, objective = self.config.data, self.config.trainer, self.config.objective
         store = self.data.store
         counts = ", ".join(f"{split} {store.n_subjects(split)}" for split in store.splits)
@@ -52,7 +46,7 @@ class Plan:
             "cyclical": f"0 to {objective.max_beta:g} in {objective.beta_cycles} cycles",
             "controller": f"held so that KL is {objective.kl_target:g} nats per set, at most {objective.max_beta:g}",
         }[objective.beta_schedule]
-        lines = {
+        return {
             "data": f"{data.store}: {counts} patients, {len(self.data.vocabulary)} variables",
             "device": f"{trainer.devices} x {trainer.accelerator}, precision {trainer.precision}, "
             f"{data.num_workers} loader processes",
@@ -63,7 +57,10 @@ class Plan:
             f"{self.config.optimizer.lr_warmup_steps} steps of warm-up",
             "monitor": describe_monitor(self.config.monitor),
         }
-        return "\n".join(f"  {name:<8}{text}" for name, text in lines.items())
+
+    def describe(self) -> str:
+        """The same, a line for each."""
+        return "\n".join(f"  {topic:<8}{text}" for topic, text in self.words().items())
 
 
 @dataclass(frozen=True)
@@ -85,54 +82,49 @@ def make_plan(config: PretrainConfig, done: Progress | None = None) -> Plan:
     Raises:
         InputError: settings that cannot work together, or with this data or this machine.
     """
-    trainer = resolve_hardware(config.trainer)
-    data_config = replace(config.data, num_workers=config.data.num_workers or 0)
-    if trainer.accelerator == "gpu" and config.data.num_workers is None:
-        data_config = replace(data_config, num_workers=2)  # so that the gather runs beside the GPU's work
-    data_config = replace(
-        data_config,
-        pin_memory=trainer.accelerator == "gpu" if data_config.pin_memory is None else data_config.pin_memory,
-    )
-    data = EventDataModule(data_config, trainer.seed)
-    embedding = config.model.variable_embedding
-    if embedding == "cached" and data.vocabulary.embedding is None:
-        raise InputError(
-            f"--model.variable_embedding is 'cached', but the store {data_config.store} has no embeddings. Prepare it with a "
-            "cached.csv, or use 'learned'."
-        )
-    if embedding == "auto":
-        embedding = "learned" if data.vocabulary.embedding is None else "cached"
+    machine = this_machine()
+    trainer = settle_trainer(config.trainer, machine)
+    data = EventDataModule(settle_data(config.data, on_gpu=trainer.accelerator == "gpu"), trainer.seed)
     batches = data.batches_per_epoch(trainer.devices)
     total = optimizer_steps(trainer, batches) if done is None else steps_to_the_end(trainer, batches, done)
-    objective = resolve_objective(config.objective, total)
-    if config.monitor.on_collapse == "rescue" and trainer.devices > 1:
+    settled = settle(replace(config, model=model_for(config.model, data.store)), total, machine)
+    if settled.monitor.on_collapse == "rescue" and trainer.devices > 1:
         raise InputError(
             "--monitor.on_collapse rescue starts a second run in the same process, which several devices do not allow. Use stop, and "
             "continue from the run's healthy_*.ckpt, or --trainer.devices 1."
         )
-    resolved = replace(
-        config,
-        data=data_config,
-        model=replace(
-            config.model, variable_embedding=embedding, longest_period=longest_period(config.model, data.store)
-        ),
-        objective=objective,
-        monitor=resolve_monitor(config.monitor, total, beta_outlook(objective, total).warmup_steps),
-        optimizer=resolve_optimizer(config.optimizer, total),
-        trainer=trainer,
-    )
-    check_validation(trainer, data_config, batches)
-    return Plan(resolved, data, batches, total, validation_interval(trainer, batches))
+    check_validation(trainer, settled.data, batches)
+    return Plan(settled, data, batches, total, validation_interval(trainer, batches))
 
 
-def longest_period(model: ModelConfig, store: Store) -> float | None:
-    """The slowest turn of the history's encoding of time; None where the stays are shorter than the usual one."""
-    if model.longest_period is not None or store.longest_minutes() <= LONGEST_PERIOD:
-        return model.longest_period
-    return float(math.ceil(store.longest_minutes()))
+def this_machine() -> Machine:
+    """What PyTorch finds here."""
+    gpus = torch.cuda.device_count()
+    return Machine(gpus, bool(gpus) and torch.cuda.is_bf16_supported())
 
 
-def describe_monitor(monitor: MonitorConfig) -> str:
+def model_for(model: ModelConfig, store: Store) -> ModelConfig:
+    """The model's settings with what the store decides: where the embeddings come from, and the slowest turn of the history's encoding
+    of time, where its stays are longer than the usual one.
+
+    Raises:
+        InputError: embeddings are wanted that the store does not have.
+    """
+    has_embedding, period = store.vocabulary.embedding is not None, model.longest_period
+    if model.variable_embedding == "cached" and not has_embedding:
+        raise InputError(
+            f"--model.variable_embedding is 'cached', but the store {store.path} has no embeddings. Prepare it with a "
+            "cached.csv, or use 'learned'."
+        )
+    embedding = model.variable_embedding
+    if embedding == "auto":
+        embedding = "cached" if has_embedding else "learned"
+    if period is None and store.longest_minutes() > LONGEST_PERIOD:
+        period = float(math.ceil(store.longest_minutes()))
+    return replace(model, variable_embedding=embedding, longest_period=period)
+
+
+def describe_monitor(monitor: SettledMonitor) -> str:
     """What is watched, and what a collapse leads to, in words."""
     if monitor.disable_metrics_monitoring:
         return "off: a collapse would not be noticed"
@@ -169,43 +161,6 @@ def steps_to_the_end(trainer: TrainerConfig, batches_per_epoch: int, done: Progr
     place = done.place.within(batches_per_epoch, accumulated)
     total = done.steps + place.steps_left(trainer.max_epochs, accumulated)
     return max(done.steps, min(total, trainer.max_steps or total))
-
-
-def resolve_hardware(trainer: TrainerConfig) -> TrainerConfig:
-    """Settle `auto`: a GPU where there is one, and the fastest precision that is safe on it.
-
-    Raises:
-        InputError: a device or a precision that this machine does not have.
-    """
-    gpus = torch.cuda.device_count()
-    accelerator = trainer.accelerator if trainer.accelerator != "auto" else ("gpu" if gpus else "cpu")
-    if accelerator == "gpu" and gpus < trainer.devices:
-        raise InputError(
-            f"--trainer.devices is {trainer.devices}, but this machine has {gpus} GPUs that PyTorch can use."
-        )
-    precision = trainer.precision
-    if precision == "auto":
-        half = "bf16-mixed" if accelerator == "gpu" and torch.cuda.is_bf16_supported() else "16-mixed"
-        precision = half if accelerator == "gpu" else "32"  # type: ignore[assignment]
-    if precision == "16-mixed" and accelerator == "cpu":
-        raise InputError("--trainer.precision 16-mixed needs a GPU. On a CPU use 32 or bf16-mixed.")
-    return replace(trainer, accelerator=accelerator, precision=precision)
-
-
-def resolve_optimizer(config: OptimizerConfig, total_steps: int) -> OptimizerConfig:
-    """Settle the learning-rate warm-up.
-
-    Raises:
-        InputError: the warm-up would not end before the run does.
-    """
-    if config.lr_warmup_steps is None:
-        return replace(config, lr_warmup_steps=min(1000, max(total_steps // 20, LEAST_LR_WARMUP), total_steps))
-    if config.lr_warmup_steps > total_steps:
-        raise InputError(
-            f"--optimizer.lr_warmup_steps is {config.lr_warmup_steps}, but the whole run has only {total_steps} optimizer steps. "
-            "Lower the warm-up or raise --trainer.max_epochs."
-        )
-    return config
 
 
 def validation_interval(trainer: TrainerConfig, batches_per_epoch: int) -> int:

@@ -68,7 +68,7 @@ def open_run(
         parent_run_id=parent_run_id,
     )
     log_provenance(run, plan)
-    run.describe(settings(plan.describe()))
+    run.describe(settings(plan.words()))
     say(f"  {'run':<8}{run.run_id}\n{run.where_to_look}")
     return run
 
@@ -114,7 +114,7 @@ def register_now(run: Run, plan: Plan) -> None:
 def break_off(run: Run, plan: Plan, status: Literal["FAILED", "KILLED"], reason: str, advice: str) -> None:
     """Upload, describe and end a run that was interrupted or cannot go on."""
     run.upload_checkpoints()
-    run.describe(f"⏹️ **Broken off: {reason}.** {advice}".strip() + f"\n\n{settings(plan.describe())}")
+    run.describe(f"⏹️ **Broken off: {reason}.** {advice}".strip() + f"\n\n{settings(plan.words())}")
     run.finish(status, reason)
     say_losses(run)
 

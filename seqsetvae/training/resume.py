@@ -11,7 +11,9 @@ from typing import Any
 import torch
 
 from seqsetvae import names
-from seqsetvae.config import MonitorConfig, PretrainConfig
+from seqsetvae.config import MonitorConfig, ObjectiveConfig, PretrainConfig
+from seqsetvae.config.settings_io import read_settings
+from seqsetvae.config.settling import settle_objective
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.checkpoints import (
     RunCheckpoints,
@@ -170,8 +172,13 @@ def check_resume(plan: Plan, resume: Resume) -> None:
             f"--trainer.max_epochs is {epochs}, but {resume.path} is from behind epoch {resume.place.epoch}. Raise it, or continue from an "
             "earlier checkpoint."
         )
-    for group in ("model", "objective"):
-        before, now = recipe.config[group], asdict(getattr(plan.config, group))
+    objective = read_settings(ObjectiveConfig, recipe.config["objective"], str(resume.path))
+    earlier = {
+        "model": recipe.config["model"],
+        "objective": asdict(settle_objective(objective, max(recipe.total_steps, objective.beta_warmup_steps or 0))),
+    }
+    for group, before in earlier.items():
+        now = asdict(getattr(plan.config, group))
         changed = [
             f"--{group}.{key} {before[key]} -> {now[key]}" for key in before.keys() & now if before[key] != now[key]
         ]

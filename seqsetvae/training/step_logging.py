@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.progress import Progress
-from seqsetvae.training.module import PretrainModule
+from seqsetvae.tracking.writer import MlflowLogger
+
+if TYPE_CHECKING:
+    from seqsetvae.training.module import PretrainModule
 
 
 def clock(seconds: float) -> str:
@@ -26,11 +31,17 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-class StepLogging(pl.Callback):
-    """Hands the step's tensors to the loggers as they are; the loggers' own threads turn them into numbers.
+def write(loggers: list[Logger], metrics: Mapping[str, Any], step: int) -> None:
+    """Hand metrics to loggers: tensors as they are to ours, whose own thread reads them; others want numbers, for which a GPU is waited."""
+    for logger in loggers:
+        if isinstance(logger, MlflowLogger):
+            logger.log_metrics(metrics, step=step)
+        else:
+            logger.log_metrics({name: float(value) for name, value in metrics.items()}, step=step)
 
-    `trainer.logger` of Lightning would call `.item()` on each, which waits for the GPU.
-    """
+
+class StepLogging(pl.Callback):
+    """The metrics of training steps and validations, to the trainer's loggers."""
 
     def __init__(self, every_n_steps: int):
         self.every_n_steps = every_n_steps
@@ -53,12 +64,13 @@ class StepLogging(pl.Callback):
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         self._since += time.perf_counter() - self._paused
         self.validated = {
             name: float(trainer.callback_metrics[name]) for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(self.validated, step=trainer.global_step)
+        write(trainer.loggers, self.validated, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"validated": self.validated}
@@ -73,11 +85,11 @@ class StepLogging(pl.Callback):
         step = trainer.global_step
         if step == self._last_step or (step % self.every_n_steps != 0 and step != 1):
             return
-        module = cast(PretrainModule, pl_module)
+        module = cast("PretrainModule", pl_module)
         shown = module.step_metrics
         assert shown is not None
         now = time.perf_counter()
-        metrics: dict[str, Any] = {  # tensors among them: our logger's thread reads them
+        metrics: dict[str, Any] = {
             names.TRAIN_LOSS: shown.loss,
             names.TRAIN_RECON: shown.recon,
             names.TRAIN_KL: shown.kl,
@@ -87,8 +99,7 @@ class StepLogging(pl.Callback):
             names.PATIENTS_PER_SECOND: self._patients / (now - self._since),
             names.EPOCH: trainer.current_epoch,
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
+        write(trainer.loggers, metrics, step)
         self._last_step, self._patients, self._since = step, 0, now
 
 
@@ -130,7 +141,7 @@ class RunProgressBar(TQDMProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        module = cast(PretrainModule, pl_module)
+        module = cast("PretrainModule", pl_module)
         if self._started is None or module.step_metrics is None:
             return {}
         arrived = {name: f"{float(value):.4g}" for name, value in self._copies.items()}

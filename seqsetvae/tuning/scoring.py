@@ -16,7 +16,8 @@ from typing import Literal
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig, TuneConfig
+from seqsetvae.config import TuneConfig
+from seqsetvae.config.settled import SettledMonitor
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Evidence:
         }
 
 
-def constraints(evidence: Evidence, thresholds: MonitorConfig) -> dict[str, float]:
-    """How far each condition is missed: kept where 0 or less. `thresholds` are resolved.
+def constraints(evidence: Evidence, thresholds: SettledMonitor) -> dict[str, float]:
+    """How far each condition is missed: kept where 0 or less.
 
     Those of latents in use are relative to their threshold, so that none of them outweighs the others.
 
-    >>> from seqsetvae.collapse.presets import resolve_monitor
-    >>> limits = resolve_monitor(MonitorConfig(), total_steps=400)
+    >>> from seqsetvae.config import MonitorConfig
+    >>> from seqsetvae.config.settling import settle_monitor
+    >>> limits = settle_monitor(MonitorConfig(), total_steps=400)
     >>> constraints(Evidence(Level.GREEN, 0.05, 2.0, 0.5), limits)["active_units"]
     0.5
     """
-    assert thresholds.active_units_threshold is not None
     measured = {
         "active_units": (evidence.active_units_ratio, thresholds.active_units_threshold),
         "mutual_information": (evidence.mutual_information, thresholds.mutual_information_threshold),

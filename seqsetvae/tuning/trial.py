@@ -16,13 +16,11 @@ from optuna.trial import Trial, TrialState
 
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import PretrainConfig
+from seqsetvae.config.settling import first_height, settle_monitor, settle_objective
 from seqsetvae.errors import RunFailure
-from seqsetvae.objective import resolve_objective
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.interrupt import Interrupted
-from seqsetvae.training.monitor.rescue import beta_outlook
 from seqsetvae.training.monitor.watching import WatchedRun
 from seqsetvae.training.recording import PretrainResult
 from seqsetvae.tuning import slots
@@ -96,9 +94,9 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
     if config.monitor.log_dir is not None:
         own_folder = f"{config.monitor.log_dir}/trial_{trial.number}"
         config = replace(config, monitor=replace(config.monitor, log_dir=own_folder))
-    outlook = beta_outlook(resolve_objective(config.objective, job.total_steps), job.total_steps)
+    warmup_steps = first_height(settle_objective(config.objective, job.total_steps), job.total_steps)
     may_prune = job.tune.goal == "constrained" and job.tune.pruner != "none"
-    watcher = TrialWatcher(trial, outlook.warmup_steps, may_prune, job.total_steps, emit)
+    watcher = TrialWatcher(trial, warmup_steps, may_prune, job.total_steps, emit)
     watched = WatchedRun(watcher)
     tags = {
         names.TAG_STUDY: job.study,
@@ -139,7 +137,7 @@ def conclude(
     evidence = Evidence.of(outcome.last, outcome.worst)
     for key, value in evidence.attributes().items():
         trial.set_user_attr(key, value)
-    for key, missed in constraints(evidence, resolve_monitor(config.monitor, job.total_steps)).items():
+    for key, missed in constraints(evidence, settle_monitor(config.monitor, job.total_steps)).items():
         trial.set_constraint(key, missed)
     if outcome.stopped_at is not None:
         trial.set_user_attr(REASON, f"posterior collapse, red since step {outcome.first_red_step}")

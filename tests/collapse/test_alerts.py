@@ -12,10 +12,10 @@ import pytest
 from seqsetvae.collapse.alerts import EXACT, Alert, as_table, from_row
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 
 NUMBERS = (0.0, -0.0, 1 / 3, 5e-324, -1.7e308, math.nan, math.inf, -math.inf)
@@ -86,7 +86,7 @@ DEAD = CollapseStatistics(0, 1024, 0.001, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0, d
 
 
 def test_the_watch_alerts_on_a_change_of_level_alone_and_each_detector_by_its_own_clock():
-    config = resolve_monitor(MonitorConfig(early_warning=True, grace_steps=0), 10_000)
+    config = settle_monitor(MonitorConfig(early_warning=True, grace_steps=0), 10_000)
     watch = Watch(config, BetaOutlook(10_000))
     assert [step for step in range(1, 101) if watch.due(step)] == [20, 40, 50, 60, 80, 100]
     checks = [check for step in range(20, 401, 10) for check in watch.update(replace(DEAD, step=step))]
@@ -100,7 +100,7 @@ def test_the_watch_alerts_on_a_change_of_level_alone_and_each_detector_by_its_ow
 
 
 def test_a_watch_continues_from_its_state():
-    config = resolve_monitor(MonitorConfig(early_warning=True, grace_steps=0), 10_000)
+    config = settle_monitor(MonitorConfig(early_warning=True, grace_steps=0), 10_000)
     whole, first, second = (Watch(config, BetaOutlook(10_000)) for _ in range(3))
     updates = [replace(DEAD, step=step) for step in range(20, 401, 10)]
     expected = [check for update in updates for check in whole.update(update)]

@@ -9,9 +9,9 @@ import pytest
 
 from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.collapse.presets import check_frequency, resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 
 HEALTHY = CollapseStatistics(0, 1024, 5.0, 8, 16, 2.0, 6.9, 0.1, 0.5, 1.0, 1.0, decoder_use=3.0)
@@ -19,7 +19,7 @@ COLLAPSED = CollapseStatistics(0, 1024, 0.001, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1
 
 
 def detector(total_steps: int = 10_000, outlook: BetaOutlook | None = None, **settings) -> Detector:
-    config = resolve_monitor(MonitorConfig(**settings), total_steps)
+    config = settle_monitor(MonitorConfig(**settings), total_steps)
     return Detector(config, outlook or BetaOutlook(total_steps))
 
 
@@ -125,7 +125,7 @@ def test_the_source_rules_watch_the_trend_of_the_reconstruction_loss():
 
 
 def test_an_early_warning_detector_looks_more_often_and_never_calls_red():
-    config = resolve_monitor(MonitorConfig(early_warning=True), 10_000)
+    config = settle_monitor(MonitorConfig(early_warning=True), 10_000)
     primary, early = detectors_of(config, BetaOutlook(10_000))
     assert (primary.due(20), early.due(20)) == (False, True)
     assert early.config.kl_threshold == 0.02
@@ -156,7 +156,7 @@ PRESETS = {
 @pytest.mark.parametrize("chosen", PRESETS, ids=" ".join)
 def test_the_guides_presets_stand_word_for_word(chosen):
     given = {"preset": "optimized", "fast_detection": True}
-    settled = resolve_monitor(MonitorConfig(**{key: given[key] for key in chosen}), 1_000_000)
+    settled = settle_monitor(MonitorConfig(**{key: given[key] for key in chosen}), 1_000_000)
     assert PRESETS[chosen] == (
         settled.update_frequency,
         settled.plot_frequency,
@@ -169,8 +169,8 @@ def test_the_guides_presets_stand_word_for_word(chosen):
 
 
 def test_staged_checks():
-    config = MonitorConfig(adaptive=True)
-    assert [check_frequency(config, step) for step in (999, 1000, 4999, 5000)] == [100, 50, 50, 20]
+    config = settle_monitor(MonitorConfig(adaptive=True), 10_000)
+    assert [config.check_every(step) for step in (999, 1000, 4999, 5000)] == [100, 50, 50, 20]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_settings_out_of_range_are_refused_at_once(settings, said):
 
 def test_a_frequency_longer_than_the_run_is_refused():
     with pytest.raises(InputError, match=r"--monitor.check_frequency is 500, but the whole run has only 400"):
-        resolve_monitor(MonitorConfig(check_frequency=500), 400)
+        settle_monitor(MonitorConfig(check_frequency=500), 400)
 
 
 @pytest.mark.parametrize(("kl", "information"), [(math.inf, 2.0), (5.0, math.nan)])

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig, VisualizeConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.statistics import Statistics
@@ -37,7 +37,7 @@ from tests.evaluation.planted_model import (
 )
 
 CONFIG = VisualizeConfig(split="train", batch_size=16)
-THRESHOLDS = resolve_monitor(MonitorConfig(), total_steps=10_000)
+THRESHOLDS = settle_monitor(MonitorConfig(), total_steps=10_000)
 
 
 @pytest.fixture(scope="module")

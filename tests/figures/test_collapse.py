@@ -22,15 +22,15 @@ from PIL import Image
 
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure, draw_collapse
 from seqsetvae.figures.kl_map import EPSILON, color_scale, kl_map_figure
 
-CONFIG = resolve_monitor(MonitorConfig(), total_steps=2000)
-SOURCE = resolve_monitor(MonitorConfig(rules="source", fast_detection=True), total_steps=2000)
+CONFIG = settle_monitor(MonitorConfig(), total_steps=2000)
+SOURCE = settle_monitor(MonitorConfig(rules="source", fast_detection=True), total_steps=2000)
 ALERTS = (
     Diagnosis(800, Level.YELLOW, (), ("mutual information too low: 0.050000 < 0.1",), "Lower --objective.max_beta."),
     Diagnosis(

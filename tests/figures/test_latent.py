@@ -11,8 +11,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
 from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, StayView, Trace, VariableError
@@ -24,7 +24,7 @@ from seqsetvae.figures.latent.stay_figure import stay_figure
 from seqsetvae.figures.latent.summary import summarize
 from seqsetvae.figures.latent.umap_figure import OUTCOMES, umap_figure
 
-THRESHOLDS = resolve_monitor(MonitorConfig(kl_threshold=0.02), total_steps=10_000)
+THRESHOLDS = settle_monitor(MonitorConfig(kl_threshold=0.02), total_steps=10_000)
 PROBES = Probes(0.71, 0.2, None)
 
 

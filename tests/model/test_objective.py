@@ -8,9 +8,10 @@ import torch
 from torch.distributions import Categorical, Normal, kl_divergence
 
 from seqsetvae.config import ModelConfig, ObjectiveConfig
+from seqsetvae.config.settling import settle_objective
 from seqsetvae.errors import InputError
 from seqsetvae.model.set_decoder import SetDecoder
-from seqsetvae.objective import ElboTerms, controlled_beta, resolve_objective, scheduled_beta
+from seqsetvae.objective import ElboTerms, controlled_beta, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian, kl_to_prior
 from tests.model.conftest import stays
 
@@ -72,17 +73,17 @@ def test_the_density_of_a_constant_variable_is_bounded():
 
 def test_a_warmup_longer_than_the_run_is_refused_with_both_numbers():
     with pytest.raises(InputError, match=r"beta_warmup_steps is 5000.*only 400 optimizer steps"):
-        resolve_objective(ObjectiveConfig(beta_warmup_steps=5000), total_steps=400)
+        settle_objective(ObjectiveConfig(beta_warmup_steps=5000), total_steps=400)
 
 
 @pytest.mark.parametrize("off", ["warmup_beta", "kl_annealing"])
 def test_either_word_of_the_guides_switches_the_warmup_off(off):
-    config = resolve_objective(ObjectiveConfig(max_beta=0.3, beta_warmup_steps=10**9, **{off: False}), total_steps=10)
+    config = settle_objective(ObjectiveConfig(max_beta=0.3, beta_warmup_steps=10**9, **{off: False}), total_steps=10)
     assert [scheduled_beta(config, step, 10) for step in (0, 9)] == [0.3, 0.3]
 
 
 def test_the_cyclical_schedule_reaches_max_beta_and_zero_in_every_cycle():
-    config = ObjectiveConfig(beta_schedule="cyclical", max_beta=0.8, beta_cycles=4)
+    config = settle_objective(ObjectiveConfig(beta_schedule="cyclical", max_beta=0.8, beta_cycles=4), 1000)
     betas = [scheduled_beta(config, step, 1000) for step in range(1000)]
     assert [betas[start] for start in range(0, 1000, 250)] == [0.0] * 4
     assert all(max(betas[start : start + 250]) == pytest.approx(0.8) for start in range(0, 1000, 250))
@@ -90,7 +91,7 @@ def test_the_cyclical_schedule_reaches_max_beta_and_zero_in_every_cycle():
 
 def test_the_controller_holds_the_kl_at_its_target():
     """A plant whose KL falls with beta, as a VAE's does: KL = 30 / (1 + 100 beta). The target 10 needs beta = 0.02."""
-    config = ObjectiveConfig(beta_schedule="controller", kl_target=10.0, max_beta=1.0)
+    config = settle_objective(ObjectiveConfig(beta_schedule="controller", kl_target=10.0, max_beta=1.0), 1000)
     kl, integral = torch.tensor(30.0), torch.tensor(0.0)
     for _ in range(5000):
         beta, integral = controlled_beta(config, kl, integral)
@@ -100,7 +101,7 @@ def test_the_controller_holds_the_kl_at_its_target():
 
 
 def test_the_controller_does_not_wind_up_at_its_bound():
-    config = ObjectiveConfig(beta_schedule="controller", kl_target=1.0, max_beta=0.05)
+    config = settle_objective(ObjectiveConfig(beta_schedule="controller", kl_target=1.0, max_beta=0.05), 1000)
     integral = torch.tensor(0.0)
     for _ in range(1000):
         beta, integral = controlled_beta(config, torch.tensor(100.0), integral)

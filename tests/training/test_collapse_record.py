@@ -21,9 +21,9 @@ from tqdm import tqdm
 from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector, DetectorState
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, TrackingConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
@@ -300,7 +300,7 @@ DEAD = CollapseStatistics(450, 1024, 0.000123, 0, 16, 0.0021, 6.9315, 1.0, 1.0, 
 
 
 def report(state: DetectorState, last: CollapseStatistics | None = DEAD, done: int = 500) -> list[str]:
-    config = resolve_monitor(MonitorConfig(), total_steps=2000, warmup_steps=300)
+    config = settle_monitor(MonitorConfig(), total_steps=2000, warmup_steps=300)
     text = final_report(
         state,
         config,
@@ -316,7 +316,7 @@ def report(state: DetectorState, last: CollapseStatistics | None = DEAD, done: i
 
 
 def test_the_report_of_a_collapse_by_a_real_detector():
-    detector = Detector(resolve_monitor(MonitorConfig(), 2000, 300), BetaOutlook(2000, 300))
+    detector = Detector(settle_monitor(MonitorConfig(), 2000, 300), BetaOutlook(2000, 300))
     for step in range(350, 501, 50):
         detector.check(CollapseStatistics(**vars(DEAD) | {"step": step}))
     lines = report(detector.state)

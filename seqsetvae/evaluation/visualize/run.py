@@ -9,8 +9,9 @@ from typing import Any
 
 from seqsetvae import names
 from seqsetvae.analysis.output_folder import writable, write
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.config import MonitorConfig, TrackingConfig, VisualizeConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.data.aligned import listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
@@ -107,12 +108,10 @@ def run_to_log_to(
         return None
 
 
-def thresholds(recipe: Recipe) -> MonitorConfig:
+def thresholds(recipe: Recipe) -> SettledMonitor:
     """Those that the model's own run was watched with; the standard ones where it does not say."""
     said: dict[str, Any] = recipe.config.get("monitor", {})
-    return resolve_monitor(
-        MonitorConfig(**{name: said[name] for name in JUDGED_BY if name in said}), total_steps=10_000
-    )
+    return settle_monitor(MonitorConfig(**{name: said[name] for name in JUDGED_BY if name in said}), total_steps=10_000)
 
 
 def shown_name(model: str) -> str:

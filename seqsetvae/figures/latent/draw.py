@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
 from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError
@@ -33,7 +33,7 @@ class Drawn:
     sample: LatentSample
     errors: Sequence[VariableError]
     stay: StayView
-    thresholds: MonitorConfig
+    thresholds: SettledMonitor
     """Resolved."""
     seed: int
 

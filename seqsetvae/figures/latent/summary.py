@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from seqsetvae.collapse.diagnosis import Indicator
 from seqsetvae.collapse.rules import principled_indicators
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.figures.latent.arrays import Floats, LatentSample
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, DiagonalGaussian, posterior_statistics
 
@@ -59,9 +59,8 @@ class Correlation:
         return pairs
 
 
-def summarize(sample: LatentSample, config: MonitorConfig) -> LatentSummary:
-    """Statistics of a sample as the collapse monitor takes them; `config` holds resolved thresholds."""
-    assert config.var_threshold is not None
+def summarize(sample: LatentSample, config: SettledMonitor) -> LatentSummary:
+    """Statistics of a sample as the collapse monitor takes them; `config` holds the thresholds."""
     posterior = DiagonalGaussian(torch.from_numpy(sample.mu_SZ), torch.from_numpy(sample.logvar_SZ))
     found = posterior_statistics(posterior)
     statistics = CollapseStatistics.of(

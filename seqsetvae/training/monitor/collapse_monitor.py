@@ -17,6 +17,7 @@ That is all. What it uses where the module offers it:
     reconstruction_loss                       0-d tensor: of the step just taken
     current_beta                              number or 0-d tensor: weight of the KL term in the step just taken
     negative_log_likelihood(z_SZ, batch)      nats per set, shape (S,): for decoder use
+    beta_outlook                              BetaOutlook: length of the run and planned course of beta
 
 Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.monitor.collapse_record.CollapseRecord`.
 """
@@ -33,10 +34,11 @@ from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.history import History, slope
-from seqsetvae.collapse.presets import resolve_monitor
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
@@ -44,6 +46,7 @@ from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool, decoder_use
+from seqsetvae.training.outlook import planned_steps
 
 
 class CollapseMonitor(pl.Callback):
@@ -52,27 +55,27 @@ class CollapseMonitor(pl.Callback):
     On a GPU a measurement is read one step after it was started, so that no step waits for it.
 
     Args:
-        config: thresholds and frequencies; gaps are filled when training starts.
-        outlook: length of the run and course of beta, as far as known; None: the trainer's number of steps.
+        config: thresholds and frequencies; what is left open is settled when training starts.
         record: where alerts go; None: the console, and `config.log_dir` if given.
         draw: makes the figures; None: no figures.
         healthy: keeps checkpoints of the time before a collapse; None: nothing is kept.
         title: of the figures.
     """
 
+    config: SettledMonitor
+    """From the start of the training on."""
+
     def __init__(
         self,
         config: MonitorConfig | None = None,
         *,
-        outlook: BetaOutlook | None = None,
         record: CollapseRecord | None = None,
         draw: Draw | None = None,
         healthy: HealthyCheckpoints | None = None,
         title: str = "",
     ) -> None:
-        self.config = config or MonitorConfig()
-        self.outlook = outlook
-        self.record = record or CollapseRecord(None, self.config.log_dir, self.config.verbose, None)
+        self.given = config or MonitorConfig()
+        self.record = record or CollapseRecord(None, self.given.log_dir, self.given.verbose, None)
         self.draw = draw
         self.healthy = healthy
         self.title = title
@@ -102,10 +105,9 @@ class CollapseMonitor(pl.Callback):
                 "its training_step (and `posterior = None` in the class), or leave the monitor out "
                 "(--monitor.disable_metrics_monitoring)."
             )
-        total = int(trainer.estimated_stepping_batches) if self.outlook is None else self.outlook.total_steps
-        self.outlook = self.outlook or BetaOutlook(total)
-        self.config = resolve_monitor(self.config, total, self.outlook.warmup_steps)
-        self.watch = Watch(self.config, self.outlook)
+        outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(planned_steps(trainer))
+        self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
+        self.watch = Watch(self.config, outlook)
         self.watch.load_state_dict(self._restored.get("detectors", {}))
         self._pool = PosteriorPool(self.config.pool_sets, trainer.world_size)
         self._figures = FigureThread(self.draw, self.record, self.config, self.title) if self.draw else None
@@ -140,7 +142,7 @@ class CollapseMonitor(pl.Callback):
             self._pool.add(posterior, recon)
         self._micro_batches = []
         self._judge_pending(trainer)
-        if step % self._update_frequency == 0 or self._watch.due(step):
+        if step % self.config.update_frequency == 0 or self._watch.due(step):
             self._pending = self._measure(trainer, module, batch, step)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
@@ -212,11 +214,6 @@ class CollapseMonitor(pl.Callback):
         assert self.watch is not None, "the monitor has not begun to watch"
         return self.watch
 
-    @property
-    def _update_frequency(self) -> int:
-        assert self.config.update_frequency is not None
-        return self.config.update_frequency
-
     def _measure(self, trainer: pl.Trainer, module: Any, batch: Any, step: int) -> Measurement:
         use = None
         if self.primary.wants_decoder_use(self._updates) and hasattr(module, "negative_log_likelihood"):
@@ -250,8 +247,6 @@ class CollapseMonitor(pl.Callback):
     def _numbers(self, measured: Measurement) -> CollapseStatistics:
         if measured.decoder_use is not None:
             self._decoder_use = float(measured.decoder_use)
-        assert self.config.var_threshold is not None
-        assert self.config.window_size is not None
         recon = None if measured.recon is None else float(measured.recon)
         window = [*self.history.recon_window(self.config.window_size - 1), *([] if recon is None else [recon])]
         return CollapseStatistics.of(
@@ -268,7 +263,6 @@ class CollapseMonitor(pl.Callback):
     def _act(self, trainer: pl.Trainer) -> None:
         """What the judgements since the last call lead to."""
         judged, self._judged = self._judged, []
-        assert self.config.early_stop_patience is not None
         patient = self.primary.state.red_streak < self.config.early_stop_patience
         if judged and self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
             self.stopped_at = trainer.global_step
@@ -287,14 +281,14 @@ class CollapseMonitor(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None
-        assert self.outlook is not None
-        seconds, first_step = time.perf_counter() - self._started[0], self._started[1]
+        started, first_step = self._started
+        seconds = time.perf_counter() - started
         self.record.report(
             final_report(
                 self.primary.state,
                 self.config,
                 self.history[-1] if len(self.history) else None,
-                planned_steps=self.outlook.total_steps - first_step,
+                planned_steps=self.primary.outlook.total_steps - first_step,
                 done_steps=trainer.global_step - first_step,
                 seconds=seconds,
                 backup=self._backup,
@@ -304,5 +298,5 @@ class CollapseMonitor(pl.Callback):
         )
 
     def _plot_is_due(self, step: int) -> bool:
-        assert self.config.plot_frequency is not None
-        return step // self.config.plot_frequency > (step - self._update_frequency) // self.config.plot_frequency
+        every = self.config.plot_frequency
+        return step // every > (step - self.config.update_frequency) // every

@@ -7,13 +7,13 @@ from pathlib import Path
 from seqsetvae.collapse.detector import DetectorState
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.training.step_logging import clock
 
 
 def final_report(
     state: DetectorState,
-    config: MonitorConfig,
+    config: SettledMonitor,
     last: CollapseStatistics | None,
     *,
     planned_steps: int,
@@ -27,7 +27,7 @@ def final_report(
 
     Args:
         state: of the primary detector.
-        config: resolved.
+        config: thresholds, rules and frequencies.
         last: the last update; None if there was none.
         planned_steps: optimizer steps of the whole run.
         done_steps: optimizer steps that were made.
@@ -37,8 +37,10 @@ def final_report(
         outcome: how the run ended, in a few words.
 
     >>> state = DetectorState(checks=80, warnings=15, first_red_step=4000, level=3)
-    >>> config = MonitorConfig(rules="source", kl_threshold=0.005, var_threshold=0.05, active_units_threshold=0.15,
-    ...     check_frequency=20, early_stop_patience=100)
+    >>> from seqsetvae.config import MonitorConfig
+    >>> from seqsetvae.config.settling import settle_monitor
+    >>> given = MonitorConfig(rules="source", fast_detection=True, check_frequency=20, early_stop_patience=100)
+    >>> config = settle_monitor(given, total_steps=24_000)
     >>> print(final_report(state, config, None, planned_steps=24_000, done_steps=6000, seconds=21_600.0,
     ...     backup=Path("model_before_collapse_step_4000.ckpt"), log_file="collapse_detection.log", outcome="stopped"))
     🎯 Posterior collapse detection: summary
@@ -85,7 +87,7 @@ def final_report(
     return "\n".join([*lines, "", *settings(config), "", *statistics(last)])
 
 
-def settings(config: MonitorConfig) -> list[str]:
+def settings(config: SettledMonitor) -> list[str]:
     """What the rules in force were told."""
     source = config.rules == "source"
     return [

@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
 
-Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], MonitorConfig, str], dict[str, bytes]]
+Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], SettledMonitor, str], dict[str, bytes]]
 """Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""
 
 
 class FigureThread:
     """Draws one after the other; what cannot be drawn is noted in the record, and training goes on."""
 
-    def __init__(self, draw: Draw, record: CollapseRecord, config: MonitorConfig, title: str) -> None:
+    def __init__(self, draw: Draw, record: CollapseRecord, config: SettledMonitor, title: str) -> None:
         self._draw_all, self.record, self.config, self.title = draw, record, config, title
         self._last_step = -1
         self.waiting: list[int] = []

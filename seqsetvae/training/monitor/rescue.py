@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seqsetvae.collapse.detector import BetaOutlook
-from seqsetvae.config import ObjectiveConfig, PretrainConfig
-from seqsetvae.objective import scheduled_beta
+from seqsetvae.config import PretrainConfig
+from seqsetvae.config.settled import SettledConfig, SettledObjective
 
 
-def beta_outlook(config: ObjectiveConfig, total_steps: int) -> BetaOutlook:
-    """What is known beforehand about beta, for a resolved config."""
-    if config.beta_schedule == "controller":
-        return BetaOutlook(total_steps)
-    first_height = {
-        "constant": 0,
-        "linear": config.beta_warmup_steps or 0,
-        "cyclical": round(total_steps / config.beta_cycles * config.beta_ramp),
-    }[config.beta_schedule]
-    return BetaOutlook(total_steps, first_height, lambda step: scheduled_beta(config, step, total_steps))
-
-
-def milder(config: ObjectiveConfig, how: str, healthy_beta: float | None) -> ObjectiveConfig:
-    """A resolved objective under which a posterior that collapsed has a better chance.
+def milder(config: SettledObjective, how: str, healthy_beta: float | None) -> SettledObjective:
+    """An objective under which a posterior that collapsed has a better chance.
 
     Args:
         config: the objective that it collapsed under.
@@ -31,7 +18,9 @@ def milder(config: ObjectiveConfig, how: str, healthy_beta: float | None) -> Obj
             twice that where it was held already.
         healthy_beta: weight of the KL term when the posterior was last healthy; None if it never was.
 
-    >>> collapsed = ObjectiveConfig(beta_schedule="linear", max_beta=50.0, beta_warmup_steps=80)
+    >>> from seqsetvae.config import ObjectiveConfig
+    >>> from seqsetvae.config.settling import settle_objective
+    >>> collapsed = settle_objective(ObjectiveConfig(max_beta=50.0), total_steps=400)
     >>> milder(collapsed, "lower_beta", healthy_beta=0.4).max_beta
     0.2
     >>> milder(collapsed, "controller", None).beta_schedule
@@ -46,11 +35,11 @@ def milder(config: ObjectiveConfig, how: str, healthy_beta: float | None) -> Obj
     return replace(config, max_beta=0.5 * bearable)
 
 
-def rescue_config(config: PretrainConfig, attempt: int, healthy_beta: float | None) -> PretrainConfig:
+def rescue_config(config: SettledConfig, attempt: int, healthy_beta: float | None) -> PretrainConfig:
     """Settings of the child run that continues a collapsed one.
 
     Args:
-        config: resolved settings of the run that collapsed.
+        config: settings of the run that collapsed.
         attempt: 1 for the first rescue.
         healthy_beta: weight of the KL term when it was last healthy; None if it never was: then nothing is known about which beta the
             posterior can bear, and `auto` leaves finding it to the controller at once.

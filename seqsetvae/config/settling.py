@@ -1,0 +1,209 @@
+"""From the settings that a person gives to settled ones: what was left open is decided here, once, from the machine and the length of the
+run.
+
+What is settled already stays as it is, so that the settings recorded with a run can be given again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from seqsetvae.config.monitor import MonitorConfig
+from seqsetvae.config.pretrain import DataConfig, ObjectiveConfig, OptimizerConfig, PretrainConfig, TrainerConfig
+from seqsetvae.config.settled import (
+    SettledConfig,
+    SettledData,
+    SettledMonitor,
+    SettledObjective,
+    SettledOptimizer,
+    SettledTrainer,
+)
+from seqsetvae.errors import InputError
+
+LEAST_BETA_WARMUP = 80
+"""Optimizer steps of the beta warm-up, unless the run is shorter or the user says otherwise: a decoder needs so many to learn to listen,
+and latents that are weighed down before that are never heard. In 120 steps of the demo 24 end in a collapse and 80 do not.
+"""
+LEAST_LR_WARMUP = 20
+"""Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
+LEAST_GRACE = 100
+"""Optimizer steps in which no network has learned enough to be judged."""
+WORKERS_BESIDE_A_GPU = 2
+"""Loader processes, so that the gather runs beside the GPU's work. On a CPU it is fastest in the training process."""
+STANDARD = {"kl_threshold": 0.01, "var_threshold": 0.1, "active_units_threshold": 0.1, "early_stop_patience": 200}
+PRESETS: dict[tuple[str, bool], dict[str, int | float]] = {
+    ("standard", False): {"update_frequency": 50, "plot_frequency": 500, "window_size": 100},
+    ("standard", True): {
+        "update_frequency": 20,
+        "plot_frequency": 200,
+        "window_size": 50,
+        "kl_threshold": 0.005,
+        "var_threshold": 0.05,
+        "active_units_threshold": 0.15,
+        "early_stop_patience": 100,
+    },
+    ("optimized", False): {"update_frequency": 200, "plot_frequency": 2000, "window_size": 50},
+    ("optimized", True): {"update_frequency": 100, "plot_frequency": 1000, "window_size": 50},
+}
+"""The guides' presets: (preset, fast_detection) -> what differs from the standard thresholds."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the settings of a run depend on."""
+
+    gpus: int = 0
+    """That PyTorch can use."""
+    bf16: bool = False
+    """Whether they have it."""
+
+
+def settle(config: PretrainConfig, total_steps: int, machine: Machine) -> SettledConfig:
+    """Settle all settings of a run of `total_steps` optimizer steps.
+
+    Raises:
+        InputError: something cannot be on this machine, or in a run of this length; the message names the flag.
+    """
+    trainer = settle_trainer(config.trainer, machine)
+    objective = settle_objective(config.objective, total_steps)
+    settled = {
+        "data": settle_data(config.data, on_gpu=trainer.accelerator == "gpu"),
+        "objective": objective,
+        "optimizer": settle_optimizer(config.optimizer, total_steps),
+        "trainer": trainer,
+        "monitor": settle_monitor(config.monitor, total_steps, first_height(objective, total_steps)),
+    }
+    return SettledConfig(**_given(config) | settled)
+
+
+def settle_data(config: DataConfig, *, on_gpu: bool) -> SettledData:
+    """Settle loader processes and page-locked memory for the device that is trained on."""
+    workers = WORKERS_BESIDE_A_GPU if on_gpu else 0
+    settled = {
+        "num_workers": workers if config.num_workers is None else config.num_workers,
+        "pin_memory": on_gpu if config.pin_memory is None else config.pin_memory,
+    }
+    return SettledData(**_given(config) | settled)
+
+
+def settle_objective(config: ObjectiveConfig, total_steps: int) -> SettledObjective:
+    """Settle the course of beta in a run of `total_steps` optimizer steps: the result says what will really happen.
+
+    Raises:
+        InputError: the warm-up would not end before the run does.
+
+    >>> [settle_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
+    [50, 80, 100]
+    >>> constant = settle_objective(ObjectiveConfig(beta=0.5), total_steps=500)
+    >>> constant.beta_schedule, constant.max_beta
+    ('constant', 0.5)
+    """
+    schedule, max_beta, warmup = config.beta_schedule, config.max_beta, config.beta_warmup_steps
+    if config.beta is not None:
+        schedule, max_beta = "constant", config.beta
+    elif schedule == "linear" and not (config.warmup_beta and config.kl_annealing):
+        schedule = "constant"
+    if schedule != "linear":
+        warmup = warmup or 0
+    elif warmup is None:
+        warmup = min(total_steps, max(total_steps // 5, LEAST_BETA_WARMUP))
+    elif warmup > total_steps:
+        raise InputError(
+            f"--objective.beta_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer "
+            "steps: beta would never reach max_beta. Lower the warm-up or raise --trainer.max_epochs."
+        )
+    settled = {"beta": None, "beta_schedule": schedule, "max_beta": max_beta, "beta_warmup_steps": warmup}
+    return SettledObjective(**_given(config) | settled)
+
+
+def first_height(objective: SettledObjective, total_steps: int) -> int:
+    """Optimizer steps until beta is at its height for the first time; 0 where nobody knows, as with a controller.
+
+    >>> first_height(settle_objective(ObjectiveConfig(beta_schedule="cyclical"), 400), 400)
+    50
+    """
+    if objective.beta_schedule == "cyclical":
+        return round(total_steps / objective.beta_cycles * objective.beta_ramp)
+    return objective.beta_warmup_steps if objective.beta_schedule == "linear" else 0
+
+
+def settle_optimizer(config: OptimizerConfig, total_steps: int) -> SettledOptimizer:
+    """Settle the learning-rate warm-up.
+
+    Raises:
+        InputError: the warm-up would not end before the run does.
+    """
+    warmup = config.lr_warmup_steps
+    if warmup is None:
+        warmup = min(1000, max(total_steps // 20, LEAST_LR_WARMUP), total_steps)
+    if warmup > total_steps:
+        raise InputError(
+            f"--optimizer.lr_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer steps. "
+            "Lower the warm-up or raise --trainer.max_epochs."
+        )
+    return SettledOptimizer(**_given(config) | {"lr_warmup_steps": warmup})
+
+
+def settle_trainer(config: TrainerConfig, machine: Machine) -> SettledTrainer:
+    """Settle `auto`: a GPU where there is one, and the fastest precision that is safe on it.
+
+    Raises:
+        InputError: a device or a precision that this machine does not have.
+
+    >>> settle_trainer(TrainerConfig(), Machine(gpus=1, bf16=True)).precision
+    'bf16-mixed'
+    """
+    accelerator = config.accelerator if config.accelerator != "auto" else "gpu" if machine.gpus else "cpu"
+    if accelerator == "gpu" and machine.gpus < config.devices:
+        raise InputError(
+            f"--trainer.devices is {config.devices}, but this machine has {machine.gpus} GPUs that PyTorch can use."
+        )
+    precision = config.precision
+    if precision == "auto":
+        precision = "32" if accelerator == "cpu" else "bf16-mixed" if machine.bf16 else "16-mixed"
+    if precision == "16-mixed" and accelerator == "cpu":
+        raise InputError("--trainer.precision 16-mixed needs a GPU. On a CPU use 32 or bf16-mixed.")
+    return SettledTrainer(**_given(config) | {"accelerator": accelerator, "precision": precision})
+
+
+def settle_monitor(config: MonitorConfig, total_steps: int, warmup_steps: int = 0) -> SettledMonitor:
+    """Settle thresholds and frequencies by the preset and the length of the run: a short run is looked at about 40 times.
+
+    Args:
+        config: the settings with gaps.
+        total_steps: optimizer steps of the run.
+        warmup_steps: optimizer steps until beta is at its height for the first time.
+
+    Raises:
+        InputError: a frequency that the run is too short for.
+
+    >>> settled = settle_monitor(MonitorConfig(fast_detection=True), total_steps=400, warmup_steps=80)
+    >>> settled.update_frequency, settled.kl_threshold, settled.early_stop_patience, settled.grace_steps
+    (10, 0.005, 2, 100)
+    """
+    for name in ("update_frequency", "check_frequency", "plot_frequency"):
+        value = getattr(config, name)
+        if value is not None and value > total_steps:
+            raise InputError(
+                f"--monitor.{name} is {value}, but the whole run has only {total_steps} optimizer steps: nothing would ever be seen. "
+                "Lower it, or leave it out."
+            )
+    preset: dict[str, Any] = STANDARD | PRESETS[config.preset, config.fast_detection]
+    settled = preset | {key: getattr(config, key) for key in preset if getattr(config, key) is not None}
+    if config.update_frequency is None:
+        settled["update_frequency"] = max(1, min(settled["update_frequency"], total_steps // 40))
+    if config.plot_frequency is None:
+        settled["plot_frequency"] = max(1, min(settled["plot_frequency"], total_steps // 4))
+    settled["check_frequency"] = config.check_frequency or settled["update_frequency"]
+    if config.early_stop_patience is None:
+        checks = total_steps // settled["check_frequency"]
+        settled["early_stop_patience"] = max(1, min(settled["early_stop_patience"], checks // 20))
+    if config.grace_steps is None:
+        settled["grace_steps"] = max(warmup_steps, total_steps // 10, LEAST_GRACE)
+    return SettledMonitor(**_given(config) | settled)
+
+
+def _given(config: Any) -> dict[str, Any]:
+    """The fields of a settings class by name, as they are."""
+    return {one.name: getattr(config, one.name) for one in fields(config)}
