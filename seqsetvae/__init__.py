@@ -1,92 +1,52 @@
 """SeqSetVAE: pretraining on sequences of sets of medical events, watched for posterior collapse and tracked in MLflow.
 
-Everything a script needs is a name of this package, found when it is first used: `import seqsetvae` alone loads neither torch nor MLflow.
+Everything a script needs is a name of this package. What needs more than the standard library is found when it is first used: `import
+seqsetvae` alone loads neither torch nor MLflow, and changes nothing but the list of modules.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from seqsetvae import config
+from seqsetvae.config import *  # noqa: F403 (the settings are listed there, and nowhere else)
+
 if TYPE_CHECKING:
-    from seqsetvae.app.composition import finetune, pretrain
-    from seqsetvae.config import (
-        DataConfig,
-        EmbedConfig,
-        EvaluateConfig,
-        FinetuneConfig,
-        ModelConfig,
-        MonitorConfig,
-        ObjectiveConfig,
-        OptimizerConfig,
-        PretrainConfig,
-        RegisterConfig,
-        SpaceConfig,
-        TrackingConfig,
-        TrainerConfig,
-        TuneConfig,
-        VisualizeConfig,
-    )
-    from seqsetvae.data.module import EventDataModule
-    from seqsetvae.data.prepare import prepare
-    from seqsetvae.evaluation.evaluate import evaluate
-    from seqsetvae.model.vae import SeqSetVAE
-    from seqsetvae.posterior import DiagonalGaussian
-    from seqsetvae.training.module import PretrainModule
-    from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
-    from seqsetvae.training.pretrained.loading import load
-    from seqsetvae.tuning.lead import tune
+    from seqsetvae.app.composition import finetune as finetune
+    from seqsetvae.app.composition import pretrain as pretrain
+    from seqsetvae.data.module import EventDataModule as EventDataModule
+    from seqsetvae.data.prepare import prepare as prepare
+    from seqsetvae.evaluation.evaluate import evaluate as evaluate
+    from seqsetvae.model.vae import SeqSetVAE as SeqSetVAE
+    from seqsetvae.posterior import DiagonalGaussian as DiagonalGaussian
+    from seqsetvae.training.module import PretrainModule as PretrainModule
+    from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor as CollapseMonitor
+    from seqsetvae.training.pretrained.loading import load as load
+    from seqsetvae.tuning.lead import tune as tune
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CollapseMonitor",
-    "DataConfig",
-    "DiagonalGaussian",
-    "EmbedConfig",
-    "EvaluateConfig",
-    "EventDataModule",
-    "FinetuneConfig",
-    "ModelConfig",
-    "MonitorConfig",
-    "ObjectiveConfig",
-    "OptimizerConfig",
-    "PretrainConfig",
-    "PretrainModule",
-    "RegisterConfig",
-    "SeqSetVAE",
-    "SpaceConfig",
-    "TrackingConfig",
-    "TrainerConfig",
-    "TuneConfig",
-    "VisualizeConfig",
-    "evaluate",
-    "finetune",
-    "load",
-    "prepare",
-    "pretrain",
-    "tune",
-]
-
 _HOMES = {
-    "CollapseMonitor": "seqsetvae.training.monitor.collapse_monitor",
-    "DiagonalGaussian": "seqsetvae.posterior",
-    "EventDataModule": "seqsetvae.data.module",
-    "PretrainModule": "seqsetvae.training.module",
-    "SeqSetVAE": "seqsetvae.model.vae",
-    "evaluate": "seqsetvae.evaluation.evaluate",
-    "finetune": "seqsetvae.app.composition",
-    "load": "seqsetvae.training.pretrained.loading",
-    "prepare": "seqsetvae.data.prepare",
-    "pretrain": "seqsetvae.app.composition",
-    "tune": "seqsetvae.tuning.lead",
+    "CollapseMonitor": "training.monitor.collapse_monitor",
+    "DiagonalGaussian": "posterior",
+    "EventDataModule": "data.module",
+    "PretrainModule": "training.module",
+    "SeqSetVAE": "model.vae",
+    "evaluate": "evaluation.evaluate",
+    "finetune": "app.composition",
+    "load": "training.pretrained.loading",
+    "prepare": "data.prepare",
+    "pretrain": "app.composition",
+    "tune": "tuning.lead",
 }
-"""Where the names are that are no settings."""
+__all__ = config.__all__ + list(_HOMES)
 
+if not TYPE_CHECKING:  # which would take any name for one of the package
 
-def __getattr__(name: str) -> object:
-    """A name of `__all__`, found when it is first used."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "seqsetvae.config")), name)
+    def __getattr__(name: str) -> object:
+        """A name of `__all__`, found when it is first used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
