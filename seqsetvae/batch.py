@@ -50,6 +50,9 @@ class EventBatch:
     number_N: Tensor | None = None
     """bool; whether the event carries a number. Where it does not, `value_N` is 0 and means nothing. None: all events do."""
 
+    def __repr__(self) -> str:
+        return f"<EventBatch of {self.n_subjects} subjects, {self.n_sets} sets, {self.n_events} events>"
+
     @property
     def n_subjects(self) -> int:
         return self.label_B.shape[0]

@@ -66,6 +66,10 @@ class Diagnosis:
     beta: float | None = None
     detector: str = "primary"
 
+    def __repr__(self) -> str:
+        fired = ", ".join(one.name for one in self.indicators if one.out_of_range)
+        return f"<Diagnosis step {self.step}: {self.level.word}, out of range: {fired or 'nothing'}>"
+
     @property
     def headline(self) -> str:
         if self.level == Level.RED:

@@ -44,6 +44,12 @@ class CollapseStatistics:
     """Updates that the slope looks back on."""
     beta: float | None = None
 
+    def __repr__(self) -> str:
+        return (
+            f"<CollapseStatistics step {self.step}: KL {self.kl:.3g}, mutual information {self.mutual_information:.3g}, "
+            f"{self.active_units} of {self.latent_dim} units active>"
+        )
+
     @property
     def active_units_ratio(self) -> float:
         return self.active_units / self.latent_dim

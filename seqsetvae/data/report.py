@@ -80,6 +80,9 @@ class PrepareReport:
     """By reason."""
     warnings: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        return f"<PrepareReport {self.source} -> {self.output}: {sum(one.subjects for one in self.splits.values())} subjects>"
+
     def finish(self, source_counts: dict[str, int], quarantine: Quarantine, variables: int) -> None:
         """Take over what was counted elsewhere."""
         self.variables = variables

@@ -61,6 +61,10 @@ class Store:
             self._shards.setdefault(shard.split, []).append(shard)
         self._mapped: dict[tuple[str, int], Packed] = {}
 
+    def __repr__(self) -> str:
+        patients = ", ".join(f"{self.n_subjects(split)} {split}" for split in self.splits)
+        return f"<Store {self.path}: {patients}; {len(self.vocabulary)} variables>"
+
     @classmethod
     def open(cls, path: str | Path) -> Store:
         """Open a folder that `seqsetvae prepare` wrote. Raises InputError if it is none, incomplete, or of another version."""

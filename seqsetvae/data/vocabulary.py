@@ -41,6 +41,9 @@ class Vocabulary:
     set_window: float = 1.0
     """Minutes of the clock whose events are one set."""
 
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self.names)} variables>"
+
     def __len__(self) -> int:
         return len(self.names)
 

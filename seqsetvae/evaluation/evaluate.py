@@ -51,6 +51,9 @@ class Evaluation:
     risks: dict[str, Array]
     """By model, of the same stays."""
 
+    def __repr__(self) -> str:
+        return f"<Evaluation {self.run_id}: {self.stays} stays, {self.positives} positive; {len(self.scores)} models>"
+
 
 def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     """Score models and baselines on the labelled stays of a split, print the table, record it with the run and the versions.

@@ -108,6 +108,9 @@ class Recipe:
     """Minutes of the clock whose events are one set."""
     format_version: int = SETTINGS_VERSION
 
+    def __repr__(self) -> str:
+        return f"<Recipe of run {self.run_id}: {len(self.variables)} variables, {self.total_steps} steps>"
+
     @classmethod
     def of(cls, config: PretrainConfig, vocabulary: Vocabulary, total_steps: int, run_id: str) -> Recipe:
         return cls(

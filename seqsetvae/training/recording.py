@@ -36,6 +36,11 @@ class PretrainResult:
     not_written: tuple[str, ...] = ()
     """What neither a disk nor the store has taken, in words: files, points."""
 
+    def __repr__(self) -> str:
+        metrics = "".join(f", {name} {value:.4g}" for name, value in self.val_metrics.items())
+        level = "not watched" if self.collapse is None else self.collapse.level.word
+        return f"<PretrainResult {self.run_id}{metrics}, collapse: {level}, {self.final_checkpoint.name}>"
+
     @property
     def ended_by_collapse(self) -> bool:
         """Whether the monitor ended the run before its time."""

@@ -56,6 +56,9 @@ class TuneResult:
     best_config: str
     """YAML for `--config` of `pretrain`."""
 
+    def __repr__(self) -> str:
+        return f"<TuneResult {self.study!r}, run {self.run_id}: {self.results}>"
+
 
 @steady_streams()
 def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneResult | None:

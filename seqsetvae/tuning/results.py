@@ -34,6 +34,9 @@ class Results:
     winners: list[int]
     """Numbers: the best trial, or the Pareto front with its lowest validation NLL first; empty while no trial keeps the constraints."""
 
+    def __repr__(self) -> str:
+        return f"<Results of {len(self.rows)} trials, best: {self.winners[0] if self.winners else 'none'}>"
+
     @property
     def best(self) -> TrialRow | None:
         return self.row(self.winners[0]) if self.winners else None

@@ -88,6 +88,9 @@ class RunHistory:
     """Address of the store, without a password."""
     artifact_uri: str = field(default="", repr=False)
 
+    def __repr__(self) -> str:
+        return f"<RunHistory {self.run_id} {self.name!r}: {self.status}, {len(self.metrics)} metrics>"
+
     @property
     def imported(self) -> bool:
         """Whether it is an older training's, read from event files: its collapse metrics are another monitor's, which had other rules."""

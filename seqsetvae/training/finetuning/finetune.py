@@ -53,6 +53,10 @@ class FinetuneResult:
     version: Registered | None
     """None where it was not registered."""
 
+    def __repr__(self) -> str:
+        metrics = "".join(f", {name} {value:.4g}" for name, value in self.val_metrics.items())
+        return f"<FinetuneResult {self.run_id}{metrics}, {self.version.uri if self.version else 'not registered'}>"
+
 
 @steady_streams()
 def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None = None) -> FinetuneResult:

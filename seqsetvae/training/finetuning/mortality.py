@@ -33,6 +33,9 @@ class RiskModel:
     hidden: int
     """Width between the layers of a head."""
 
+    def __repr__(self) -> str:
+        return f"<RiskModel on {self.pretrained}>"
+
     def predict(self, packed: Packed) -> NDArray[np.float64]:
         """Risk of every subject."""
         logit_B = mean_logits(self.net, packed, self.pretrained.vocabulary)

@@ -27,6 +27,9 @@ class CollapseOutcome:
     """The newest checkpoint of a healthy check; None if there was none. An earlier state would not do for a new start: the optimizer's
     averages remember the gradients of the objective that the run collapsed under, and hold the encoder still."""
 
+    def __repr__(self) -> str:
+        return f"<CollapseOutcome {self.level.word}, at worst {self.worst.word}; last {self.last}>"
+
     @property
     def verdict(self) -> str:
         """One line for people."""

@@ -45,6 +45,9 @@ class Encoded:
     history_SD: Tensor
     """h_t computed from the posterior means."""
 
+    def __repr__(self) -> str:
+        return f"<Encoded {len(set(self.subject))} subjects, {len(self.subject)} sets: mu_SZ {tuple(self.mu_SZ.shape)}>"
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -56,6 +59,9 @@ class Pretrained:
     """Names and scaling that the model was trained with."""
     config: ModelConfig
     recipe: Recipe
+
+    def __repr__(self) -> str:
+        return f"<Pretrained of run {self.recipe.run_id}: {len(self.vocabulary)} variables, {self.config.latent_dim} latent dimensions>"
 
     @torch.inference_mode()
     def encode(self, events: pd.DataFrame) -> Encoded:

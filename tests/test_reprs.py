@@ -1,0 +1,65 @@
+"""What a notebook shows of a result fits on a line, and says what one wants to know first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.report import PrepareReport, SplitReport
+from seqsetvae.evaluation.evaluate import Evaluation
+from seqsetvae.training.finetuning.finetune import FinetuneResult
+from seqsetvae.training.finetuning.mortality import read_risk_model
+from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
+from seqsetvae.training.pretrained.loading import load
+from seqsetvae.training.recording import PretrainResult
+from seqsetvae.tuning.lead import TuneResult
+from seqsetvae.tuning.results import Results
+
+RELEASED = Path(__file__).parent / "integrity" / "release_0_1_0"
+RUN = "c8f2dbe63af6492a813946f65d980396"
+DEAD = CollapseStatistics(500, 1024, 0.001, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0, kl_Z=np.zeros(256, np.float32))
+EVENTS = pd.DataFrame({"subject": ["a", "a"], "minute": [0.0, 5.0], "variable": ["HR", "HR"], "value": [80.0, 90.0]})
+
+
+def results() -> dict[str, object]:
+    """One of each, real ones where that takes no training."""
+    store = open_store(RELEASED / "store")
+    model = load(RELEASED / "last.ckpt")
+    known = EVENTS.assign(variable=model.vocabulary.names[0])
+    risk = read_risk_model(RELEASED / "risk")
+    outcome = CollapseOutcome(Level.RED, Level.RED, 102, 108, DEAD, None)
+    detector = Detector(settle_monitor(MonitorConfig(grace_steps=0), 400), BetaOutlook(400))
+    return {
+        "15 train, 4 valid, 5 test; 4 variables": store,
+        "Vocabulary of 4 variables": store.vocabulary,
+        "4 subjects": store.gather("valid", 0, np.arange(4)),
+        "latent dimensions": model,
+        model.recipe.run_id: model.recipe,
+        "2 sets": model.encode(known),
+        "Pretrained": risk,
+        "0 of 16 units active": DEAD,
+        "out of range: kl": detector.check(replace(DEAD, step=10)),
+        "at worst red": outcome,
+        "val_loss 24.66": PretrainResult(RUN, Path("outputs/final_0000450.ckpt"), {"val_loss": 24.664}, outcome),
+        "val_auc 0.8312": FinetuneResult(RUN, risk, {"val_auc": 0.83124}, None),
+        "80 stays, 11 positive": Evaluation(RUN, 80, 11, {f"models:/seqsetvae/{i}": {} for i in range(9)}, {}, DEAD.kl_Z, {}),
+        "0 trials": TuneResult("beta and free bits", RUN, Results([], []), "model:\n  width: 256\n"),
+        "480 subjects": PrepareReport("demo", "stores/demo", splits={"train": SplitReport(320), "valid": SplitReport(160)}),
+    }  # fmt: skip
+
+
+def test_a_result_is_shown_on_one_line_that_says_what_it_holds():
+    for said, result in results().items():
+        shown = repr(result)
+        assert "\n" not in shown, said
+        assert len(shown) <= 160, said
+        assert said in shown
