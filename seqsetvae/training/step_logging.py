@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.progress import Progress
-from seqsetvae.tracking.writer import MlflowLogger
+from seqsetvae.tracking.write.logger import MlflowLogger
 
 if TYPE_CHECKING:
     from seqsetvae.training.module import PretrainModule
