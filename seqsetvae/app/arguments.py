@@ -6,6 +6,7 @@ The only place that knows jsonargparse.
 from __future__ import annotations
 
 import itertools
+import typing
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from inspect import signature
@@ -98,6 +99,13 @@ def command_of(verb: Callable[..., Any]) -> str:
     return verb.__name__.replace("_", "-")
 
 
+def with_types(settings: type) -> type:
+    """A dataclass whose fields jsonargparse can check: it does not resolve the annotations of one that inherits, and takes anything."""
+    made = vars(settings)["__init__"]
+    made.__annotations__ = typing.get_type_hints(made)
+    return settings
+
+
 def instantiate(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """The settings classes of a command line. Raises :class:`InputError` for whatever they refuse."""
     chosen = parse(parser, arguments)
@@ -135,6 +143,9 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
                 raise InputError(
                     f"--config: {group!r} is {chosen.get(group)!r}, but holds settings: names with values."
                 )
+        for flag, hint in _types(parser):
+            if chosen[flag] is None and type(None) not in typing.get_args(hint):
+                raise InputError(f"--{flag} is null, but must be {in_words(hint)}.")
         check_values((flag, value) for flag, value in chosen.items() if flag in flags)
         return chosen
     except (ArgumentError, TypeError, RecursionError, OverflowError) as error:
@@ -156,6 +167,13 @@ def _settings_files(arguments: list[str]) -> Iterator[Path]:
 def _flags(parser: ArgumentParser) -> dict[str, bool]:
     """Every grouped flag of a parser (`data.batch_size`), and whether it is a yes-or-no one."""
     return {action.dest: "true" in (action.metavar or "") for action in parser._actions if "." in action.dest}
+
+
+def _types(parser: ArgumentParser) -> Iterator[tuple[str, Any]]:
+    """The type of every grouped flag."""
+    for action in parser._actions:
+        if "." in action.dest:
+            yield action.dest, getattr(action, "_typehint", action.type)
 
 
 def _settings(parser: ArgumentParser) -> Iterator[Setting]:

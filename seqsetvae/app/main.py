@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -48,7 +49,8 @@ def _run(verb: str, arguments: list[str]) -> NoReturn:
         sys.stdout.flush()
         sys.exit(code or 0)
     except InputError as error:
-        print(f"seqsetvae {verb}: {error}", file=sys.stderr)
+        # What was given is shown by its beginning: it can be longer than a screen.
+        print(re.sub(r"(\S{60})\S{240,}", r"\1…", f"seqsetvae {verb}: {error}"), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         # Whoever reads, such as `| head`, has seen enough; what Python still wants to flush goes nowhere.

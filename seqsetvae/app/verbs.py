@@ -22,6 +22,7 @@ from seqsetvae.app.arguments import (
     make_parser,
     pretrain_config,
     tune_config,
+    with_types,
 )
 from seqsetvae.app.help_text import asked_for_help
 from seqsetvae.config import (
@@ -59,7 +60,7 @@ def prepare(arguments: list[str]) -> int | None:
         print("\n`seqsetvae prepare patient_ehr --help` lists the options of a source.")
         return asked_for_help(kind, "source", SOURCES)
     parser = make_parser(f"prepare {kind}", SOURCES[kind].__doc__ or "")
-    parser.add_class_arguments(SOURCES[kind], "source")
+    parser.add_class_arguments(with_types(SOURCES[kind]), "source")
     parser.add_function_arguments(prepare_store, "store", skip={"source", "known"})
     parser.add_argument(
         "--store.vocabulary_of", type=str | None, default=None, metavar="MODEL", help=VOCABULARY_OF_HELP

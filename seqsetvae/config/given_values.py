@@ -16,6 +16,8 @@ LARGEST_WHOLE = 2**53
 """Whole numbers above it are not told apart by stores and figures, which keep them as floats."""
 LONGEST_TEXT = 4096
 """Letters of an address or a path."""
+LONGEST_NAME = 255
+"""Bytes of the name of a file or folder."""
 
 
 def check_values(values: Iterable[tuple[str, object]]) -> None:
@@ -36,12 +38,29 @@ def check_values(values: Iterable[tuple[str, object]]) -> None:
 
 def _fault(flag: str, value: object) -> str:
     """What a value has to be and is not; empty where nothing is wrong."""
+    if isinstance(value, (str, Path)):
+        return _fault_of_text(str(value))
     faults = {
         "a finite number": isinstance(value, float) and not math.isfinite(value),
         "at most 2^53": isinstance(value, int) and abs(value) > LARGEST_WHOLE,
         "0 or more": flag.endswith("seed") and isinstance(value, int) and value < 0,
-        f"at most {LONGEST_TEXT} letters long": isinstance(value, (str, Path)) and len(str(value)) > LONGEST_TEXT,
-        "free of the letter NUL": isinstance(value, (str, Path)) and "\0" in str(value),
+    }
+    return next((expected for expected, holds in faults.items() if holds), "")
+
+
+def _fault_of_text(text: str) -> str:
+    """Of an address, a name or a path; each has to be one that a store can record."""
+    try:
+        bytes_of_names = [len(name.encode()) for name in text.split("/")]
+    except UnicodeEncodeError:
+        return "UTF-8 text"
+    faults = {
+        "something; leave it out for its default": not text,
+        f"at most {LONGEST_TEXT} letters long": len(text) > LONGEST_TEXT,
+        "free of the letter NUL": "\0" in text,
+        # What has blanks may be a command, and what has a scheme a token; both are no paths.
+        f"a path whose parts have at most {LONGEST_NAME} bytes": max(bytes_of_names) > LONGEST_NAME
+        and not ("://" in text or " " in text),
     }
     return next((expected for expected, holds in faults.items() if holds), "")
 

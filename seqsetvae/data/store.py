@@ -255,7 +255,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: not a prepared store (no {MANIFEST}). Make one with `seqsetvae prepare`.")
     try:
         manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: not readable ({error}). Run `seqsetvae prepare` again.") from error
     if not isinstance(manifest, dict):
         raise InputError(f"{file}: not the manifest of a store. Run `seqsetvae prepare` again.")

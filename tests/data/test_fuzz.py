@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seqsetvae.data.prepare import prepare
-from seqsetvae.data.sources import SPLITS, PatientEhr, PhysioNet2012, Source
+from seqsetvae.data.sources import SPLITS, Meds, PatientEhr, PhysioNet2012, Source
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
+from tests.support.meds_data import Row, write_meds
 from tests.support.small_ehr import stay, write_ehr
 
 FUZZ = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -43,6 +45,13 @@ COLUMNS = st.one_of(
     st.lists(st.booleans(), min_size=3, max_size=3).map(pa.array),
     st.just(pa.nulls(3)),
 )
+
+MEDS_COLUMNS = ("subject_id", "time", "code", "numeric_value", "text_value")
+MEDS_ROWS: dict[str, list[Row]] = {
+    f"{split}/0": [(number, minute, "HR", 80.0, None) for minute in (0.0, 5.0)]
+    for number, split in enumerate(("train", "tuning", "held_out"), start=900)
+}
+"""A subject in each split."""
 
 
 def finite_store_or_words(source: Source, **options: Any) -> None:
@@ -127,6 +136,62 @@ def test_any_bytes_in_place_of_a_stay(content: bytes, on_error: str) -> None:
         root = write_ehr(Path(folder), lambda _: stay([0.0, 5.0], ["HR", "BP"], [80.0, 120.0]))
         (root / "train" / "200000.parquet").write_bytes(content)
         finite_store_or_words(PatientEhr(root), on_error=on_error)
+
+
+@FUZZ
+@given(
+    columns=st.tuples(*[COLUMNS] * 5),
+    lacking=st.sets(st.sampled_from(MEDS_COLUMNS), max_size=2),
+    stay=st.sampled_from(["subject", "admission"]),
+    where=st.sampled_from(["data/train/0.parquet", "metadata/subject_splits.parquet", "metadata/codes.parquet"]),
+    on_error=st.sampled_from(["stop", "quarantine", "drop_row"]),
+)
+def test_any_table_of_a_meds_data_set(columns, lacking, stay, where, on_error) -> None:
+    named = {name: column for name, column in zip(MEDS_COLUMNS, columns, strict=True) if name not in lacking}
+    if where.startswith("metadata"):
+        named |= {"split": columns[0], "parent_codes": columns[1]}
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_meds(Path(folder), MEDS_ROWS)
+        pq.write_table(pa.table(named), root / where)
+        source = Meds(root, stay=stay, parent_codes=where.endswith("codes.parquet"))
+        finite_store_or_words(source, on_error=on_error, min_subjects=1)
+
+
+@FUZZ
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from([1, 2, 2**62, -1]),
+            st.one_of(st.none(), st.floats(-1e9, 1e9), st.sampled_from([0.0, 5.0])),
+            st.one_of(TEXTS, st.sampled_from(["HOSPITAL_ADMISSION", "HOSPITAL_DISCHARGE", "HR"])),
+            st.one_of(st.none(), st.floats(width=32)),
+            st.one_of(st.none(), TEXTS),
+        ),
+        min_size=1,
+        max_size=6,
+    ).map(lambda rows: sorted(rows, key=lambda row: row[0])),
+    stay=st.sampled_from(["subject", "admission"]),
+    on_error=st.sampled_from(["quarantine", "drop_row"]),
+)
+def test_any_cells_of_a_meds_data_set(rows, stay, on_error) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_meds(Path(folder), MEDS_ROWS | {"train/1": rows})
+        finite_store_or_words(Meds(root, stay=stay), on_error=on_error, min_subjects=1)
+
+
+@FUZZ
+@given(
+    content=st.binary(max_size=60),
+    where=st.sampled_from(["data/train/0.parquet", "metadata/subject_splits.parquet", "metadata/dataset.json"]),
+)
+@example(b"[1]", "metadata/dataset.json")
+@example(b"\xff", "metadata/dataset.json")
+@example(b"[" * 5000, "metadata/dataset.json")
+def test_any_bytes_in_a_meds_data_set(content: bytes, where: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_meds(Path(folder), MEDS_ROWS)
+        (root / where).write_bytes(content)
+        finite_store_or_words(Meds(root), min_subjects=1)
 
 
 ROWS = st.lists(

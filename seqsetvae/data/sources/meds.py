@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources.base import SPLITS, Chunk, Source, WithoutNumber, stratified_split
-from seqsetvae.data.sources.columns import read_parquet
+from seqsetvae.data.sources.columns import first_line, read_parquet
 from seqsetvae.data.sources.meds_rows import COLUMNS, Rows, read_rows
 from seqsetvae.data.sources.meds_stays import admissions, to_chunk
 from seqsetvae.errors import InputError
@@ -194,15 +194,21 @@ class Meds(Source):
         for name in ("code", "parent_codes"):
             if name not in table.column_names:
                 raise InputError(f"{path}, column {name!r}: missing, but --parent_codes needs it.")
-        rows = zip(table["code"].to_pylist(), table["parent_codes"].to_pylist(), strict=True)
-        return {code: parents[0] for code, parents in rows if code and parents and parents[0]}
+        try:
+            lists = table["parent_codes"].cast(pa.list_(pa.string()))
+            rows = zip(table["code"].cast(pa.string()).to_pylist(), lists.to_pylist(), strict=True)
+            return {code: parents[0] for code, parents in rows if code and parents and parents[0]}
+        except (pa.ArrowException, ValueError) as error:
+            raise InputError(
+                f"{path}: code must hold texts, and parent_codes lists of them ({first_line(error)})."
+            ) from error
 
     @cached_property
     def _dataset(self) -> dict[str, Any]:
         """What metadata/dataset.json says of the data set's name and version."""
         try:
             about = json.loads((Path(self.input) / "metadata" / "dataset.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         wanted = ("dataset_name", "dataset_version", "etl_name", "etl_version", "meds_version")
         return {key: str(about[key]) for key in wanted if key in about} if isinstance(about, dict) else {}
@@ -226,9 +232,13 @@ def _subjects(path: Path) -> NDArray[np.int64]:
     """The subjects of a file, each once."""
     try:
         with pq.ParquetFile(path) as file:
+            if COLUMNS[0] not in file.schema_arrow.names:
+                raise InputError(f"{path}, column {COLUMNS[0]!r}: missing. MEDS files have {', '.join(COLUMNS)}.")
             pieces = file.iter_batches(ROWS_AT_A_TIME, columns=[COLUMNS[0]])
             found = [np.unique(piece.column(0).cast(pa.int64()).to_numpy(zero_copy_only=False)) for piece in pieces]
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: subjects cannot be read ({str(error).splitlines()[0]}). Write it again.") from error
     return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 

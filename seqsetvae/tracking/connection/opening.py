@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.moved_store import ARTIFACTS, settle_moved
 from seqsetvae.tracking.compat.sqlite_tables import make_no_folders, may_hold_runs
 from seqsetvae.tracking.compat.tables import knock
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _log = logging.getLogger(__name__)
+
+
+def check_there(uri: str) -> None:
+    """For what only reads: MLflow would make a file that is missing. Raises :class:`InputError`."""
+    if (path := sqlite_path(uri)) is not None and not path.exists():
+        raise InputError(
+            f"There is no tracking store {path}. Give the one that the runs were recorded in with --tracking.tracking_uri or "
+            "MLFLOW_TRACKING_URI, or change to the folder with its mlflow.db."
+        )
 
 
 def open_store(uri: str) -> MlflowClient:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.tracking.connection.address import local_folder, resolve_uri
+from seqsetvae.tracking.connection.address import local_folder, resolve_uri, sqlite_path
 from seqsetvae.tracking.connection.lookup import get_run, resolve_experiment
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.connection.trouble import readable_errors
@@ -61,6 +61,8 @@ def find_checkpoint(config: TrackingConfig, name: str = "last.ckpt") -> tuple[Pa
     Looks where :attr:`seqsetvae.tracking.write.run.Run.checkpoint_dir` has put it: in local artifacts or in the work folder.
     """
     uri = resolve_uri(config)
+    if (file := sqlite_path(uri)) is not None and not file.exists():
+        return None
     client = open_store(uri)
     with readable_errors(uri):
         runs = client.search_runs(

@@ -16,7 +16,8 @@ from functools import cache
 
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.schema import UnknownSchemaError
-from seqsetvae.tracking.connection.address import sqlite_path, without_password
+from seqsetvae.tracking.connection.address import without_password
+from seqsetvae.tracking.connection.opening import check_there
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.read.client_runs import ClientRuns
 from seqsetvae.tracking.read.run_history import ListedRun
@@ -40,12 +41,7 @@ def open_histories(uri: str) -> Iterator[RunReader]:
 
     Raises :class:`InputError` where there is no such file, or what is there cannot be read.
     """
-    path = sqlite_path(uri)
-    if path is not None and not path.is_file():
-        raise InputError(
-            f"There is no tracking store {path}. Give the one that the runs were recorded in with --tracking.tracking_uri or "
-            "MLFLOW_TRACKING_URI, or change to the folder with its mlflow.db."
-        )
+    check_there(uri)
     with readable_errors(uri):
         yield reader_of(uri)
 

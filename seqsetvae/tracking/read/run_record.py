@@ -10,7 +10,7 @@ from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection.address import local_folder, resolve_uri
 from seqsetvae.tracking.connection.lookup import get_run
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import check_there, open_store
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 
@@ -42,6 +42,7 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
         InputError: the store cannot be used, or has no such run.
     """
     uri = resolve_uri(config)
+    check_there(uri)
     client = open_store(uri)
     with readable_errors(uri):
         run = get_run(client, uri, run_id)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import local_folder, without_password
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import check_there, open_store
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.registry.requirements import constraints, requirements
 
@@ -193,6 +193,7 @@ def find_version(tracking_uri: str, uri: str) -> Registered:
             f"{uri} is not the address of a model version: write models:/NAME@{names.ALIAS_CHAMPION} or models:/NAME/3."
         )
     name, alias, number = parts.groups()
+    check_there(tracking_uri)
     client = open_store(tracking_uri)
     try:
         if alias:

@@ -171,7 +171,7 @@ def read_folder(folder: Path, kind: str | None) -> tuple[dict[str, Tensor], dict
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         content = (folder / WEIGHTS).read_bytes()
         version, found, expected = (description[key] for key in ("format_version", "kind", "weights_sha256"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder} is not an exported model of seqsetvae: {error}") from error
     check_version(version, FORMAT_VERSION, str(file))
     if kind not in (None, found):
