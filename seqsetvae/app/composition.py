@@ -56,6 +56,7 @@ def finetune(
 
     Raises:
         InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
+        Interrupted: a signal; the run's status is KILLED.
         RunFailure: risks are NaN; by which patient and variable, or by which setting, is said.
     """
     return finetuning.finetune(config, tracking, draw)

@@ -21,36 +21,44 @@ def staged_store(output: Path) -> Iterator[Path]:
     """Yield an empty folder `<output>.partial-<host>-<pid>` that becomes `output` when the `with` ends well.
 
     On any error, Ctrl-C included, it is removed and an earlier store at `output` is left as it was; what a killed process has left is
-    removed by the next one. Raises InputError if `output` is something other than a store, cannot be written, or the disk is full.
+    put right by the next one. Raises InputError if `output` is something other than a store, cannot be written, or the disk is full.
     """
     if output.exists() and not (output / MANIFEST).is_file() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"{output}: exists and is not a prepared store. Choose another --output; nothing was changed.")
-    prefix = f"{output.name}.partial-{socket.gethostname()}-"
-    partial = output.with_name(f"{prefix}{os.getpid()}")
+    mine = f"{socket.gethostname()}-{os.getpid()}"
+    partial, old = (output.with_name(f"{output.name}.{what}-{mine}") for what in ("partial", "old"))
     try:
-        _sweep(output.parent, prefix)
+        _put_right(output)
         partial.mkdir(parents=True)
         yield partial
-        _take_place(partial, output)
+        _take_place(partial, output, old)
     except OSError as error:
         raise _explained(error, output) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _sweep(folder: Path, prefix: str) -> None:
-    """Remove what processes of this machine have left that are no more."""
-    for left in folder.glob(f"{prefix}*"):
-        pid = left.name.removeprefix(prefix)
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left)
+def _put_right(output: Path) -> None:
+    """Undo what processes of this machine have left that are no more: half a store goes; an earlier one that had been moved aside, with
+    the new one not yet in its place, comes back.
+    """
+    for what in ("old", "partial"):
+        prefix = f"{output.name}.{what}-{socket.gethostname()}-"
+        for left in [path for path in output.parent.glob("*") if path.name.startswith(prefix)]:
+            pid = left.name.removeprefix(prefix)
+            # This process has not begun: in a container the next one often has the number of the last.
+            if not pid.isdigit() or (int(pid) != os.getpid() and psutil.pid_exists(int(pid))):
+                continue
+            if what == "old" and not output.exists() and (left / MANIFEST).is_file():
+                left.rename(output)
+            else:
+                shutil.rmtree(left)
 
 
-def _take_place(partial: Path, output: Path) -> None:
+def _take_place(partial: Path, output: Path, old: Path) -> None:
     if not output.exists():
         partial.rename(output)
         return
-    old = output.with_name(f"{output.name}.old-{os.getpid()}")
     output.rename(old)
     try:
         partial.rename(output)

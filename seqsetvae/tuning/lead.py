@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import queue
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from types import FrameType
 
 import yaml
 from optuna.exceptions import StorageInternalError
@@ -22,6 +18,7 @@ from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.plan import make_plan
+from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.parent_run import StudyRecord, settle_all
@@ -82,16 +79,18 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
     storage = open_storage(job.storage, config.heartbeat_seconds)
     try:
         study = find_study(job, storage)
-        with signals_as_stop():
+        with Signals() as signals:
             if config.join:
-                help_out(job, study)
+                help_out(job, study, signals)
                 return None
-            return lead(job, storage, study)
+            return lead(job, storage, study, signals)
+    except StoppedAtOnce as stop:
+        raise StoppedBySignal(stop.signum) from None
     finally:
         close_storage(storage)
 
 
-def help_out(job: Job, study: Study | None) -> None:
+def help_out(job: Job, study: Study | None, signals: Signals) -> None:
     """Run trials of a study that another command leads, until none is left."""
     parent = recorded_parent(study) if study else None
     if study is None or parent is None:
@@ -99,19 +98,24 @@ def help_out(job: Job, study: Study | None) -> None:
     job = replace(job, parent_run_id=parent)
     workers = Workers(job, job.folder)
     progress = Progress(study.user_attrs["n_trials"])
+    signals.be_patient(True)
     try:
         workers.start()
         while workers.alive():
+            signals.check()
             listen(workers, progress, POLL_SECONDS)
             workers.replace_dead()
     finally:
         workers.stop()
 
 
-def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
+def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) -> TuneResult:
     """Open the parent run and the study, have it worked on, record what was found."""
     if study is not None:
         check_leader(study)
+    signals.be_patient(
+        True
+    )  # from here on something would be left half open; a second signal is answered at once all the same
     run = start_run(
         job.base.tracking,
         kind="tune",
@@ -127,48 +131,48 @@ def lead(job: Job, storage: BaseStorage, study: Study | None) -> TuneResult:
         study = open_study(job, storage)
         print(record.heading(), flush=True)
         try:
-            supervise(job, storage, study, record)
+            supervise(job, storage, study, record, signals)
         finally:
             sign_of_life(study, ended=True)
             settle_all(job, run.experiment_id, study)
             results = record.final(study)
+        signals.end()
         if results.best is None:
             raise RunFailure(
                 f"None of the {len(results.rows)} trials of study {job.study} came to an end with its latents in use. Lower "
                 "--space.max_beta_range, or give trials more steps (--trainer.max_epochs)."
             )
     except StorageInternalError as error:
+        signals.end()
         run.finish("FAILED", "the study's storage was lost")
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunFailure(
             f"The storage {without_password(job.storage)} was lost: {first_line} Once it is back, continue with --tune.study {job.study}"
         ) from error
-    except StoppedBySignal as stop:
+    except StoppedAtOnce as stop:
+        signals.end()
         run.finish("KILLED", str(stop))
         print(f"Stopped. Continue with --tune.study {job.study}", flush=True)
         raise
     except BaseException as error:
+        signals.end()
         run.finish("FAILED", type(error).__name__)
         raise
     run.finish()
     return TuneResult(job.study, run.run_id, results, record.best_config(results))
 
 
-def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord) -> None:
-    """Keep workers at work until no trial of the study is open, on whatever machine."""
+def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord, signals: Signals) -> None:
+    """Keep workers at work until no trial of the study is open, on whatever machine, or a signal asks for the end."""
     workers = Workers(job, job.folder)
     progress = Progress(study.user_attrs["n_trials"])
     seen, lively = record.seen(study), time.monotonic()
     try:
         workers.start()
-        while slots.unfinished(study):
-            listen(workers, progress, POLL_SECONDS)
-            with exclusive(job.storage, job.study):
-                if lost := slots.give_up_vanished(study, storage):
-                    slots.fill_slots(study, study.user_attrs["n_trials"], job.tune.max_retries)
-            for number in lost:
-                progress.forget(number)
+        while put_back(job, storage, study, progress):
+            signals.check()
             workers.replace_dead()
+            listen(workers, progress, POLL_SECONDS)
             if ended := record.news(study, seen):
                 for line in ended:
                     progress.say(line)
@@ -183,6 +187,15 @@ def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord)
         workers.wait()
     finally:
         workers.stop()
+
+
+def put_back(job: Job, storage: BaseStorage, study: Study, progress: Progress) -> int:
+    """Give the slots of lost trials another one, also where a worker was asked to end and nobody else. Returns how many trials are open."""
+    with exclusive(job.storage, job.study):
+        for number in slots.give_up_vanished(study, storage):
+            progress.forget(number)
+        slots.fill_slots(study, study.user_attrs["n_trials"], job.tune.max_retries)
+    return slots.unfinished(study)
 
 
 def check_hope(study: Study, seen: set[int]) -> None:
@@ -212,21 +225,3 @@ def recorded_params(job: Job) -> dict[str, object]:
     base["monitor"]["notify"] = None
     settled = {"storage": without_password(job.storage), "study": job.study}
     return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | settled}
-
-
-@contextmanager
-def signals_as_stop() -> Iterator[None]:
-    """SIGINT and SIGTERM become :class:`StoppedBySignal`, once; a second one has its usual effect."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        print("\nStopping after the training step in hand; once more stops at once.", flush=True)
-        raise StoppedBySignal(signum)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

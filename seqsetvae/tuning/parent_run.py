@@ -15,8 +15,8 @@ from seqsetvae.tracking.compat.image_series import thumbnail
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.connection.trouble import readable_errors
-from seqsetvae.tracking.write.ownership import mend_stale_runs
 from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.vanished import mend_stale_runs
 from seqsetvae.tuning.child_runs import settle_run
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.results import (

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +68,20 @@ class Workers:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """Ask for an end after the current training step, and wait for it."""
+        """Ask for an end after the current training step, and wait for it; a second signal to this process ends the waiting too."""
         for process in self._processes:
             if process.poll() is None:
                 process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
-        for process in self._processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        try:
+            for process in self._processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for process in self._processes:
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
 
     def _log(self, place: int) -> Path:
         return self.folder / f"worker_{place}.log"

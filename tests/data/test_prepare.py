@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,6 +186,21 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next(tmp_path: Path) -
     with staged_store(tmp_path / "store"):
         assert len(list(tmp_path.glob("store.partial-*"))) == 1  # its own
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_a_store_that_a_kill_left_moved_aside_comes_back_and_no_half_one_stays(tmp_path: Path) -> None:
+    prepare(Synthetic(subjects=50), tmp_path / "store [1]", progress=False)
+    before = Store.open(tmp_path / "store [1]").content_hash
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    left = f"{socket.gethostname()}-{gone.pid}"
+    (tmp_path / "store [1]").rename(tmp_path / f"store [1].old-{left}")
+    # As after a kill in a container: the one before had the number that this process has now.
+    (tmp_path / f"store [1].partial-{socket.gethostname()}-{os.getpid()}").mkdir()
+    with pytest.raises(RuntimeError, match="in the middle"), staged_store(tmp_path / "store [1]"):
+        raise RuntimeError("in the middle")
+    assert [path.name for path in tmp_path.iterdir()] == ["store [1]"]
+    assert Store.open(tmp_path / "store [1]").content_hash == before
 
 
 def test_a_store_is_replaced_but_nothing_else_is(tmp_path: Path) -> None:

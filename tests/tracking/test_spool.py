@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from seqsetvae.tracking.write import journal as journals
 from seqsetvae.tracking.write import shipper
 from seqsetvae.tracking.write.delivery import deliver, sync
-from seqsetvae.tracking.write.spool import Header, Spool, file_of
+from seqsetvae.tracking.write.spool import Header, Spool
 from tests.tracking.histories import history, ramp
 
 
@@ -95,7 +95,7 @@ def test_a_refused_record_is_set_aside_and_holds_up_nothing(store, run_id, journ
     client = MlflowClient(store)
     client.log_param(run_id, "lr", "1e-3")
     bad_name = {"metrics": [["not@allowed", 1.0, 0, 1]]}
-    gone = {"file": {"path": str(journal.folder.parent / "missing.ckpt"), "folder": "checkpoints"}}
+    gone = {"file": {"path": "../missing.ckpt", "folder": "checkpoints"}}
     leave(journal, points(0, 700), {"params": {"lr": "0.001", "seed": "1"}}, bad_name, gone, points(700, 1500))
     report = sync("outputs")
     assert not report.complete, "what was refused is not delivered"
@@ -106,7 +106,7 @@ def test_a_refused_record_is_set_aside_and_holds_up_nothing(store, run_id, journ
     rejected = [json.loads(line) for line in journal.rejected.read_text().splitlines()]
     assert [entry["record"] for entry in rejected] == [{"params": {"lr": "0.001"}}, bad_name, gone]
     assert "Changing param values" in rejected[0]["reason"]
-    Path(gone["file"]["path"]).write_bytes(b"weights")
+    (journal.folder.parent / "missing.ckpt").write_bytes(b"weights")
     (outcome,) = sync("outputs").outcomes
     assert (outcome.delivered, outcome.rejected) == (1, 2), "the file is there now"
     assert [one.path for one in client.list_artifacts(run_id, "checkpoints")] == ["checkpoints/missing.ckpt"]
@@ -152,12 +152,12 @@ def test_a_file_that_is_refused_again_and_again_is_kept(store, run_id, journal):
     for _ in range(3):
         journal.offer_rejected_again()
         [(record, _)] = journal.uploads.unsent()
-        assert file_of(record["file"]).read_bytes() == b"kept"
+        assert journal.file_of(record["file"]).read_bytes() == b"kept"
         ship = shipper.Shipper(journal, journal.uploads, store)
         ship._send_file = refuse
         while ship.ship():
             pass
-        assert [file_of(record["file"]).read_bytes() for record, _ in journal.rejections()] == [b"kept"]
+        assert [journal.file_of(record["file"]).read_bytes() for record, _ in journal.rejections()] == [b"kept"]
     assert deliver(Spool(journal.folder)).complete
     assert (folder / "notes" / "a.txt").read_bytes() == b"kept"
 

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.tracking.write.ownership import mend_stale_runs
+from seqsetvae.tracking.write.vanished import mend_stale_runs
 from tests.tracking.histories import history
 
 VICTIM = """

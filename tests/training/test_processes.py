@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
-from seqsetvae.tracking.write.ownership import mend_stale_runs
+from seqsetvae.tracking.write.vanished import mend_stale_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.recording import as_yaml
 from tests.support.mlflow_server import MlflowServer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from seqsetvae import names
@@ -80,10 +81,11 @@ def fetch(config: TrackingConfig, run: RunCheckpoints, name: str) -> Path:
     path = run.folder / name
     if not path.is_file():
         uri = resolve_uri(config)
-        with readable_errors(uri):
-            open_store(uri).download_artifacts(
-                run.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}", str(_made(run.folder.parent))
-            )
+        run.folder.mkdir(parents=True, exist_ok=True)
+        # Beside its place and then there at once: half a download would be taken for the file.
+        with readable_errors(uri), TemporaryDirectory(dir=run.folder.parent) as scratch:
+            found = open_store(uri).download_artifacts(run.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}", scratch)
+            Path(found).replace(path)
     return path
 
 
@@ -106,8 +108,3 @@ def _listed(artifact_uri: str) -> set[str]:
 
     listed = list_artifacts(artifact_uri=f"{artifact_uri.rstrip('/')}/{names.ARTIFACT_CHECKPOINTS}") or []
     return {Path(one.path).name for one in listed if one.path.endswith(".ckpt")}
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

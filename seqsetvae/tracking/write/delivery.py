@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from seqsetvae import names
 from seqsetvae.errors import StoreError
 from seqsetvae.tracking.connection.address import usable
 from seqsetvae.tracking.connection.trouble import patience
 from seqsetvae.tracking.write.journal import Journal
-from seqsetvae.tracking.write.shipper import Shipper, UnreachableError
+from seqsetvae.tracking.write.ownership import is_alive
+from seqsetvae.tracking.write.shipper import RefusedError, Shipper, UnreachableError, classified
 from seqsetvae.tracking.write.spool import Spool, left_over
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SYNC_SECONDS = 15
 
@@ -70,7 +78,8 @@ class SyncReport:
 
 
 def deliver(spool: Spool, given: str | None = None, register: Register | None = None) -> Outcome:
-    """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting.
+    """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting. A run that
+    says RUNNING after all that, because its process has vanished, is ended.
 
     Args:
         spool: what a run has left.
@@ -100,6 +109,15 @@ def deliver(spool: Spool, given: str | None = None, register: Register | None = 
         spool.close()
 
 
+def end_vanished(client: MlflowClient, run_id: str) -> None:
+    """End a run of this host that says RUNNING although its process is gone: KILLED."""
+    stored = client.get_run(run_id)
+    here = stored.data.tags.get(names.TAG_HOST) == socket.gethostname()
+    if stored.info.status == "RUNNING" and here and not is_alive(stored.data.tags):
+        client.set_tag(run_id, names.TAG_ENDED_BY, "process vanished")
+        client.set_terminated(run_id, "KILLED", int(time.time() * 1000))
+
+
 def _deliver_journal(spool: Spool, journal: Journal, uri: str) -> tuple[int, str]:
     """Return how much was delivered, and why not all of it."""
     shipper: Shipper | None = None
@@ -109,8 +127,11 @@ def _deliver_journal(spool: Spool, journal: Journal, uri: str) -> tuple[int, str
                 shipper = shipper or Shipper(spool, journal, uri)
                 while shipper.ship():
                     pass
+                if journal is spool.records and not shipper.rejected:
+                    with classified(shipper.remote):
+                        end_vanished(shipper.client, spool.folder.name)
             return shipper.delivered, ""
-        except (UnreachableError, OSError) as error:
+        except (UnreachableError, RefusedError, OSError) as error:
             if not getattr(error, "smaller_may_do", False):
                 return (shipper.delivered if shipper is not None else 0), (str(error).splitlines() or [""])[0]
 

@@ -278,6 +278,8 @@ class Run:
             self.finish()
         elif issubclass(kind, KeyboardInterrupt):
             self.finish("KILLED", "SIGINT")
+        elif hasattr(error, "signum"):  # of whatever floor: a signal has asked for the end
+            self.finish("KILLED", str(error))
         elif isinstance(error, SystemExit) and error.code in (None, 0):
             self.finish()
         else:

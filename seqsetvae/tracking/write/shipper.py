@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from seqsetvae.tracking.connection.address import without_password
 from seqsetvae.tracking.write.journal import Journal, Record
-from seqsetvae.tracking.write.spool import Spool, file_of
+from seqsetvae.tracking.write.spool import Spool
 
 MAX_METRICS = 1000
 MAX_PARAMS = MAX_TAGS = 100
@@ -54,7 +54,7 @@ class RefusedError(Exception):
 
 
 @contextmanager
-def _classified(remote: bool) -> Iterator[None]:
+def classified(remote: bool) -> Iterator[None]:
     """Turn whatever MLflow raises into :class:`RefusedError` or :class:`UnreachableError`."""
     from mlflow.exceptions import MlflowException, RestException
 
@@ -90,7 +90,7 @@ class Shipper:
         self.delivered = 0
         """Points, params, tags, files and the like that the store has taken."""
         self.rejected = 0
-        with _classified(self.remote):
+        with classified(self.remote):
             self.client = MlflowClient(tracking_uri)
 
     def ship(self) -> bool:
@@ -174,7 +174,7 @@ class Shipper:
                 else:
                     entities[kind].append((Param if kind == "params" else RunTag)(*entry))
             try:
-                with _classified(self.remote):
+                with classified(self.remote):
                     self.client.log_batch(self.run_id, entities["metrics"], entities["params"], entities["tags"])
                 self.delivered += len(part)
             except RefusedError as refusal:
@@ -189,7 +189,7 @@ class Shipper:
     def _ship_single(self, record: Record) -> None:
         ((kind, content),) = record.items()
         try:
-            with _classified(self.remote):
+            with classified(self.remote):
                 {"file": self._send_file, "dataset": self._send_dataset, "status": self._send_status}[kind](content)
             self.delivered += 1
         except RefusedError as refusal:
@@ -208,7 +208,7 @@ class Shipper:
                 path.write_bytes(content["content"])
                 self.client.log_artifact(self.run_id, str(path), folder)
             return
-        path = file_of(content)
+        path = self.spool.file_of(content)
         if path.exists() or "link" not in content:
             path.stat()  # a file that is gone is told from one that the store has not
             self.client.log_artifact(self.run_id, str(path), folder)
@@ -231,7 +231,7 @@ class Shipper:
         database, a run that somebody deleted), everything waits: it may come back.
         """
         try:
-            with _classified(self.remote):
+            with classified(self.remote):
                 stage = self.client.get_run(self.run_id).info.lifecycle_stage
         except RefusedError as refusal:
             raise UnreachableError(f"the store has no run {self.run_id}: {refusal}") from refusal

@@ -13,7 +13,8 @@
 
 A record is `{"metrics": [[key, value, step, timestamp], ...]}`, `{"params": {...}}`, `{"tags": {...}}`, `{"dataset": ...}` or
 `{"status": ...}`; in `uploads/` it is `{"file": {"path": ..., "folder": ...}}`, or with `link` for `path` a file that may have been
-removed when its turn comes.
+removed when its turn comes. Paths below the work folder are written from the spool, so that a folder that was moved or copied with
+everything in it finds its own.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.connection.address import sqlite_path, sqlite_uri
 from seqsetvae.tracking.write.journal import Journal, Record, append_whole, write_json
 
 LOCK_SECONDS = 10.0
@@ -43,6 +45,8 @@ class Header:
     tracking_uri: str
     run_id: str
     experiment_id: str
+    beside: str = ""
+    """Of a store that is a file of this machine: its path, from the spool."""
 
 
 class Spool:
@@ -72,12 +76,26 @@ class Spool:
             )
         spool.files.mkdir(parents=True, exist_ok=True)
         spool.uploads.folder.mkdir(exist_ok=True)
-        write_json(spool.folder / "header.json", asdict(header))
+        store = sqlite_path(header.tracking_uri)
+        beside = os.path.relpath(store, spool.folder) if store is not None else ""
+        write_json(spool.folder / "header.json", asdict(replace(header, beside=beside)))
         return spool
 
     @property
     def header(self) -> Header:
-        return Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
+        """As it was written; where the spool and a store beside it were moved or copied together, that store."""
+        header = Header(**json.loads((self.folder / "header.json").read_text(encoding="utf-8")))
+        store = Path(os.path.normpath(self.folder / header.beside))
+        return replace(header, tracking_uri=sqlite_uri(store)) if store.is_file() else header
+
+    def file_of(self, file: Mapping[str, Any]) -> Path:
+        """Where the content of a file record lies."""
+        return Path(os.path.normpath(self.folder / (file.get("path") or file["link"])))
+
+    def from_here(self, path: Path) -> str:
+        """A path as a record holds it."""
+        inside = path.is_relative_to(self.folder.parent.parent)
+        return os.path.relpath(path, self.folder) if inside else str(path)
 
     def lock(self, timeout: float = 0.0) -> bool:
         """Whether this process may write and deliver from now until :meth:`close`; False while another one does."""
@@ -105,12 +123,12 @@ class Spool:
 
     def _kept(self, file: dict[str, Any]) -> dict[str, Any]:
         content = file.get("content")
-        path = file_of(file) if content is None else self.keep_content(content, file["name"])
+        path = self.file_of(file) if content is None else self.keep_content(content, file["name"])
         # Also one that was refused before: where the record says it lay is cleared.
         if path.parent.parent in (self.files, self._refused) and path.exists():
             self._refused.mkdir(exist_ok=True)
             path = path.rename(Path(tempfile.mkdtemp(dir=self._refused), path.name))
-        return {"path": str(path), "folder": file["folder"]}
+        return {"path": self.from_here(path), "folder": file["folder"]}
 
     def rejections(self) -> Iterator[tuple[Record, str]]:
         """Records that were set aside, each with the reason."""
@@ -184,7 +202,7 @@ class Spool:
 
     def drop_file(self, record: Record) -> None:
         """Remove the copy or link that was made for a file record; any other file is left alone."""
-        path = file_of(record["file"])
+        path = self.file_of(record["file"])
         if path.parent.parent in (self.files, self._refused):
             shutil.rmtree(path.parent, ignore_errors=True)
 
@@ -199,11 +217,6 @@ class Spool:
         # Whoever waits for the lock notices that its file was replaced, and tries again.
         self.folder.with_suffix(".lock").unlink(missing_ok=True)
         self._lock.release()
-
-
-def file_of(file: Mapping[str, Any]) -> Path:
-    """Where the content of a file record lies."""
-    return Path(file.get("path") or file["link"])
 
 
 def left_over(work_dir: Path | str) -> list[Spool]:

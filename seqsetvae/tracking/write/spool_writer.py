@@ -242,8 +242,9 @@ class SpoolWriter:
         elif "link" in file and (link := self.spool.keep_link(Path(file["link"]))) is not None:
             path = link
         else:
-            return record
-        return {"file": {"path": str(path), "folder": file["folder"]}}
+            kind = "link" if "link" in file else "path"
+            return {"file": {kind: self.spool.from_here(Path(file[kind])), "folder": file["folder"]}}
+        return {"file": {"path": self.spool.from_here(path), "folder": file["folder"]}}
 
     def _offer_rejected_again(self) -> None:
         """Once, at the end: what was refused while a server was in disorder is taken now."""

@@ -22,11 +22,12 @@ from seqsetvae.tracking.connection.lookup import resolve_experiment
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.connection.trouble import readable_errors, set_patience
 from seqsetvae.tracking.write.checkpoint_uploads import CheckpointUploads
-from seqsetvae.tracking.write.ownership import is_alive, mend_stale_runs, owner_tags
+from seqsetvae.tracking.write.ownership import is_alive, owner_tags
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.spool import Header, Spool
 from seqsetvae.tracking.write.spool_writer import SpoolWriter
 from seqsetvae.tracking.write.system_metrics import SystemMetrics
+from seqsetvae.tracking.write.vanished import mend_stale_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -36,8 +36,10 @@ from seqsetvae.training.finetuning.head_training import risk_scores
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
 from seqsetvae.training.finetuning.registering import register_risk_model
+from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
+from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 DrawCalibration = Callable[[Mapping[str, Sequence[tuple[float, float, int]]], str], bytes]
 """Curves by name and a subtitle -> PNG."""
@@ -69,8 +71,20 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
 
     Raises:
         InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
+        Interrupted: a signal; the run's status is KILLED.
         RunFailure: risks are NaN; by which patient and variable, or by which setting, is said.
     """
+    with Signals() as signals:
+        try:
+            return finetune_listening(config, tracking, draw, signals)
+        except StoppedAtOnce as stop:
+            raise Interrupted(stop.signum, None) from None
+
+
+def finetune_listening(
+    config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None, signals: Signals
+) -> FinetuneResult:
+    """:func:`finetune`, while the signals are listened to."""
     if config.model is None:
         raise InputError(
             "finetune needs a pretrained model: --model models:/seqsetvae@champion, a run id, or the path of a checkpoint. "
@@ -90,14 +104,17 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
         names.TAG_PRETRAINED_RUN: model.recipe.run_id,
     }
     settings = {"finetune": asdict(config), "tracking": asdict(recorded(tracking))}
-    with start_run(
-        tracking,
-        kind="finetune",
-        run_name=name,
-        params=settings,
-        config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
-        tags=tags,
-    ) as run:
+    with signals.patience():  # a run that is half open could not be closed
+        run = start_run(
+            tracking,
+            kind="finetune",
+            run_name=name,
+            params=settings,
+            config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
+            tags=tags,
+        )
+    with run:
+        signals.check()
         lines = [
             f"Finetuning {config.model}",
             f"  {'train':<8}{train.describe()}",
@@ -111,7 +128,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
         run.log_dataset(config.store, store.content_hash, str(store.path))
         begun = time.perf_counter()
         try:
-            net, fitted = train_members(model, train, valid, config, run)
+            net, fitted = train_members(model, train, valid, config, run, signals)
         except RunFailure as error:
             run.describe(f"⏹️ **Broken off: {error}**")
             raise
@@ -132,6 +149,7 @@ def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibra
             f"{facts}\n\n"
             f"{artifact_links(run.experiment_id, run_id, tables)}"
         )
+        signals.end()
     if version is not None:
         record_input(uri, run_id, version)
     made = (

@@ -17,6 +17,7 @@ from seqsetvae.training.finetuning.features import LabelledStays, compute_featur
 from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
 from seqsetvae.training.finetuning.recalibration import recalibration
 from seqsetvae.training.pretrained.exported import Pretrained
+from seqsetvae.training.signals import Signals
 
 CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
 """Inputs of the head that `auto` tries."""
@@ -33,7 +34,7 @@ class ChosenInput:
 
 
 def train_members(
-    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run, signals: Signals
 ) -> tuple[RiskNet, list[FittedHead]]:
     """Train all members, recalibrate the mean of their logits on the validation stays, and say how each of them did."""
     if config.frozen:
@@ -42,7 +43,7 @@ def train_members(
     else:
         named = config.head_input != "auto"
         chosen = config.head_input if named else choose_input(model, train, valid, config, run).chosen
-        net, fitted = unfrozen_members(model, chosen, train, valid, config, run)
+        net, fitted = unfrozen_members(model, chosen, train, valid, config, run, signals)
     run.set_tag(names.TAG_HEAD_INPUT, net.chosen)
     logit_B = mean_logits(net, valid.packed, valid.vocabulary)
     require_finite_scores(logit_B, net.logit, valid)
@@ -82,7 +83,13 @@ def frozen_members(model: Pretrained, frozen: ChosenInput, config: FinetuneConfi
 
 
 def unfrozen_members(
-    model: Pretrained, chosen: str, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+    model: Pretrained,
+    chosen: str,
+    train: LabelledStays,
+    valid: LabelledStays,
+    config: FinetuneConfig,
+    run: Run,
+    signals: Signals,
 ) -> tuple[RiskNet, list[FittedHead]]:
     """Backbone and head together, once for each seed."""
     from seqsetvae.training.finetuning.unfrozen_training import train_member
@@ -92,7 +99,8 @@ def unfrozen_members(
         start = new_weights(model, seed) if config.from_scratch else model.vae
         on_epoch = recorder(run, f"seed_{seed}/" if config.n_seeds > 1 else "")
         scale = inputs(start, chosen, train)
-        members.append(train_member(start, scale, chosen, train, valid, config, seed, run.checkpoint_dir, on_epoch))
+        folder = run.checkpoint_dir
+        members.append(train_member(start, scale, chosen, train, valid, config, seed, folder, on_epoch, signals))
         run.log_file(members[-1].checkpoint, f"{names.ARTIFACT_CHECKPOINTS}/{members[-1].checkpoint.name}", copy=False)
         print(f"  seed {seed:<21} {how_it_did(members[-1].fitted)}", flush=True)
     fitted = [one.fitted for one in members]

@@ -23,6 +23,7 @@ from seqsetvae.training.finetuning.finetune_module import RiskModule, stay_loade
 from seqsetvae.training.finetuning.head_training import FittedHead, OnEpoch
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.loop import quiet_lightning
+from seqsetvae.training.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def train_member(
     seed: int,
     folder: Path,
     on_epoch: OnEpoch,
+    signals: Signals,
 ) -> FittedMember:
     """Train until the monitored score has not risen for some epochs; return the best state.
 
@@ -71,6 +73,7 @@ def train_member(
         seed: of the head's weights, the order of stays, and dropout.
         folder: where `best_seed<seed>.ckpt` goes.
         on_epoch: is told the scores of each epoch.
+        signals: of the whole command.
     """
     torch.manual_seed(seed)
     head = RiskHead(scale.shape[1], config.hidden, config.dropout)
@@ -95,7 +98,7 @@ def train_member(
             gradient_clip_val=1.0,
             num_sanity_val_steps=0,
             logger=False,
-            callbacks=[best, patience, report, StopSafely(folder)],
+            callbacks=[best, patience, report, StopSafely(folder, signals)],
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=config.progress_bar,
             enable_model_summary=False,
@@ -103,6 +106,7 @@ def train_member(
         )
         loaders = stay_loader(train, config.batch_size, seed), stay_loader(valid, config.batch_size, None)
         trainer.fit(module, *loaders)
+    signals.check()
     path = Path(best.best_model_path)
     module.load_state_dict(read_tensors(path)["state_dict"])
     module.cpu().eval().requires_grad_(False)
