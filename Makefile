@@ -57,7 +57,7 @@ test-slow: $(INSTALLED) ## Run tests that train or start whole programs
 
 FAULTS ?= 51
 .PHONY: faults
-faults: $(INSTALLED) ## Kill trainings at random and compare their stores; writes docs/faults.md
+faults: $(INSTALLED) ## Kill every verb at random, break servers, fill disks; writes docs/faults.md
 	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) --numprocesses 0 tests/faults
 
 .PHONY: coverage

@@ -15,6 +15,14 @@ WHOLE = "FAULTS"
 """Environment variable: how many random faults of each kind; unset: a sample."""
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long is tried by `make faults` alone."""
+    if not os.environ.get(WHOLE):
+        left_out = [item for item in items if item.get_closest_marker("whole")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def how_many() -> int:
     """Random faults of a kind to try; 0: only those that are written down."""

@@ -5,19 +5,30 @@ Processes are forked from a server that has imported everything already, so that
 
 from __future__ import annotations
 
+import itertools
+import json
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.preloaded"])
+LONGEST_LIFE = 300.0
+"""Seconds."""
+ROOT = Path(__file__).parents[2]
+STRUCK = "struck.txt"
+"""File in the folder of a life: when a process sent itself its signal."""
+FOR_WORKER = "FAULT_OF_WORKER"
+"""Environment variable: the fault of the first worker of `tune` that comes to it, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +36,30 @@ class Fault:
     """What happens to a process, and when.
 
     `moment`: `at` seconds after its start. `file`: at its `at`-th operation on a file below its folder (opened for writing, renamed or
-    removed). `hook`: at the `at`-th call of the trainer's `hook`.
+    removed). `statement`: at the `at`-th statement that it sends to a database. `hook`: at the `at`-th call of the trainer's `hook`.
     """
 
     kind: str
     at: float
     signum: int = signal.SIGKILL
     hook: str = ""
+    times: int = 1
+    """How often, a tenth of a second apart; of a moment only."""
+    whom: str = "command"
+    """`command`: the process itself. `worker`: one that it has started, or itself while there is none. `all`: both, as a machine does."""
 
     def __str__(self) -> str:
-        return f"{signal.Signals(self.signum).name} at {self.kind} {self.hook or ''} {self.at:g}"
+        return f"{signal.Signals(self.signum).name} of {self.whom} at {self.kind} {self.hook or ''} {self.at:g}"
+
+    @property
+    def where(self) -> str:
+        """In words, for the table."""
+        kinds = {
+            "moment": "a random moment",
+            "file": "a random operation on a file",
+            "statement": "a random SQL statement",
+        }
+        return kinds.get(self.kind, self.hook)
 
 
 @dataclass(frozen=True)
@@ -53,7 +78,8 @@ def live(
     folder: Path, arguments: Sequence[str], fault: Fault | None = None, environment: dict[str, str] | None = None
 ) -> Life:
     """Run `seqsetvae ARGUMENTS` in `folder`."""
-    log = folder / "output.txt"
+    log, struck = folder / "output.txt", folder / STRUCK
+    struck.unlink(missing_ok=True)
     process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, environment or {}))
     started = time.monotonic()
     process.start()
@@ -62,14 +88,31 @@ def live(
         process.join(fault.at)
         if process.is_alive():
             told = time.monotonic()
-            os.kill(process.pid or 0, fault.signum)
-    process.join(120.0)
+            for _ in range(fault.times):
+                _strike(process.pid or 0, fault)
+                process.join(0.1)
+    process.join(LONGEST_LIFE)
     ended = time.monotonic()
     if process.is_alive():
         process.kill()
-        raise AssertionError(f"still running after 120 s, {fault}:\n{log.read_text()[-3000:]}")
+        raise AssertionError(f"still running after {LONGEST_LIFE} s, {fault}:\n{log.read_text()[-3000:]}")
     assert process.exitcode is not None
+    if struck.exists():
+        told = float(struck.read_text())
     return Life(process.exitcode, ended - started, ended - told if told else 0.0, log.read_text())
+
+
+def _strike(pid: int, fault: Fault) -> None:
+    """Send the signal from outside."""
+    try:
+        command = psutil.Process(pid)
+        workers = command.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    struck = {"command": [command], "worker": workers[:1] or [command], "all": [command, *workers]}[fault.whom]
+    for process in struck:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(fault.signum)
 
 
 def _live(folder: str, arguments: list[str], fault: Fault | None, environment: dict[str, str]) -> None:
@@ -82,13 +125,47 @@ def _live(folder: str, arguments: list[str], fault: Fault | None, environment: d
     os.close(log)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if fault is not None and fault.kind == "file":
-        _die_at_file(folder, fault)
-    if fault is not None and fault.kind == "hook":
-        _die_at_hook(fault)
+    if fault is not None and fault.whom == "worker" and fault.kind != "moment":
+        # Python imports what is called `sitecustomize`: see the folder.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "faults" / "in_worker"), str(ROOT)])
+        os.environ[FOR_WORKER] = json.dumps(asdict(fault))
+    elif fault is not None:
+        prepare_to_die(folder, fault)
     from seqsetvae.app.main import main
 
     main(arguments)
+
+
+def prepare_to_die(folder: str, fault: Fault) -> None:
+    """Lay the fault into this process."""
+    if fault.kind == "file":
+        _die_at_file(folder, fault)
+    elif fault.kind == "statement":
+        _die_at_statement(folder, fault)
+    elif fault.kind == "hook":
+        _die_at_hook(folder, fault)
+
+
+def _die(folder: str, fault: Fault) -> None:
+    """Once: of all workers that would, the first does."""
+    try:
+        file = os.open(f"{folder}/{STRUCK}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return
+    os.write(file, str(time.monotonic()).encode())  # the same clock for all processes
+    os.close(file)
+    os.kill(os.getpid(), fault.signum)
+
+
+def _die_at_statement(folder: str, fault: Fault) -> None:
+    import sqlalchemy as sa
+
+    number = itertools.count(1)
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def count(*_: object) -> None:
+        if next(number) == fault.at:
+            _die(folder, fault)
 
 
 def _die_at_file(folder: str, fault: Fault) -> None:
@@ -96,7 +173,7 @@ def _die_at_file(folder: str, fault: Fault) -> None:
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
-        if event not in ("open", "os.rename", "os.remove") or threading.current_thread().name == "dying":
+        if event not in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"):
             return
         if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
             return
@@ -104,12 +181,12 @@ def _die_at_file(folder: str, fault: Fault) -> None:
         if path.startswith(folder):
             seen += 1
             if seen == fault.at:
-                os.kill(os.getpid(), fault.signum)
+                _die(folder, fault)
 
     sys.addaudithook(watch)
 
 
-def _die_at_hook(fault: Fault) -> None:
+def _die_at_hook(folder: str, fault: Fault) -> None:
     import lightning.pytorch as pl
 
     from seqsetvae.training import fit
@@ -120,8 +197,8 @@ def _die_at_hook(fault: Fault) -> None:
     def hook(self: Dying, *_: object, **__: object) -> None:
         self.seen += 1
         if self.seen == fault.at:
-            os.kill(os.getpid(), fault.signum)
+            _die(folder, fault)
 
     setattr(Dying, fault.hook, hook)
     original = fit.pretrain
-    fit.pretrain = lambda config, **more: original(config, **more, callbacks=[Dying()])
+    fit.pretrain = lambda config, **more: original(config, **more | {"callbacks": [*more["callbacks"], Dying()]})

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.faults.small_disk import SmallDisk, small_disk
 from tests.faults.tally import Tally
 from tests.support.mlflow_server import MlflowServer
 
@@ -49,3 +55,114 @@ def test_training_goes_on_and_says_what_could_not_be_written(tmp_path: Path, mos
     assert run.info.status == "FINISHED"
     assert ".ckpt" in said
     assert list(work.rglob("*.ckpt")) == [], "no half of a checkpoint is left"
+
+
+MEGABYTES = 8
+STEPS = 400
+
+
+class Training:
+    """A pretraining that works on a small disk, with its store there or on a server."""
+
+    def __init__(self, disk: SmallDisk, log: Path, server: str | None = None) -> None:
+        self.disk, self.log = disk, log
+        there = ["--tracking_uri", server] if server else []
+        command = [
+            sys.executable,
+            "-m",
+            "seqsetvae",
+            "pretrain",
+            *TINY.split(),
+            "--max_steps",
+            str(STEPS),
+            "--max_epochs",
+            "50",
+            *there,
+        ]
+        surroundings = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=disk.folder, env=surroundings, stdout=output, stderr=output, text=True
+            )
+
+    def wait_for(self, what: str) -> None:
+        """A pattern in its output, or a file."""
+        deadline = time.monotonic() + 120
+        while not re.search(what, self.log.read_text()) and not list(self.disk.folder.rglob(what)):
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and output."""
+        return self.process.wait(180), self.log.read_text()
+
+
+def stored(folder: Path) -> tuple[str, list[int]]:
+    """Status of the only run of a local store, and the steps of its loss."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        [(status,)] = database.execute("SELECT status FROM runs").fetchall()
+        rows = database.execute("SELECT step FROM metrics WHERE key = 'train_loss' ORDER BY step").fetchall()
+    return status, [step for (step,) in rows]
+
+
+def told(held: bool, code: int, said: str) -> bool:
+    """Whether the end was said as it should be: one exit code, what is missing by name, no traceback."""
+    return held and code == 1 and "NOT WRITTEN" in said and ".ckpt" in said and "Traceback" not in said
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path: Path, store_template: Path, tally: Tally) -> None:
+    with small_disk(tmp_path / "disk", MEGABYTES) as disk:
+        shutil.copy(store_template, disk.folder / "mlflow.db")
+        training = Training(disk, tmp_path / "output.txt")
+        training.wait_for("last.ckpt")
+        disk.fill(training.process)
+        training.wait_for("best_.* cannot be written")
+        training.wait_for("Records wait in memory")
+        disk.free()
+        code, said = training.end()
+        status, steps = stored(disk.folder)
+        whole = (status, steps) == ("FINISHED", list(range(1, STEPS + 1)))
+        held = told(whole and len(list(disk.folder.rglob("final_*.ckpt"))) == 1, code, said)
+    tally.add("A full disk with the store on it, for a while", held)
+    assert held, (code, status, said)
+
+
+@pytest.mark.whole
+def test_a_disk_that_stays_full(tmp_path: Path, store_template: Path, tally: Tally) -> None:
+    """What neither it nor the store on it has taken is counted in words; afterwards `sync` delivers what there is."""
+    with small_disk(tmp_path / "disk", MEGABYTES) as disk:
+        shutil.copy(store_template, disk.folder / "mlflow.db")
+        training = Training(disk, tmp_path / "output.txt")
+        training.wait_for("last.ckpt")
+        disk.fill(training.process)
+        code, said = training.end()
+        disk.free()
+        sync = subprocess.run(
+            [sys.executable, "-m", "seqsetvae", "sync"], cwd=disk.folder, capture_output=True, text=True
+        )
+        status, steps = stored(disk.folder)
+        lost = re.search(r"LOST.*?(\d+) points", said)
+        held = told(lost is not None and 0 < len(steps) < STEPS and len(steps) == len(set(steps)), code, said)
+        held = held and status != "RUNNING" and sync.returncode == 0
+    tally.add("A full disk with the store on it, to the end", held)
+    assert held, (code, status, len(steps), said, sync.stdout + sync.stderr)
+
+
+@pytest.mark.whole
+def test_a_disk_that_stays_full_with_the_store_elsewhere(tmp_path: Path, tally: Tally) -> None:
+    (tmp_path / "server").mkdir()
+    server = MlflowServer(tmp_path / "server")
+    server.start()
+    with small_disk(tmp_path / "disk", MEGABYTES) as disk:
+        training = Training(disk, tmp_path / "output.txt", server.uri)
+        training.wait_for("last.ckpt")
+        disk.fill(training.process)
+        code, said = training.end()
+        disk.free()
+    [run] = MlflowClient(server.uri).search_runs(["1"])
+    steps = sorted(one.step for one in MlflowClient(server.uri).get_metric_history(run.info.run_id, "train_loss"))
+    server.kill()
+    held = told((run.info.status, steps) == ("FINISHED", list(range(1, STEPS + 1))), code, said)
+    tally.add("A full disk with the store elsewhere, to the end", held)
+    assert held, (code, run.info.status, len(steps), said)

@@ -36,10 +36,8 @@ def differences(
     outcomes = ordeal(killed, settings, faults)
     found = newest_run(killed).differences(newest_run(undisturbed))
     for outcome in outcomes:
-        kind = {"moment": "a random moment", "file": "a random operation on a file"}.get(
-            outcome.fault.kind, outcome.fault.hook
-        )
-        tally.add(f"pretrain: {signal.Signals(outcome.fault.signum).name}, {kind}", not found and not outcome.problems)
+        held = not found and not outcome.problems
+        tally.add(f"pretrain: {signal.Signals(outcome.fault.signum).name}, {outcome.fault.where}", held)
         found += [f"{outcome.fault}: {problem}" for problem in outcome.problems]
     return found
 
