@@ -30,7 +30,7 @@ help: ## Show this list
 $(INSTALLED): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "seqsetvae needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	python -m pip install --disable-pip-version-check --constraint requirements.lock --editable '.[all,dev]'
+	python -m pip install --disable-pip-version-check --no-compile --constraint requirements.lock --editable '.[all,dev]'
 	@touch $@
 
 .PHONY: install
@@ -53,7 +53,11 @@ test-fast: $(INSTALLED) ## Run unit tests and doctests
 	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED) ## Run tests that train or start whole programs
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not nightly"
+
+.PHONY: nightly
+nightly: $(INSTALLED) ## Run what `make test` shows a sample of: the whole certification, more faults, settings, storages and notebooks
+	$(PYTEST) -m nightly
 
 FAULTS ?= 51
 .PHONY: faults
@@ -63,6 +67,33 @@ faults: $(INSTALLED) ## Kill every verb at random, break servers, fill disks; wr
 .PHONY: coverage
 coverage: $(INSTALLED) ## Run the fast tests and say which lines they leave out
 	$(PYTEST) -m "not slow" --cov=seqsetvae --cov-report=term:skip-covered
+
+.PHONY: certify docs
+certify: $(INSTALLED) ## Run the whole certification of the collapse detector (ARGS="--quick true" for a few runs)
+	seqsetvae certify $(ARGS)
+
+docs: $(INSTALLED) ## Check what README, CONTRIBUTING and docs say against the code
+	$(PYTEST) tests/docs tests/test_packaging.py
+
+# Environments of their own, beside the one of the locked versions.
+LOWEST := build/lowest
+.PHONY: lowest smoke dist
+lowest: ## Run the fast tests with the lowest versions that pyproject.toml allows (needs Python 3.11)
+	rm -rf $(LOWEST) && $(PYTHON) -m venv $(LOWEST) && $(LOWEST)/bin/pip install uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[all,dev]'
+	PATH=$(CURDIR)/$(LOWEST)/bin:$$PATH $(PYTEST) -m "not slow" --deselect tests/test_packaging.py::test_what_is_installed_is_what_is_locked
+
+SMOKE := build/smoke
+smoke: ## Install the wheel without extras with PYTHON, and pretrain three steps with it
+	rm -rf $(SMOKE) && $(PYTHON) -m venv $(SMOKE)
+	$(SMOKE)/bin/pip install --no-compile .
+	$(SMOKE)/bin/seqsetvae --help
+	cd $(SMOKE) && bin/seqsetvae pretrain --max_steps 3 --width 32 --heads 2 --latent_dim 8
+
+dist: ## Build wheel and sdist, and check their metadata
+	rm -rf build/dist build/dist-env && $(PYTHON) -m venv build/dist-env && build/dist-env/bin/pip install build twine
+	build/dist-env/bin/python -m build --outdir build/dist
+	build/dist-env/bin/twine check --strict build/dist/*
 
 .PHONY: lint types bench
 lint: $(INSTALLED) ## Check style and formatting (ruff)

@@ -35,7 +35,11 @@ def test_nothing_of_a_run_is_kept(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.nightly) for path in NOTEBOOKS[1:])],
+    ids=lambda path: path.stem,
+)
 def test_a_notebook_runs_and_leaves_the_working_directory_alone(path, tmp_path, monkeypatch):
     here, scratch = tmp_path / "here", tmp_path / "scratch"
     here.mkdir()

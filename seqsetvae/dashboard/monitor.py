@@ -64,14 +64,14 @@ def monitor(
 
         print(f"Saved {save_picture(watch.runs[0], Path(save))}")
     elif web:
-        require("monitor", "seqsetvae monitor --web")
+        require("monitor", "monitor --web")
         from seqsetvae.dashboard.web import serve
 
         serve(watch, update_interval, host, free(host, port))
     elif once or not sys.stdout.isatty():
         print("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
     else:
-        require("monitor", "seqsetvae monitor, other than with --once or --save,")
+        require("monitor", "monitor, other than with --once or --save,")
         from seqsetvae.dashboard.terminal import TerminalDashboard
 
         TerminalDashboard(watch, update_interval).run()

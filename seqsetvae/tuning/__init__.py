@@ -12,4 +12,4 @@ results.py   what the study has found, and what of it the parent run keeps
 
 from seqsetvae.extras import require
 
-require("tune", "seqsetvae tune")
+require("tune", "tune")

@@ -154,6 +154,7 @@ def test_the_documentation_has_every_case():
     assert studied <= {case for case, *_ in documented()}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_certification_passes_and_the_documentation_says_what_came_out():
     certificate = judge_all(observe_all())

@@ -13,7 +13,7 @@ from tests.faults.life import Fault, live
 from tests.faults.ordeal import ANSWERED, TINY, check_end, fresh
 from tests.faults.tally import Tally
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 FAULTS_PER_RUN = 3
 FILES, STATEMENTS = 30, 250
 """Operations on files of a life, and statements to the store."""

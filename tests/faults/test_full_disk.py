@@ -19,7 +19,7 @@ from tests.faults.small_disk import SmallDisk, small_disk
 from tests.faults.tally import Tally
 from tests.support.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 TINY = (
     "--width 16 --latent_dim 4 --levels 1 --history_layers 1 --heads 2 --ff_dim 16 --max_steps 30 --log_every_n_steps 1 "
     "--progress_bar false --log_system_metrics false --register_model false --limit_val_batches 2 --on_collapse warn "

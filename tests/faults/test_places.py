@@ -18,7 +18,7 @@ from tests.faults.ordeal import TINY, fresh
 from tests.faults.stored import newest_run
 from tests.faults.tally import Tally
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 SETTINGS = ["pretrain", *TINY, "--checkpoint_every_n_steps", "7", "--on_collapse", "warn"]
 SECONDS_TO_REFUSE = 10.0
 

@@ -20,7 +20,7 @@ from tests.faults.ordeal import TINY
 from tests.faults.tally import Tally
 from tests.support.mlflow_server import MlflowServer, Proxy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 STEPS = 600
 UPLOAD_SECONDS = 3.0
 SETTINGS = [

@@ -17,7 +17,7 @@ from seqsetvae.tracking.write.start import start_run
 from tests.faults.tally import Tally
 from tests.support.mlflow_server import MlflowServer, Proxy, _Forward
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 STEPS = 300
 
 

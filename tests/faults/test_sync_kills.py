@@ -16,7 +16,7 @@ from seqsetvae.tracking.write.start import start_run
 from tests.faults.tally import Tally
 from tests.support.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 STEPS = 15_000
 KILLS = 2
 

@@ -15,7 +15,7 @@ from tests.faults.ordeal import ANSWERED, check_end, fresh
 from tests.faults.studied import problems, read_runs
 from tests.faults.tally import Tally
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 TRIALS = 3
 COMMAND = shlex.split(
     f"""tune --study mine --n_trials {TRIALS} --max_beta_range [0.01,0.1] --free_bits_range null --pruner none --width 16 --latent_dim 4

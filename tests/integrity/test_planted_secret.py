@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from seqsetvae.app.main import main
 from tests.integrity.conftest import SETTINGS
 from tests.support.mlflow_server import MlflowServer, free_port
 
@@ -25,14 +25,11 @@ def server(tmp_path: Path) -> Iterator[MlflowServer]:
     running.kill()
 
 
-def seqsetvae(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run a verb in `folder` with a token in the address that alerts go to."""
-    environment = os.environ | {"SEQSETVAE_NOTIFY": f"json://me:{TOKEN}@127.0.0.1:{free_port()}/alerts"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "seqsetvae", *arguments], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout + done.stderr
+def run(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str, str]:
+    """Exit code of a verb, and all that it says."""
+    with pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    return end.value.code or 0, "".join(capfd.readouterr())
 
 
 def files_with_a_secret(folder: Path) -> list[str]:
@@ -43,16 +40,21 @@ def files_with_a_secret(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_planted_secret_is_found_nowhere(stays, server, tmp_path):
+def test_a_planted_secret_is_found_nowhere(stays, server, tmp_path, monkeypatch, capfd):
+    """One verb is a process of its own, to which a token is exported; the others are called."""
     folder = tmp_path / "work"
     folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setenv("SEQSETVAE_NOTIFY", f"json://me:{TOKEN}@127.0.0.1:{free_port()}/alerts")
     address = f"http://me:{PASSWORD}@127.0.0.1:{server.port}"
     # A model that collapses, so that an alert is sent, to nobody who answers.
-    trained, said = seqsetvae(
-        folder, "pretrain", "--store", str(stays), "--tracking_uri", address, "--max_beta", "50", *SETTINGS.split()
+    collapsing = ["--store", str(stays), "--tracking_uri", address, "--max_beta", "50", *SETTINGS.split()]
+    trained = subprocess.run(
+        [sys.executable, "-m", "seqsetvae", "pretrain", *collapsing], capture_output=True, text=True
     )
-    assert trained in (0, 3), said
-    told = [said]
+    told = [trained.stdout + trained.stderr]
+    assert trained.returncode in (0, 3), told
     nobody = free_port()
     for arguments in (
         ["sync", "--tracking_uri", address],
@@ -61,7 +63,7 @@ def test_a_planted_secret_is_found_nowhere(stays, server, tmp_path):
         ["pretrain", "--store", str(stays), "--tracking_uri", f"postgresql://me:{PASSWORD}@127.0.0.1:{nobody}/mlflow"],
         ["tune", "--store", str(stays), "--storage", f"postgresql://me:{PASSWORD}@127.0.0.1:{nobody}/tune"],
     ):
-        code, said = seqsetvae(folder, *arguments)
+        code, said = run(capfd, *arguments)
         assert "Traceback" not in said
         assert code == (2 if str(nobody) in " ".join(arguments) else 0), said
         told.append(said)

@@ -95,7 +95,7 @@ def ppca_log_likelihood() -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [1.0, 2.5])
+@pytest.mark.parametrize("beta", [1.0, pytest.param(2.5, marks=pytest.mark.nightly)])
 def test_the_linear_case_reaches_its_closed_form(beta):
     batch = data()
     vae = trained(batch, beta)

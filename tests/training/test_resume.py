@@ -77,7 +77,14 @@ def with_settings(config, setting):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "batch"),
-    [*zip(SETTINGS, (3, 10, 14, 3, 10, 14), strict=True)],  # in an epoch, at its end, in the second
+    [  # in an epoch, at its end, in the second
+        ("linear", 3),
+        ("controller", 10),
+        pytest.param("accumulation", 14, marks=pytest.mark.nightly),
+        pytest.param("validation within the epoch", 3, marks=pytest.mark.nightly),
+        ("workers", 10),
+        pytest.param("token budget", 14, marks=pytest.mark.nightly),
+    ],
 )
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     tiny, uninterrupted, history, monkeypatch, setting, batch

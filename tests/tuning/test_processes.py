@@ -92,6 +92,7 @@ def test_a_killed_sweep_is_taken_up_again(tiny):
     assert statuses() == ("FINISHED", {("FINISHED", "complete"): 3, ("KILLED", "failed"): 1})
 
 
+@pytest.mark.nightly
 def test_workers_outlive_their_leader_for_one_trial_at_most(tiny):
     with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
         wait_for(is_training, leader)
@@ -140,6 +141,7 @@ def pause(processes: list[psutil.Process]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.nightly
 def test_another_command_can_help(tiny):
     settings = ("--n_trials", "4", "--heartbeat_seconds", "600")  # the paused trial is not to be taken for lost
     with subprocess.Popen(command(tiny, *settings)) as leader:

@@ -127,6 +127,9 @@ def take_all(url: str, together: Barrier) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "url", ["sqlite", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("journal", "postgres"))], indirect=True
+)
 def test_four_processes_take_each_trial_once(url, study):
     slots.fill_slots(study, 40, max_retries=0)
     context = multiprocessing.get_context("spawn")

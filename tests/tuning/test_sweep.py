@@ -142,6 +142,7 @@ def test_a_finished_study_can_be_taken_up_again(swept, monkeypatch):
     assert (again.run_id, again.results.winners) == (swept.result.run_id, swept.result.results.winners)
 
 
+@pytest.mark.nightly
 def test_a_front_of_nll_against_information(tiny, tmp_path):
     config = TuneConfig(study="front", n_trials=3, n_workers=2, goal="pareto")
     result = tune(tiny, NARROW, config)
@@ -162,6 +163,7 @@ def test_a_sweep_without_a_healthy_trial_says_so(tiny, tmp_path):
     assert parent.info.status == "FAILED"
 
 
+@pytest.mark.nightly
 def test_a_sweep_in_which_everything_fails_is_given_up(tiny, tmp_path):
     base = replace(tiny, optimizer=replace(tiny.optimizer, lr=1e30, lr_warmup_steps=0))
     with pytest.raises(RunFailure, match=r"The first \d+ trials have all failed: A posterior holds NaN or inf"):

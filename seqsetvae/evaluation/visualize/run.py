@@ -57,7 +57,7 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
         InputError: no such model, store, split or patient; a store whose variables the model does not know; a folder that cannot be
             written.
     """
-    require("figures", "seqsetvae visualize")
+    require("figures", "visualize")
     folder = writable(Path(config.save_dir), SAVE_DIR)
     model, version = find_model(config.model, tracking)
     store = open_store(config.store)

@@ -37,7 +37,7 @@ def import_logs(
     Raises:
         InputError: no such folder, no event files, a broken one, or a store that cannot be used.
     """
-    require("tensorboard", "seqsetvae import-tensorboard")
+    require("tensorboard", "import-tensorboard")
     old_runs = read_logs(Path(log_dir), on_error, progress)
     uri = resolve_uri(tracking)
     client = open_store(uri)
