@@ -6,17 +6,9 @@ A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.err
 
 from __future__ import annotations
 
-from seqsetvae.config.embed import (
-    EmbedConfig,
-)
-from seqsetvae.config.finetune import (
-    EvaluateConfig,
-    FinetuneConfig,
-    RegisterConfig,
-)
-from seqsetvae.config.monitor import (
-    MonitorConfig,
-)
+from seqsetvae.config.embed import EmbedConfig
+from seqsetvae.config.finetune import EvaluateConfig, FinetuneConfig, RegisterConfig
+from seqsetvae.config.monitor import MonitorConfig
 from seqsetvae.config.pretrain import (
     DataConfig,
     ModelConfig,
@@ -26,13 +18,8 @@ from seqsetvae.config.pretrain import (
     TrackingConfig,
     TrainerConfig,
 )
-from seqsetvae.config.tune import (
-    SpaceConfig,
-    TuneConfig,
-)
-from seqsetvae.config.visualize import (
-    VisualizeConfig,
-)
+from seqsetvae.config.tune import SpaceConfig, TuneConfig
+from seqsetvae.config.visualize import VisualizeConfig
 
 __all__ = [
     "DataConfig",

@@ -14,7 +14,7 @@ from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.model.attention import LONGEST_PERIOD
-from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.model.vae import SeqSetVAE, embedding_of
 from seqsetvae.training.place import Place
 
 
@@ -110,18 +110,11 @@ def model_for(model: ModelConfig, store: Store) -> ModelConfig:
     Raises:
         InputError: embeddings are wanted that the store does not have.
     """
-    has_embedding, period = store.vocabulary.embedding is not None, model.longest_period
-    if model.variable_embedding == "cached" and not has_embedding:
-        raise InputError(
-            f"--model.variable_embedding is 'cached', but the store {store.path} has no embeddings. Prepare it with a "
-            "cached.csv, or use 'learned'."
-        )
-    embedding = model.variable_embedding
-    if embedding == "auto":
-        embedding = "cached" if has_embedding else "learned"
+    period = model.longest_period
     if period is None and store.longest_minutes() > LONGEST_PERIOD:
         period = float(math.ceil(store.longest_minutes()))
-    return replace(model, variable_embedding=embedding, longest_period=period)
+    learned = embedding_of(store.vocabulary, model) is None
+    return replace(model, variable_embedding="learned" if learned else "cached", longest_period=period)
 
 
 def describe_monitor(monitor: SettledMonitor) -> str:

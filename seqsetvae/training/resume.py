@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from seqsetvae import names
-from seqsetvae.config import MonitorConfig, ObjectiveConfig, PretrainConfig
+from seqsetvae.config import ModelConfig, MonitorConfig, ObjectiveConfig, OptimizerConfig, PretrainConfig
 from seqsetvae.config.settings_io import read_settings
 from seqsetvae.config.settling import settle_objective
 from seqsetvae.errors import InputError
@@ -25,6 +25,9 @@ from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint, step_o
 from seqsetvae.training.place import PLACE, Place
 from seqsetvae.training.plan import Plan, Progress
 
+Group = TypeVar("Group", ModelConfig, MonitorConfig, ObjectiveConfig, OptimizerConfig)
+OPEN = {"variable_embedding": "auto"}
+"""What leaves a setting to be decided, where that is not None."""
 KINDS = ("early", "healthy", "error", "interrupted", "best", "last", "collapsed", "final")
 """Checkpoints that a run can continue from. Of two at the same step the later in this list is taken."""
 
@@ -139,29 +142,17 @@ def as_before(config: PretrainConfig, recipe: Recipe) -> PretrainConfig:
     """Settings with what was settled for the run when it began, wherever nothing was asked for: a run that is lengthened, or goes on with
     other batches, keeps its warm-ups and its monitor.
     """
-    before = recipe.config
-    objective, optimizer, model = config.objective, config.optimizer, config.model
-    if objective.beta_warmup_steps is None:
-        objective = replace(objective, beta_warmup_steps=before["objective"]["beta_warmup_steps"])
-    if optimizer.lr_warmup_steps is None:
-        optimizer = replace(optimizer, lr_warmup_steps=before["optimizer"]["lr_warmup_steps"])
-    if model.variable_embedding == "auto":
-        model = replace(model, variable_embedding=before["model"]["variable_embedding"])
-    return replace(
-        config,
-        objective=objective,
-        optimizer=optimizer,
-        model=model,
-        monitor=monitor_as_before(config.monitor, before["monitor"]),
+    same_preset = all(
+        recipe.config["monitor"].get(key) == getattr(config.monitor, key) for key in ("preset", "fast_detection")
     )
+    groups = ("objective", "optimizer", "model", *(("monitor",) if same_preset else ()))
+    return replace(config, **{group: filled(getattr(config, group), recipe.config[group]) for group in groups})
 
 
-def monitor_as_before(config: MonitorConfig, before: dict[str, Any]) -> MonitorConfig:
-    """The monitor's settings with those of `before` in their gaps, unless another preset is asked for."""
-    if any(getattr(config, name) != before.get(name) for name in ("preset", "fast_detection")):
-        return config
-    gaps = [field.name for field in fields(config) if getattr(config, field.name) is None]
-    return replace(config, **{name: before[name] for name in gaps if name in before})
+def filled(given: Group, before: Mapping[str, Any]) -> Group:
+    """A group of settings with values of `before` in its gaps."""
+    gaps = {one.name for one in fields(given) if getattr(given, one.name) == OPEN.get(one.name)}
+    return replace(given, **{name: before[name] for name in gaps & before.keys()})
 
 
 def check_resume(plan: Plan, resume: Resume) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,16 @@ import torch
 from seqsetvae.app.arguments import pretrain_config
 from seqsetvae.app.main import main
 from seqsetvae.collapse.detector import DetectorState
-from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.config import ObjectiveConfig, PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.settings_io import SETTINGS_VERSION, read_settings
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
 from seqsetvae.training.checkpoints import Recipe, load_model, read_checkpoint
 from seqsetvae.training.finetuning.mortality import read_risk_model
+from seqsetvae.training.plan import make_plan
 from seqsetvae.training.pretrained.exported import DESCRIPTION, export, read_pretrained
 from seqsetvae.training.pretrained.loading import load
+from seqsetvae.training.resume import Resume, as_before, check_resume
 
 RELEASED = Path(__file__).parent / "release_0_1_0"
 ANSWERS = json.loads((RELEASED / "answers.json").read_text())
@@ -126,3 +128,22 @@ def test_what_is_written_today_says_its_version_and_comes_back_equal(tmp_path):
 def test_settings_come_back_from_json_as_they_were(kind):
     before = kind()
     assert read_settings(kind, json.loads(json.dumps(asdict(before))), "job") == before
+
+
+def test_a_run_without_warm_up_of_0_1_0_is_continued_though_it_recorded_none_where_0_stands_today():
+    released = Resume.read(RELEASED / "last.ckpt")
+    said = released.recipe.config
+    objective = said["objective"] | {"beta_schedule": "constant", "beta_warmup_steps": None}
+    recipe = replace(released.recipe, config=said | {"objective": objective})
+    config = pretrain_config("pretrain", "", ["--config", str(RELEASED / "config.yaml")])
+    config = replace(
+        config,
+        data=replace(config.data, store=str(RELEASED / "store")),
+        objective=ObjectiveConfig(beta=objective["max_beta"]),
+    )
+    plan = make_plan(as_before(config, recipe))
+    check_resume(plan, replace(released, recipe=recipe))
+    assert (plan.config.objective.beta_schedule, plan.config.objective.beta_warmup_steps) == ("constant", 0)
+    other = make_plan(as_before(replace(config, objective=ObjectiveConfig(beta=9.0)), recipe))
+    with pytest.raises(InputError, match=r"--objective.max_beta .* -> 9"):
+        check_resume(other, replace(released, recipe=recipe))

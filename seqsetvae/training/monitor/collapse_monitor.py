@@ -63,7 +63,8 @@ class CollapseMonitor(pl.Callback):
     """
 
     config: SettledMonitor
-    """From the start of the training on."""
+    watch: Watch
+    """From the start of the training on, as `config`."""
 
     def __init__(
         self,
@@ -79,8 +80,6 @@ class CollapseMonitor(pl.Callback):
         self.draw = draw
         self.healthy = healthy
         self.title = title
-        self.watch: Watch | None = None
-        """None before training starts."""
         self.history = History()
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
@@ -142,7 +141,7 @@ class CollapseMonitor(pl.Callback):
             self._pool.add(posterior, recon)
         self._micro_batches = []
         self._judge_pending(trainer)
-        if step % self.config.update_frequency == 0 or self._watch.due(step):
+        if step % self.config.update_frequency == 0 or self.watch.due(step):
             self._pending = self._measure(trainer, module, batch, step)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
@@ -165,7 +164,7 @@ class CollapseMonitor(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "detectors": self._watch.state_dict(),
+            "detectors": self.watch.state_dict(),
             "history": self.history.state_dict(),
             "record": self.record.state_dict(),
             "decoder_use": self._decoder_use,
@@ -207,12 +206,7 @@ class CollapseMonitor(pl.Callback):
     @property
     def primary(self) -> Detector:
         """The detector that acts."""
-        return self._watch.primary
-
-    @property
-    def _watch(self) -> Watch:
-        assert self.watch is not None, "the monitor has not begun to watch"
-        return self.watch
+        return self.watch.primary
 
     def _measure(self, trainer: pl.Trainer, module: Any, batch: Any, step: int) -> Measurement:
         use = None
@@ -230,7 +224,7 @@ class CollapseMonitor(pl.Callback):
         statistics: CollapseStatistics = trainer.strategy.broadcast(self._numbers(measured))
         self.history.append(statistics)
         step = statistics.step
-        for check in self._watch.update(statistics):
+        for check in self.watch.update(statistics):
             if check.is_alert:
                 self.record.alert(check.diagnosis)
             if check.diagnosis.detector == self.primary.name:

@@ -74,9 +74,9 @@ class CollapseRecord:
 
     @property
     def log_file(self) -> str:
-        """Where the log is: in the folder, else among the run's artifacts."""
+        """Where the log is: in the folder, else among the run's artifacts, if there is one of them."""
         if self._folder is None:
-            return names.ARTIFACT_COLLAPSE_LOG
+            return "none, as there is no log_dir" if self.run is None else names.ARTIFACT_COLLAPSE_LOG
         return str(self._folder.path / file_name(names.ARTIFACT_COLLAPSE_LOG))
 
     def alert(self, diagnosis: Diagnosis) -> None:

@@ -65,6 +65,6 @@ class WatchedRun(pl.Callback):
 def level_of(trainer: pl.Trainer) -> Level:
     """What the collapse monitor says now; green where nothing is watched."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, CollapseMonitor) and callback.watch is not None:
+        if isinstance(callback, CollapseMonitor) and hasattr(callback, "watch"):
             return Level(callback.primary.state.level)
     return Level.GREEN
