@@ -1,4 +1,4 @@
-"""How good predicted risks are: pure functions of labels (0 or 1) and scores, with bootstrap intervals. numpy only."""
+"""How good predictions are, of risks above all: pure functions of labels (0 or 1) and scores, with bootstrap intervals. numpy only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Score = Callable[[Floats, Floats], float]
+Curve = list[tuple[float, float, int]]
+"""Of groups of subjects: mean prediction, mean or share observed, how many."""
 
 
 def auroc(label_B: Floats, score_B: Floats) -> float:
@@ -71,7 +73,7 @@ def calibration_gap(label_B: Floats, score_B: Floats) -> float:
     return float(score_B.mean() - label_B.mean())
 
 
-def calibration(label_B: Floats, score_B: Floats, groups: int = 10) -> list[tuple[float, float, int]]:
+def calibration(label_B: Floats, score_B: Floats, groups: int = 10) -> Curve:
     """The calibration curve: (mean predicted risk, observed share, subjects) of groups of equal size, lowest risk first.
 
     >>> calibration(np.array([0.0, 1.0, 1.0, 1.0]), np.array([0.1, 0.3, 0.8, 0.9]), groups=2)
@@ -114,19 +116,49 @@ def with_intervals(label_B: Floats, score_B: Floats, repeats: int = 500, seed: i
     Raises:
         ValueError: only one of the two outcomes occurs.
     """
-    if not 0 < label_B.sum() < len(label_B):
+    if not _both(label_B):
         raise ValueError("both outcomes must occur")
+    return intervals(SCORES, _both, label_B, score_B, repeats, seed)
+
+
+def intervals(
+    scores: Mapping[str, Score],
+    usable: Callable[[Floats], bool],
+    label: Floats,
+    answer: Floats,
+    repeats: int = 500,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """As :func:`with_intervals`, of any scores of labels and answers whose first dimension are the subjects.
+
+    Args:
+        scores: by name.
+        usable: whether labels that were drawn can be scored.
+        label: what came.
+        answer: what was predicted.
+        repeats: resamples.
+        seed: of the resamples.
+    """
     rng = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {name: [] for name in SCORES}
+    drawn: dict[str, list[float]] = {name: [] for name in scores}
     for _ in range(repeats):
-        rows = rng.integers(0, len(label_B), len(label_B))
-        if 0 < label_B[rows].sum() < len(rows):
-            for name, score in SCORES.items():
-                drawn[name].append(score(label_B[rows], score_B[rows]))
+        rows = rng.integers(0, len(label), len(label))
+        if usable(label[rows]):
+            for name, score in scores.items():
+                drawn[name].append(score(label[rows], answer[rows]))
     return {
-        name: Interval(score(label_B, score_B), *np.quantile(drawn[name], (0.025, 0.975)).tolist())
-        for name, score in SCORES.items()
+        name: Interval(score(label, answer), *_quantiles([x for x in drawn[name] if not np.isnan(x)]))
+        for name, score in scores.items()
     }
+
+
+def _quantiles(drawn: list[float]) -> tuple[float, float]:
+    low, high = np.quantile(drawn or [float("nan")], (0.025, 0.975)).tolist()
+    return low, high
+
+
+def _both(label_B: Floats) -> bool:
+    return bool(0 < label_B.sum() < len(label_B))
 
 
 def difference(

@@ -32,6 +32,7 @@ FLOORS = {
     "objective": 2,
     "tracking": 2,
     "figures": 3,
+    "tasks": 3,
     "analysis": 4,
     "training": 4,
     "certify": 5,

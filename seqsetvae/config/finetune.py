@@ -30,7 +30,7 @@ class RegisterConfig:
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """A classifier of the store's outcomes (label 0 or 1) on a pretrained model."""
+    """A head for the store's outcomes (label 0 or 1), or a task of yours, on a pretrained model."""
 
     model: str | None = None
     """The pretrained model, required: models:/seqsetvae@champion, models:/seqsetvae/3, a run id, or the path of a checkpoint."""
@@ -41,7 +41,10 @@ class FinetuneConfig:
     """Table of outcomes (.csv, .csv.gz, .parquet; one column a task, or the MEDS label schema), each with a prediction_time where wanted:
     what came later is not looked at. Default: the store's own outcomes, and whole stays."""
     task: str | None = None
-    """Column of --labels: an outcome of 0 or 1. Default: boolean_value, as in the MEDS label schema."""
+    """Column of --labels, or several with commas between them. Default: that of the MEDS label schema which has values."""
+    kind: Literal["auto", "binary", "multilabel", "regression", "time_to_event"] = "auto"
+    """What the outcomes are. auto: by the column (boolean_value, integer_value, float_value, categorical_value), several of 0 and 1 are
+    multilabel, one with a column NAME_hours beside it is time_to_event, and any other is binary."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     head_input: str = "auto"
@@ -70,7 +73,7 @@ class FinetuneConfig:
     focal_gamma: float = 2.0
     """How much `focal` does so."""
     monitor: Literal["val_auc", "val_auprc"] = "val_auc"
-    """Score that scheduler, early stopping, best epoch and champion go by."""
+    """Score that scheduler, early stopping, best epoch and champion go by; of numbers it is val_r2, of times val_c_index."""
     max_epochs: int | None = None
     """Passes over the labelled patients. None: 200 over cached features, 10 with an unfrozen backbone."""
     patience: int | None = None
@@ -149,7 +152,10 @@ class EvaluateConfig:
     """Table of outcomes (.csv, .csv.gz, .parquet; one column a task, or the MEDS label schema), each with a prediction_time where wanted:
     what came later is not looked at. Default: the store's own outcomes, and whole stays."""
     task: str | None = None
-    """Column of --labels: an outcome of 0 or 1. Default: boolean_value, as in the MEDS label schema."""
+    """Column of --labels, or several with commas between them. Default: that of the MEDS label schema which has values."""
+    kind: Literal["auto", "binary", "multilabel", "regression", "time_to_event"] = "auto"
+    """What the outcomes are. auto: by the column (boolean_value, integer_value, float_value, categorical_value), several of 0 and 1 are
+    multilabel, one with a column NAME_hours beside it is time_to_event, and any other is binary."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     split: Literal["train", "valid", "test", "all"] = "test"

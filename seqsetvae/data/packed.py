@@ -38,7 +38,7 @@ class Packed:
     subject_id: NDArray[np.object_] | pa.StringArray
     """(B,)"""
     label_B: NDArray[np.float32]
-    """0, 1, or NaN: no label."""
+    """0, 1, or NaN: no label. Of a task any numbers, and (B, L) where an outcome is several of them."""
     first_set: NDArray[np.int32]
     """(B + 1,) first set of each subject, and S."""
     first_event: NDArray[np.int32]

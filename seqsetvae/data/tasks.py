@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqsetvae.data.outcomes import Outcome, read_outcomes
 from seqsetvae.data.packed import Packed, concatenate
 from seqsetvae.data.sources.base import normalise_id
-from seqsetvae.data.sources.labels import NO_LABEL
 from seqsetvae.data.store import HeldStore, Store
 from seqsetvae.data.tables import as_number, read_table
 from seqsetvae.data.times import MICROSECONDS
@@ -21,12 +21,9 @@ from seqsetvae.errors import InputError
 
 ID_COLUMNS = ("subject_id", "ts_id", "RecordID", "subject")
 TIME_COLUMNS = ("prediction_time", "prediction_minute")
-VALUE_COLUMNS = ("boolean_value", "integer_value")
-"""Where the MEDS label schema puts a binary outcome."""
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NEVER = np.iinfo(np.int64).max
 """Stands for a prediction from the whole stay."""
-BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,11 @@ class TaskLabels:
     """As :func:`normalise_id` spells it."""
     time: Sequence[int]
     """Microseconds on the clock of the store; `NEVER` without a time."""
-    outcome: Sequence[float]
-    """0 or 1."""
+    outcome: Sequence[Outcome]
+    """A number, or several."""
+    kind: str = "binary"
+    names: tuple[str, ...] = ("outcome",)
+    """Of the numbers of an outcome."""
 
     def take(self, rows: Sequence[int]) -> TaskLabels:
         """Some rows, in the order given."""
@@ -50,36 +50,57 @@ class TaskLabels:
             [self.subject[row] for row in rows],
             [self.time[row] for row in rows],
             [self.outcome[row] for row in rows],
+            self.kind,
+            self.names,
         )
 
 
-def read_task(path: Path, task: str | None) -> TaskLabels:
+def read_task(path: Path, task: str | None, kind: str = "auto") -> TaskLabels:
     """Read a table of outcomes: .csv, .csv.gz or .parquet, one column for each task, or in the MEDS label schema.
 
     The subject stands in subject_id or ts_id; a prediction_time, if there is one, is a date and time, or minutes as the store's source
-    counts them. Rows without an outcome are left out. Raises InputError naming file, row and column.
+    counts them. Rows without an outcome are left out. Of which kind the outcomes are is settled by
+    :func:`seqsetvae.data.outcomes.read_outcomes`. Raises InputError naming file, row and column.
     """
     table = read_table(path)
-    value_column = _first(path, table.columns, (task,) if task in table.columns else VALUE_COLUMNS, f"of task {task!r}")
+    found = read_outcomes(table, task, kind)
     ids = table.column(_first(path, table.columns, ID_COLUMNS, "of the subjects"))
     time_column = next((name for name in TIME_COLUMNS if name in table.columns), None)
     times = [""] * len(ids) if time_column is None else table.column(time_column)
-    rows = []
-    for row, (subject, time, text) in enumerate(zip(ids, times, table.column(value_column), strict=True), start=1):
-        if text.lower() in NO_LABEL:
+    rows: list[tuple[str, int, Outcome]] = []
+    for row, (subject, time, outcome) in enumerate(zip(ids, times, found.values, strict=True), start=1):
+        if outcome is None:
             continue
-        if text.lower() not in BINARY:
-            raise InputError(
-                f"{path}, row {row}, column {value_column!r}: {text[:40]!r} is not 0 or 1. Correct the cell."
-            )
         tick = NEVER if time_column is None else _tick(time)
         if tick is None:
             raise InputError(f"{path}, row {row}, column {time_column!r}: {time[:40]!r} is no time. Correct the cell.")
-        rows.append((normalise_id(subject), tick, BINARY[text.lower()]))
+        rows.append((normalise_id(subject), tick, outcome))
     if not rows:
-        raise InputError(f"{path}, column {value_column!r}: no row has an outcome.")
+        raise InputError(f"{path}, column {', '.join(found.names)!r}: no row has an outcome.")
+    if found.kind == "multilabel":
+        rows = list(_together(rows))
     subjects, ticks, outcomes = zip(*rows, strict=True)
-    return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes)
+    return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes, found.kind, found.names)
+
+
+def _together(rows: Sequence[tuple[str, int, Outcome]]) -> Iterator[tuple[str, int, Outcome]]:
+    """Rows of one subject and time as one: a label is 1 where any of them says so."""
+    found: dict[tuple[str, int], list[Outcome]] = {}
+    for subject, time, outcome in rows:
+        found.setdefault((subject, time), []).append(outcome)
+    for (subject, time), outcomes in found.items():
+        of_label = zip(*(one for one in outcomes if isinstance(one, tuple)), strict=True)
+        yield subject, time, tuple(next((x for x in (1.0, 0.0) if x in one), float("nan")) for one in of_label)
+
+
+def kind_of(store: Store) -> str:
+    """The kind of a store's outcomes; its own are 0 or 1."""
+    return store.kind if isinstance(store, TaskStore) else "binary"
+
+
+def names_of(store: Store) -> tuple[str, ...]:
+    """Names of the numbers of an outcome."""
+    return store.names if isinstance(store, TaskStore) else ("outcome",)
 
 
 class TaskStore(HeldStore):
@@ -95,10 +116,11 @@ class TaskStore(HeldStore):
         held = {split: one.packed for split, one in found.items() if one.packed is not None}
         self.without_events = matched - sum(packed.n_subjects for packed in held.values())
         seen = f"{store.content_hash} {labels.task} {at_hours} {labels.subject} {labels.time} {labels.outcome}"
+        self.kind, self.names = labels.kind, labels.names
         super().__init__(store, hashlib.sha256(seen.encode()).hexdigest(), held)
 
 
-def open_task(store: Store, labels: str | None, task: str | None, at_hours: float | None) -> Store:
+def open_task(store: Store, labels: str | None, task: str | None, at_hours: float | None, kind: str = "auto") -> Store:
     """The store itself where no task is chosen: then its own labels and whole stays count.
 
     Args:
@@ -106,17 +128,20 @@ def open_task(store: Store, labels: str | None, task: str | None, at_hours: floa
         labels: table of outcomes.
         task: its column.
         at_hours: hours from a stay's first event at which outcomes without a prediction time are predicted.
+        kind: of the outcomes; `auto`: by the table's columns.
 
     Raises:
         InputError: the table cannot be used, or none of its rows is of a stay.
     """
     if labels is None:
-        if task is not None or at_hours is not None:
-            raise InputError("--task and --at_hours choose from a table of outcomes: give it with --labels FILE.")
+        if task is not None or at_hours is not None or kind != "auto":
+            raise InputError(
+                "--task, --kind and --at_hours choose from a table of outcomes: give it with --labels FILE."
+            )
         return store
     if at_hours is not None and not at_hours > 0:
         raise InputError(f"--at_hours is {at_hours}, but must be above 0.")
-    rows = read_task(Path(labels), task)
+    rows = read_task(Path(labels), task, kind)
     found = TaskStore(store, rows, at_hours)
     if found.without_stay == found.rows:
         first = store.subject_ids(store.splits[0], [0])[0]

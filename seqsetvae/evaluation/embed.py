@@ -38,8 +38,8 @@ SCHEMA = pa.schema(
         pa.field("state", VECTOR),
     ]
 )
-"""A row per stay, or per set: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none), mean and
-variance of the set's posterior, and the state of the history after it."""
+"""A row per stay, or per set: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none, or
+several numbers), mean and variance of the set's posterior, and the state of the history after it."""
 
 
 def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
@@ -100,7 +100,9 @@ def rows_of(model: Pretrained, packed: Packed, split: str, *, every_set: bool) -
         pa.array([split] * len(chosen_R), pa.string()),
         pa.array(batch.minute_S[chosen_R].numpy()),
         pa.array((batch.position_S[chosen_R] + 1).numpy().astype(np.int32)),
-        pa.array(batch.label_B[subject_R].numpy()),
+        pa.array(
+            batch.label_B[subject_R].numpy() if batch.label_B.dim() == 1 else np.full(len(chosen_R), np.nan, np.float32)
+        ),
         *(_vectors(x_SF[chosen_R].float().numpy()) for x_SF in vectors),
     ]
     return pa.Table.from_arrays(columns, schema=SCHEMA)

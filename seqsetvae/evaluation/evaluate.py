@@ -28,7 +28,8 @@ from seqsetvae.evaluation.tables import (
     subgroup_text,
     tables_of,
 )
-from seqsetvae.scores import Interval, calibration, with_intervals
+from seqsetvae.scores import Interval
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.registry.versions import Registered, record_input, tag_version
 from seqsetvae.tracking.write.start import start_run
@@ -47,7 +48,7 @@ class Evaluation:
     latents: dict[str, LatentScores]
     """By model."""
     label_B: Array
-    """Outcome of each stay."""
+    """Outcome of each stay: (B,), or (B, L) where it is several numbers."""
     risks: dict[str, Array]
     """By model, of the same stays."""
 
@@ -63,20 +64,23 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         RunFailure: the leak audit found that an answer looks ahead.
     """
     whole = open_store(config.store)
-    store = open_task(whole, config.labels, config.task, config.at_hours)
+    store = open_task(whole, config.labels, config.task, config.at_hours, config.kind)
     models = dict(find_risk_model(name, tracking) for name in config.models)
     stays, risks = predict_all(models, store, config)
     notes = what_to_know(models, store, config)
     if config.leak_audit:
         notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
     label_B = stays.label_B
-    scores = {name: with_intervals(label_B, risk_B, config.bootstrap) for name, risk_B in risks.items()}
+    first = next(iter(models.values()))[0].kind
+    kinds: dict[str, Kind] = {name: models[name][0].kind if name in models else first for name in risks}
+    scores = {name: kinds[name].with_intervals(label_B, said, config.bootstrap) for name, said in risks.items()}
     latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
     groups = subgroups(stays.x_BF, store.vocabulary.names) if config.subgroups else {}
-    rows = subgroup_rows(label_B, risks, groups, config.bootstrap)
-    data, positive = Path(config.store).name, int(label_B.sum())
+    rows = subgroup_rows(label_B, risks, groups, config.bootstrap, kinds)
+    data, positive = Path(config.store).name, first.events(label_B)
+    counted = first.counted(label_B).replace(" of them", "")
     where = "All splits" if config.split == ALL else f"{config.split.capitalize()} split"
-    head = f"{where} of {data}: {len(label_B)} stays, {positive} positive"
+    head = f"{where} of {data}: {len(label_B)} stays, {counted}"
     settings = {"evaluate": asdict(config), "tracking": asdict(recorded(tracking))}
     with start_run(
         tracking,
@@ -87,19 +91,20 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         tags={names.TAG_DATA: data, names.TAG_DATA_HASH: store.content_hash},
     ) as run:
         intervals = f"95 % intervals from {config.bootstrap} bootstrap samples of the stays"
-        parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents))]
-        parts += [subgroup_text(rows, list(groups), list(risks))] if groups else []
+        parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents, first))]
+        parts += [subgroup_text(rows, list(groups), list(risks), first)] if groups else []
         parts += notes
         print("\n\n".join(parts), flush=True)
-        record_scores(run, scores, latents)
-        record_calibration(run, {name: calibration(label_B, risk_B) for name, risk_B in risks.items()}, head)
+        record_scores(run, scores, latents, first)
+        curves = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
+        record_calibration(run, curves, head, first.is_share)
         run.log_metrics(
             {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
         )
         if rows:
-            run.log_table(subgroup_table(rows), names.ARTIFACT_EVALUATION_SUBGROUPS)
+            run.log_table(subgroup_table(rows, first), names.ARTIFACT_EVALUATION_SUBGROUPS)
         said = "".join(f"\n\n{note}" for note in notes)
-        run.describe(f"**{head}.**\n\n{short_table(scores)}{said}\n\n{tables_of(run, bool(rows))}")
+        run.describe(f"**{head}.**\n\n{short_table(scores, first)}{said}\n\n{tables_of(run, bool(rows))}")
         uri, run_id = run.tracking_uri, run.run_id
         print(f"\n{run.where_to_look}", flush=True)
     for name, (_, version) in models.items():
@@ -107,7 +112,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
             record_input(uri, run_id, version)
             found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
             tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
-    return Evaluation(run_id, len(label_B), int(label_B.sum()), scores, latents, label_B, risks)
+    return Evaluation(run_id, len(label_B), positive, scores, latents, label_B, risks)
 
 
 def what_to_know(

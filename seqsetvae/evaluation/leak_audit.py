@@ -63,7 +63,7 @@ def leak_audit(answers: Mapping[str, Answer], store: Store, config: EvaluateConf
         raise InputError(
             "--leak_audit needs a task with prediction times: --labels FILE, and --at_hours if it has none."
         )
-    labels = read_task(Path(config.labels), config.task)
+    labels = read_task(Path(config.labels), config.task, config.kind)
     if config.at_hours is None and NEVER in labels.time:
         raise InputError(f"--leak_audit: {config.labels} has no prediction_time. Choose one with --at_hours.")
     splits = store.splits if config.split == ALL else (config.split,)

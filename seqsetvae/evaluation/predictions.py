@@ -13,15 +13,18 @@ from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.store import ALL, Store
+from seqsetvae.data.tasks import kind_of, names_of
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
-from seqsetvae.evaluation.baselines import Stays, baseline_risks
+from seqsetvae.evaluation.baselines import Stays, baseline_answers
 from seqsetvae.evaluation.hand_features import hand_features
 from seqsetvae.evaluation.leak_audit import Answer, Answers
+from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.registry.versions import Registered, find_version, model_folder
 from seqsetvae.training.culprit import why_risk_is_none
-from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.features import labelled_rows, labelled_stays
 from seqsetvae.training.finetuning.mortality import RiskModel, read_risk_model
 from seqsetvae.training.pretrained.loading import naming
 
@@ -54,35 +57,53 @@ def predict_all(
     """The stays that every model can say something about, and their risk by each.
 
     Raises:
-        InputError: a model gives NaN for a stay, whose row and variable are named.
+        InputError: a model is of another kind, or gives NaN for a stay, whose row and variable are named.
     """
+    kind = of_one_kind(models, store)
     stays = hand_made(store, config.split)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Array]] = {}
     for name, (model, _) in models.items():
         labelled = labelled_stays(model.pretrained.vocabulary, store, config.split)
         risk_B = model.predict(labelled.packed)
         if not np.isfinite(risk_B).all():
             recorded, shown = why_risk_is_none(
-                model.net.logit, labelled.packed, labelled.vocabulary, store, config.split
+                model.net.score, labelled.packed, labelled.vocabulary, store, config.split
             )
             print(shown, flush=True)
             raise InputError(f"{name}: {recorded}")
-        found[name] = dict(zip(labelled.subject_id, risk_B.tolist(), strict=True))
+        found[name] = dict(zip(labelled.subject_id, risk_B, strict=True))
     subject_id = labelled_ids(store, config.split)
     common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
     label_B = stays.label_B[common_B]
-    if not 0 < label_B.sum() < len(label_B):
-        raise InputError(
-            f"Split {config.split!r} of {store.path} lacks one of the two outcomes: nothing can be scored."
-        )
+    if why := kind.unusable(label_B):
+        raise InputError(f"Split {config.split!r} of {store.path} cannot be scored: {why}.")
     risks = {
         name: np.array([risk[one] for one, keep in zip(subject_id, common_B, strict=True) if keep])
         for name, risk in found.items()
     }
     evaluated = Stays(stays.x_BF[common_B], label_B)
     if config.baselines and config.split != ALL:
-        risks |= baseline_risks(hand_made(store, "train"), hand_made(store, "valid"), evaluated)
+        risks |= baseline_answers(kind, hand_made(store, "train"), hand_made(store, "valid"), evaluated)
     return evaluated, risks
+
+
+def of_one_kind(models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store) -> Kind:
+    """The kind of the task, as the first model has learned it.
+
+    Raises:
+        InputError: a model predicts something else than the store's outcomes are.
+    """
+    for name, (model, _) in models.items():
+        if model.kind.name != kind_of(store):
+            raise InputError(
+                f"{name} is of kind {model.kind.name}, but the outcomes are {kind_of(store)}. Give the table that it was finetuned on "
+                "with --labels and --task, or say with --kind what the outcomes are."
+            )
+        if isinstance(model.kind, MultiLabel) and model.kind.labels != names_of(store):
+            raise InputError(
+                f"{name} has learned {', '.join(model.kind.labels[:8])}, but the table has {', '.join(names_of(store)[:8])}."
+            )
+    return next(iter(models.values()))[0].kind
 
 
 def whose_answers(models: Mapping[str, tuple[RiskModel, Registered | None]], baselines: bool) -> dict[str, Answer]:
@@ -109,10 +130,10 @@ def _by_stay(store: Store, vocabulary: Vocabulary, answer: Callable[[Packed], Ar
 def hand_made(store: Store, split: str) -> Stays:
     """Hand-made features of the labelled stays of a split."""
     packed = align(store, split, store.vocabulary).packed
-    known_B = ~np.isnan(packed.label_B)
-    return Stays(hand_features(packed, len(store.vocabulary))[known_B], packed.label_B[known_B].astype(np.float64))
+    rows_B = labelled_rows(packed)
+    return Stays(hand_features(packed, len(store.vocabulary))[rows_B], packed.label_B[rows_B].astype(np.float64))
 
 
 def labelled_ids(store: Store, split: str) -> list[str]:
     """Names of the labelled stays, in the order of :func:`hand_made`."""
-    return store.subject_ids(split, np.flatnonzero(~np.isnan(store.labels(split))))
+    return store.subject_ids(split, labelled_rows(align(store, split, store.vocabulary).packed))

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae.evaluation.hand_features import KINDS
-from seqsetvae.scores import Interval, with_intervals
+from seqsetvae.scores import Interval
+from seqsetvae.tasks.kind import Kind
 
 Array = NDArray[np.float64]
 
 ICU_TYPES = {1: "coronary care", 2: "cardiac surgery", 3: "medical", 4: "surgical"}
-FEWEST = 10
-"""Of either outcome: below that a subgroup's scores say nothing."""
 
 
 def subgroups(x_BF: Array, variables: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
@@ -38,16 +37,20 @@ def subgroups(x_BF: Array, variables: Sequence[str]) -> dict[str, NDArray[np.boo
 
 
 def subgroup_rows(
-    label_B: Array, risks: Mapping[str, Array], groups: Mapping[str, NDArray[np.bool_]], repeats: int
+    label_B: Array,
+    risks: Mapping[str, Array],
+    groups: Mapping[str, NDArray[np.bool_]],
+    repeats: int,
+    kinds: Mapping[str, Kind],
 ) -> list[tuple[str, str, int, int, Interval, Interval]]:
-    """(subgroup, model, stays, positives, AUROC, average precision); subgroups with too few of either outcome are left out."""
+    """(subgroup, model, stays, positives, the first two scores of the kind); subgroups with too few outcomes are left out."""
     rows = []
     for group, members_B in groups.items():
         inside = label_B[members_B]
-        positives = int(inside.sum())
-        if min(positives, len(inside) - positives) < FEWEST:
-            continue
-        for name, risk_B in risks.items():
-            found = with_intervals(inside, risk_B[members_B], repeats)
-            rows.append((group, name, len(inside), positives, found["auroc"], found["auprc_average_precision"]))
+        for name, said in risks.items():
+            kind = kinds[name]
+            if kind.enough(inside):
+                found = kind.with_intervals(inside, said[members_B], repeats)
+                first, second = (found[key] for key in list(kind.headings)[:2])
+                rows.append((group, name, len(inside), kind.events(inside), first, second))
     return rows

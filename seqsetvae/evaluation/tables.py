@@ -8,39 +8,33 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.evaluation.latents import LatentScores
 from seqsetvae.figures.calibration import draw_calibration
-from seqsetvae.scores import Interval
+from seqsetvae.scores import Curve, Interval
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
 from seqsetvae.tracking.write.run import Run
 
 SubgroupRow = tuple[str, str, int, int, Interval, Interval]
-"""Subgroup, model, stays, positives, AUROC, average precision."""
-Curve = list[tuple[float, float, int]]
-"""As :func:`seqsetvae.scores.calibration` gives it."""
-HEADINGS = {
-    "auroc": "AUROC",
-    "auprc_average_precision": "AUPRC, avg. precision",
-    "auprc_trapezoid": "AUPRC, trapezoid rule",
-    "min_precision_recall": "min(precision, recall)",
-    "brier": "Brier (low is good)",
-    "calibration_gap": "risk - observed share",
-}
-"""Of the rows, by the names in :data:`seqsetvae.scores.SCORES`; no longer than MLflow's tables show."""
+"""Subgroup, model, stays, positives, and the first two scores of the kind of task."""
+
+WIDE = "\u2003"
+SHORT = {"binary": (("auroc", "AUROC"), ("auprc_average_precision", "AUPRC (average precision)"), ("brier", "Brier"))}
+"""The scores of the short table, where they are not the first three."""
 
 
 def comparison(
-    scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores]
+    scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores], kind: Kind
 ) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the one table: a column per model, a row per score; where there is a backbone, how it does as a VAE."""
-    rows = [[HEADINGS[key], *(str(found[key]) for found in scores.values())] for key in HEADINGS]
+    rows = [[words, *(str(found[key]) for found in scores.values())] for key, words in kind.headings.items()]
     of_latents = [latents[name].cells() if name in latents else {} for name in scores]
     headings = next(iter(latents.values())).cells() if latents else ()
     rows += [[heading, *(cells.get(heading, "") for cells in of_latents)] for heading in headings]
     return ["", *map(label, scores)], rows
 
 
-def subgroup_table(rows: Sequence[SubgroupRow]) -> dict[str, object]:
+def subgroup_table(rows: Sequence[SubgroupRow], kind: Kind) -> dict[str, object]:
     """All that is known of the subgroups, as a table of the run."""
-    columns = ["subgroup", "model", "stays", "positive", "auroc", "auprc_average_precision"]
+    columns = ["subgroup", "model", "stays", "positive", *list(kind.headings)[:2]]
     cells = [
         [group, label(name), stays, positives, str(auroc), str(auprc)]
         for group, name, stays, positives, auroc, auprc in rows
@@ -48,26 +42,24 @@ def subgroup_table(rows: Sequence[SubgroupRow]) -> dict[str, object]:
     return {"columns": columns, "data": cells}
 
 
-def subgroup_text(rows: Sequence[SubgroupRow], groups: Sequence[str], models: Sequence[str]) -> str:
-    """AUROC of each model in each subgroup, and which subgroups are left out."""
+def subgroup_text(rows: Sequence[SubgroupRow], groups: Sequence[str], models: Sequence[str], kind: Kind) -> str:
+    """The first score of each model in each subgroup, and which subgroups are left out."""
     found = {(group, name): score for group, name, _, _, score, _ in rows}
     sizes = {group: f"{stays} ({positives})" for group, _, stays, positives, _, _ in rows}
     lines = [[group, size, *(str(found[group, name]) for name in models)] for group, size in sizes.items()]
-    table = text_table(["AUROC in subgroups", "stays (positive)", *map(label, models)], lines) if lines else ""
+    score = next(iter(kind.headings.values()))
+    table = text_table([f"{score} in subgroups", "stays (positive)", *map(label, models)], lines) if lines else ""
     left_out = [group for group in groups if group not in sizes]
     note = f"Too few of either outcome to be scored: {', '.join(left_out)}." if left_out else ""
     return "\n".join(part for part in (table, note) if part)
 
 
-def short_table(scores: dict[str, dict[str, Interval]]) -> str:
+def short_table(scores: dict[str, dict[str, Interval]], kind: Kind) -> str:
     """Three scores as Markdown, for the run's page: MLflow's tables have no space between columns."""
-    lines = [
-        "| model | \u2003AUROC\u2003 | \u2003AUPRC (average precision)\u2003 | \u2003Brier\u2003 |",
-        "|:--|---|---|---|",
-    ]
+    keys = SHORT.get(kind.name, tuple(kind.headings.items())[:3])
+    lines = [f"| model |{'|'.join(f' {WIDE}{words}{WIDE} ' for _, words in keys)}|", f"|:--{'|---' * len(keys)}|"]
     for name, found in scores.items():
-        cells = (found["auroc"], found["auprc_average_precision"], found["brier"])
-        lines.append(f"| {label(name)}\u2003 | {' | '.join(f'{chr(0x2003)}{one}' for one in cells)} |")
+        lines.append(f"| {label(name)}{WIDE} | {' | '.join(f'{WIDE}{found[key]}' for key, _ in keys)} |")
     return "\n".join(lines)
 
 
@@ -79,9 +71,11 @@ def tables_of(run: Run, has_subgroups: bool) -> str:
     return f"{shown}\n\n{artifact_links(run.experiment_id, run.run_id, files)}"
 
 
-def record_scores(run: Run, scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores]) -> None:
+def record_scores(
+    run: Run, scores: Mapping[str, Mapping[str, Interval]], latents: Mapping[str, LatentScores], kind: Kind
+) -> None:
     """All scores as a table of the run for people, one for code, and as its metrics."""
-    columns, wide = comparison(scores, latents)
+    columns, wide = comparison(scores, latents, kind)
     run.log_table({"columns": ["score", *columns[1:]], "data": wide}, names.ARTIFACT_EVALUATION_COMPARISON)
     rows = [[name, key, one.value, one.low, one.high] for name, found in scores.items() for key, one in found.items()]
     columns = ["model", "score", "value", "low_95", "high_95"]
@@ -90,12 +84,12 @@ def record_scores(run: Run, scores: Mapping[str, Mapping[str, Interval]], latent
         run.log_metrics({f"{place(name)}/{key}": one.value for key, one in found.items()}, step=0)
 
 
-def record_calibration(run: Run, curves: Mapping[str, Curve], head: str) -> None:
+def record_calibration(run: Run, curves: Mapping[str, Curve], head: str, is_share: bool) -> None:
     """The calibration curves as a table and as a figure of the run."""
     points = [[name, *point] for name, curve in curves.items() for point in curve]
     columns = ["model", "mean_risk", "observed_share", "stays"]
     run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
-    figure = draw_calibration({label(name): curve for name, curve in curves.items()}, head)
+    figure = draw_calibration({label(name): curve for name, curve in curves.items()}, head, is_share)
     run.log_bytes(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
 
 

@@ -20,41 +20,60 @@ MARGINS = (0.95, 0.75)
 NORMAL = 1.959964
 """The 97.5 % quantile of the standard normal distribution."""
 
+TITLE, VALUE_TITLE = (f"Calibration: observed against predicted {what}" for what in ("risk", "values"))
+VALUE_READING = "A point is a group of stays of like prediction; on the dotted line predictions are as observed."
 READING = "A point is a group of stays of like risk, with its 95 % interval; on the dotted line risks are as observed."
 
 
-def draw_calibration(curves: Mapping[str, Sequence[tuple[float, float, int]]], subtitle: str) -> bytes:
+def draw_calibration(
+    curves: Mapping[str, Sequence[tuple[float, float, int]]], subtitle: str, is_share: bool = True
+) -> bytes:
     """As PNG.
 
     Args:
         curves: by model, (mean predicted risk, observed share, stays) of groups of stays, as :func:`seqsetvae.scores.calibration` gives
             it; at least one model.
         subtitle: what was predicted.
+        is_share: False: of values, without intervals, whose observed mean takes the place of the share.
     """
     columns = min(COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
     height = MARGINS[0] + rows * (PANEL + MARGINS[1])
     mean_G, share_G, stays_G = np.array([point for curve in curves.values() for point in curve], dtype=float).T
-    limit = min(1.0, 1.05 * float(np.maximum(mean_G, interval(share_G, stays_G)[1]).max()))
+    if is_share:
+        limits = 0.0, min(1.0, 1.05 * float(np.maximum(mean_G, interval(share_G, stays_G)[1]).max()))
+    else:
+        least, greatest = float(np.minimum(mean_G, share_G).min()), float(np.maximum(mean_G, share_G).max())
+        margin = 0.05 * (greatest - least) or 1.0
+        limits = least - margin, greatest + margin
+    title, reading = (TITLE, READING) if is_share else (VALUE_TITLE, VALUE_READING)
     with style.DRAWING:
-        figure = style.new_figure("Calibration: observed against predicted risk", f"{subtitle}. {READING}", height)
+        figure = style.new_figure(title, f"{subtitle}. {reading}", height)
         width = (style.RIGHT - style.LEFT) / columns
         for number, (name, curve) in enumerate(curves.items()):
             row, column = divmod(number, columns)
             bottom = 1 - (MARGINS[0] + (row + 1) * PANEL + row * MARGINS[1]) / height
             axes = figure.add_axes((style.LEFT + column * width, bottom, width - 0.04, PANEL / height))
-            _draw(axes, name, curve, limit)
+            _draw(axes, name, curve, limits, is_share)
         return style.png(figure)
 
 
-def _draw(axes: Axes, name: str, curve: Sequence[tuple[float, float, int]], limit: float) -> None:
-    style.dress(axes, name, "observed share" if axes.get_position().x0 < style.LEFT + 0.01 else "")
+def _draw(
+    axes: Axes, name: str, curve: Sequence[tuple[float, float, int]], limits: tuple[float, float], is_share: bool
+) -> None:
+    observed, predicted = (
+        ("observed share", "mean predicted risk") if is_share else ("observed mean", "mean prediction")
+    )
+    style.dress(axes, name, observed if axes.get_position().x0 < style.LEFT + 0.01 else "")
     style.plain_ticks(axes.xaxis)
-    style.label_below(axes, "mean predicted risk")
-    axes.set(xlim=(0, limit), ylim=(0, limit))
-    axes.plot([0, 1], [0, 1], color=style.GRAY, linewidth=1.2, linestyle=(0, (1, 2)))
+    style.label_below(axes, predicted)
+    axes.set(xlim=limits, ylim=limits)
+    axes.plot(
+        *([0, 1], [0, 1]) if is_share else (limits, limits), color=style.GRAY, linewidth=1.2, linestyle=(0, (1, 2))
+    )
     mean_G, share_G, stays_G = np.array(curve, dtype=float).T
-    axes.vlines(mean_G, *interval(share_G, stays_G), color=style.BLUE, linewidth=1.2, alpha=0.6)
+    if is_share:
+        axes.vlines(mean_G, *interval(share_G, stays_G), color=style.BLUE, linewidth=1.2, alpha=0.6)
     axes.plot(mean_G, share_G, color=style.BLUE, linewidth=1.2, marker="o", markersize=4)
 
 

@@ -74,6 +74,11 @@ def carried(features: Mapping[str, Tensor]) -> Tensor:
     return any_part.new_zeros(len(any_part)).masked_fill(~good_B, torch.nan)
 
 
+def with_carried(output: Tensor, features: Mapping[str, Tensor]) -> Tensor:
+    """A head's output, (B,) or (B, K), with :func:`carried` added."""
+    return output + carried(features).view(-1, *[1] * (output.dim() - 1))
+
+
 class RiskHead(nn.Module):
     """Standardization by the training stays, then two layers. What is NaN counts as the mean.
 
@@ -81,17 +86,18 @@ class RiskHead(nn.Module):
         inputs: F.
         hidden: width between the layers.
         dropout: before each layer.
+        outputs: K.
     """
 
     mean_F: Tensor
     std_F: Tensor
 
-    def __init__(self, inputs: int, hidden: int, dropout: float):
+    def __init__(self, inputs: int, hidden: int, dropout: float, outputs: int = 1):
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(inputs))
         self.register_buffer("std_F", torch.ones(inputs))
         self.layers = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, 1)
+            nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
         )
 
     def fit_scale(self, x_BF: Tensor) -> None:
@@ -101,13 +107,13 @@ class RiskHead(nn.Module):
         self.std_F.copy_((x_BF - mean_F).square().nanmean(0).sqrt().nan_to_num(1.0).clamp(min=1e-4))
 
     def forward(self, x_BF: Tensor) -> Tensor:
-        """The logit of every subject, shape (B,): weighted and focal losses push it off the true risk."""
+        """(B, K) numbers for every subject, (B,) where K is 1; of risks a logit: weighted and focal losses push it off the true risk."""
         scaled_BF = (x_BF - self.mean_F) / self.std_F
         return self.layers(scaled_BF.clamp(-FARTHEST, FARTHEST).nan_to_num(0.0)).squeeze(1)
 
 
 class RiskNet(nn.Module):
-    """Members that were trained with different seeds; the mean of their logits, recalibrated, is the risk.
+    """Members that were trained with different seeds; the mean of their outputs, recalibrated, becomes the answer.
 
     Args:
         backbones: one for all members where it is frozen, else one each.
@@ -127,16 +133,23 @@ class RiskNet(nn.Module):
         self.register_buffer("offset", torch.zeros(()))
 
     def logit(self, batch: EventBatch) -> Tensor:
-        """Mean of the members, not recalibrated, shape (B,); NaN where a backbone gives NaN or inf."""
+        """Mean of the members' outputs, not recalibrated, shape (B,) or (B, K); NaN where a backbone gives NaN or inf."""
         parts = parts_of(self.chosen)
         backbones = cast(Sequence[SeqSetVAE], self.backbones)
         features = [stay_features(vae, batch, parts) for vae in backbones]
         shared = features * len(self.heads) if len(features) == 1 else features
         logits = [
-            head(head_input(one, self.chosen)) + carried(one) for head, one in zip(self.heads, shared, strict=True)
+            with_carried(head(head_input(one, self.chosen)), one) for head, one in zip(self.heads, shared, strict=True)
         ]
         return torch.stack(logits).mean(0)
 
     def forward(self, batch: EventBatch) -> Tensor:
-        """Risk between 0 and 1 of every subject, shape (B,)."""
-        return torch.sigmoid(self.slope * self.logit(batch) + self.offset)
+        """Mean of the members' outputs, recalibrated."""
+        return self.recalibrated(self.logit(batch))
+
+    def recalibrated(self, logit: Tensor) -> Tensor:
+        return self.slope * logit + self.offset
+
+    def score(self, batch: EventBatch) -> Tensor:
+        """One number for every subject, (B,), that is finite only where all of its outputs are."""
+        return self.logit(batch).view(batch.n_subjects, -1).sum(1)

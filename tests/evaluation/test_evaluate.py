@@ -28,6 +28,7 @@ from seqsetvae.evaluation.latents import latent_scores
 from seqsetvae.evaluation.predictions import hand_made
 from seqsetvae.evaluation.subgroups import subgroup_rows
 from seqsetvae.scores import auroc
+from seqsetvae.tasks.binary import Binary
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.pretrained.exported import export
 from seqsetvae.training.pretrained.loading import load
@@ -129,7 +130,7 @@ def test_subgroups_are_scored_by_their_own_members_and_small_ones_left_out():
     label = (np.arange(200) % 4 == 0).astype(float)
     risk = np.where(np.arange(200) < 100, label, rng.random(200))  # perfect in the first group, chance in the second
     groups = {"first": np.arange(200) < 100, "second": np.arange(200) >= 100, "small": np.arange(200) < 12}
-    rows = {row[0]: row for row in subgroup_rows(label, {"model": risk}, groups, repeats=50)}
+    rows = {row[0]: row for row in subgroup_rows(label, {"model": risk}, groups, 50, {"model": Binary()})}
     assert set(rows) == {"first", "second"}
     assert rows["first"][2:4] == (100, 25)
     assert rows["first"][4].value == 1.0

@@ -24,12 +24,13 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskNet, pool_over_time
 from seqsetvae.model.summaries import KINDS, variable_summaries
 from seqsetvae.scores import auroc
+from seqsetvae.tasks.binary import Binary
+from seqsetvae.tasks.recalibration import recalibration
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import compute_features, labelled_stays, mean_logits
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.finetuning.head_training import Examples, train_head
 from seqsetvae.training.finetuning.mortality import export_risk_model, read_risk_model
-from seqsetvae.training.finetuning.recalibration import recalibration
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.pretrained.loading import load
 
@@ -69,7 +70,8 @@ def examples(n: int, seed: int) -> Examples:
 def test_a_head_finds_what_was_planted_and_its_output_is_a_risk(loss):
     config = FinetuneConfig(head_lr=3e-3, max_epochs=30, patience=10, loss=loss, hidden=16)
     unseen = examples(1000, 1)
-    fitted = train_head(examples(2000, 0), unseen, config)
+    seen = examples(2000, 0)
+    fitted = train_head(seen, unseen, Binary.fit(seen.label_B, (), config), config)
     assert fitted.metrics[names.FINETUNE_AUC] > 0.88  # the best there is: Phi(2 / sqrt 2) = 0.921
     with torch.no_grad():
         logit_B = fitted.head(unseen.x_BF)

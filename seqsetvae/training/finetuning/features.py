@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
+from seqsetvae.data.tasks import kind_of
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet, carried, stay_features
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.kinds import KINDS
 from seqsetvae.training.culprit import Score, why_risk_is_none
 
 EVENTS_PER_BATCH = 8000
@@ -39,8 +43,13 @@ class LabelledStays:
     """Where they come from."""
 
     @property
+    def kind(self) -> type[Kind]:
+        """Of the task."""
+        return KINDS[kind_of(self.store)]
+
+    @property
     def label_B(self) -> Tensor:
-        """0 or 1, float32."""
+        """float32: (B,), or (B, L) where an outcome is several numbers."""
         return torch.from_numpy(self.packed.label_B)
 
     @property
@@ -48,17 +57,18 @@ class LabelledStays:
         return [str(name) for name in self.packed.subject_id]
 
     def some(self, share: float, seed: int) -> LabelledStays:
-        """A share of the stays with each outcome, at least one of each, drawn by a seed."""
+        """A share of the stays, of risks with each outcome, at least one of each, drawn by a seed."""
         if share == 1.0:
             return self
         rng = np.random.default_rng(seed)
-        groups = [np.flatnonzero(self.packed.label_B == outcome) for outcome in (0, 1)]
+        groups = self.kind.strata(self.packed.label_B.astype(np.float64))
         kept = [rng.permutation(rows)[: max(1, round(share * len(rows)))] for rows in groups]
         return replace(self, packed=self.packed.take(np.sort(np.concatenate(kept))))
 
     def describe(self) -> str:
         """In words, with everything that was left out."""
-        text = f"{self.packed.n_subjects} stays with an outcome, {int(self.packed.label_B.sum())} of them positive"
+        counted = self.kind.counted(self.packed.label_B.astype(np.float64))
+        text = f"{self.packed.n_subjects} stays with an outcome, {counted}"
         if self.unlabelled:
             text += f"; {self.unlabelled} without one are left out"
         if self.without_events:
@@ -72,16 +82,14 @@ def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> Labelled
     """The labelled stays of a split.
 
     Raises:
-        InputError: none of the variables is in the vocabulary, or only one of the two outcomes occurs.
+        InputError: none of the variables is in the vocabulary, or the outcomes cannot be learned from, as where all are the same.
     """
     aligned = align(store, split, vocabulary)
     packed = aligned.packed
-    rows_B = np.flatnonzero(~np.isnan(packed.label_B))
-    label_B = packed.label_B[rows_B]
-    if not 0 < label_B.sum() < len(label_B):
+    rows_B = labelled_rows(packed)
+    if why := KINDS[kind_of(store)].unusable(packed.label_B[rows_B].astype(np.float64)):
         raise InputError(
-            f"Split {split!r} of {store.path} has {int(label_B.sum())} positive outcomes among {len(label_B)} labelled stays: a "
-            "classifier needs both outcomes there. Prepare the store with the file of outcomes, or with other splits."
+            f"Split {split!r} of {store.path} has {why}. Prepare the store with the file of outcomes, or with other splits."
         )
     return LabelledStays(
         packed=packed.take(rows_B),
@@ -92,6 +100,11 @@ def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> Labelled
         store=store,
         split=split,
     )
+
+
+def labelled_rows(packed: Packed) -> NDArray[np.int64]:
+    """Of the subjects that have an outcome, or of several at least one."""
+    return np.flatnonzero(~np.isnan(packed.label_B).reshape(packed.n_subjects, -1).all(1))
 
 
 @torch.inference_mode()
@@ -122,7 +135,7 @@ def require_finite_scores(score_B: Tensor, score: Score, stays: LabelledStays) -
 
 @torch.inference_mode()
 def mean_logits(net: RiskNet, packed: Packed, vocabulary: Vocabulary) -> Tensor:
-    """Logit of all subjects, not recalibrated, in the order of `packed`."""
+    """Output for all subjects, not recalibrated, in the order of `packed`."""
     order_B, batches = _by_length(packed, vocabulary)
     return torch.cat([net.logit(batch) for batch in batches])[torch.from_numpy(np.argsort(order_B))]
 

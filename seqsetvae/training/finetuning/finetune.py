@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.data.tasks import TaskStore, open_task
+from seqsetvae.data.tasks import TaskStore, names_of, open_task
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.scores import Interval, calibration, with_intervals
+from seqsetvae.scores import Curve
 from seqsetvae.streams import steady_streams
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.read.run_record import read_run
@@ -32,7 +33,6 @@ from seqsetvae.tracking.registry.versions import (
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.features import labelled_stays
-from seqsetvae.training.finetuning.head_training import risk_scores
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
 from seqsetvae.training.finetuning.registering import register_risk_model
@@ -41,8 +41,8 @@ from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 
-DrawCalibration = Callable[[Mapping[str, Sequence[tuple[float, float, int]]], str], bytes]
-"""Curves by name and a subtitle -> PNG."""
+DrawCalibration = Callable[[Mapping[str, Curve], str, bool], bytes]
+"""Curves by name, a subtitle, and whether they are of risks -> PNG."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,10 @@ def finetune_listening(
     refused = why_not_to_build_on(model, version, tracking)
     if refused and not config.allow_collapsed:
         raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
-    store = open_task(open_store(config.store), config.labels, config.task, config.at_hours)
+    store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
+    kind = train.kind.fit(train.label_B, names_of(store), config)
     name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
     tags = {
         names.TAG_DATA: Path(config.store).name,
@@ -128,24 +129,26 @@ def finetune_listening(
         run.log_dataset(config.store, store.content_hash, str(store.path))
         begun = time.perf_counter()
         try:
-            net, fitted = train_members(model, train, valid, config, run, signals)
+            net, fitted = train_members(model, train, valid, kind, config, run, signals)
         except RunFailure as error:
             run.describe(f"⏹️ **Broken off: {error}**")
             raise
         trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
-        risk_model = RiskModel(trained, net.eval(), config.hidden)
+        risk_model = RiskModel(trained, net.eval(), config.hidden, kind)
         print(loaded_message(model, net, config), flush=True)
-        risk_B = risk_model.predict(valid.packed)
-        metrics = risk_scores(torch.from_numpy(risk_B), valid.label_B)
+        label_B = valid.label_B.double().numpy()
+        risk_model = replace(risk_model, kind=kind.settled(risk_model.predict(valid.packed), label_B))
+        kind, risk_B = risk_model.kind, risk_model.predict(valid.packed)
+        metrics = kind.metrics(torch.from_numpy(risk_B), valid.label_B)
         seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
         run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
-        found = record_validation(run, risk_B, valid.label_B.double().numpy(), draw)
+        found = record_validation(run, kind, risk_B, label_B, draw)
         run_id, uri = run.run_id, run.tracking_uri
         facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
         tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
         tables |= {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"} if draw else {}
         run.describe(
-            f"**Validation AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}** (it chose the epoch)\n\n"
+            f"**Validation {found}** (it chose the epoch)\n\n"
             f"{facts}\n\n"
             f"{artifact_links(run.experiment_id, run_id, tables)}"
         )
@@ -175,7 +178,7 @@ def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking:
 
 def what_is_predicted(config: FinetuneConfig, store: TaskStore) -> str:
     """In words, with every row that was left out."""
-    text = f"{config.task or 'boolean_value'} of {Path(str(config.labels)).name}: {store.rows} outcomes"
+    text = f"{config.task or store.names[0]} of {Path(str(config.labels)).name}: {store.rows} outcomes, {store.kind.replace('_', ' ')}"
     if store.without_stay:
         text += f"; {store.without_stay} of no stay are left out"
     return text + (f"; {store.without_events} before any event are left out" if store.without_events else "")
@@ -210,20 +213,22 @@ def loaded_message(model: Pretrained, net: RiskNet, config: FinetuneConfig) -> s
 
 
 def record_validation(
-    run: Run, risk_B: NDArray[np.float64], label_B: NDArray[np.float64], draw: DrawCalibration | None
-) -> dict[str, Interval]:
-    """Scores of the validation stays; with the calibration curve they become tables of the run, the curve also a figure."""
-    found = with_intervals(label_B, risk_B)
+    run: Run, kind: Kind, risk_B: NDArray[np.float64], label_B: NDArray[np.float64], draw: DrawCalibration | None
+) -> str:
+    """Scores of the validation stays; with the calibration curve they become tables of the run, the curve also a figure.
+
+    Returns the first two scores, in words.
+    """
+    found = kind.with_intervals(label_B, risk_B)
     rows = [[name, one.value, one.low, one.high] for name, one in found.items()]
     run.log_table({"columns": ["score", "value", "low_95", "high_95"], "data": rows}, names.ARTIFACT_VAL_SCORES)
-    curve = calibration(label_B, risk_B)
+    curve = kind.calibration(label_B, risk_B)
     columns = ["mean_risk", "observed_share", "stays"]
     run.log_table({"columns": columns, "data": [list(point) for point in curve]}, names.ARTIFACT_CALIBRATION)
     if draw is not None:
-        head = f"{len(label_B)} validation stays, {int(label_B.sum())} positive, also used to recalibrate"
-        run.log_bytes(draw({"validation": curve}, head), names.ARTIFACT_CALIBRATION_FIGURE)
-    print(
-        f"  validation (it chose the epoch): AUROC {found['auroc']}, AUPRC {found['auprc_average_precision']}",
-        flush=True,
-    )
-    return found
+        counted = kind.counted(label_B).replace(" of them", "")
+        head = f"{len(label_B)} validation stays, {counted}, also used to recalibrate"
+        run.log_bytes(draw({"validation": curve}, head, kind.is_share), names.ARTIFACT_CALIBRATION_FIGURE)
+    said = ", ".join(f"{words} {found[key]}" for key, (_, words) in zip(kind.headings, kind.shown, strict=False))
+    print(f"  validation (it chose the epoch): {said}", flush=True)
+    return said

@@ -18,12 +18,12 @@ from seqsetvae.config import FinetuneConfig
 from seqsetvae.data.loader import EventLoader
 from seqsetvae.data.packed import gather
 from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
-from seqsetvae.model.classifier import RiskHead, carried, head_input, parts_of, stay_features
+from seqsetvae.model.classifier import RiskHead, head_input, parts_of, stay_features, with_carried
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import LabelledStays
-from seqsetvae.training.finetuning.head_training import risk_loss, risk_scores
 
 
 class RiskModule(pl.LightningModule):
@@ -33,15 +33,15 @@ class RiskModule(pl.LightningModule):
         vae: the backbone; its weights are changed.
         head: its scale is set already.
         chosen: what the head looks at.
-        positive_share: share of positive outcomes among the training stays.
+        kind: of the task, fitted on the training stays.
     """
 
-    def __init__(self, vae: SeqSetVAE, head: RiskHead, chosen: str, positive_share: float, config: FinetuneConfig):
+    def __init__(self, vae: SeqSetVAE, head: RiskHead, chosen: str, kind: Kind, config: FinetuneConfig):
         super().__init__()
         self.vae = vae.requires_grad_(False)
         self.head = head
         self.chosen = chosen
-        self.positive_share = positive_share
+        self.kind = kind
         self.config = config
         for part in unfrozen_parts(vae, config.unfreeze):
             part.requires_grad_(True)
@@ -52,14 +52,12 @@ class RiskModule(pl.LightningModule):
         keep_freed_memory()
 
     def forward(self, batch: EventBatch) -> Tensor:
-        """The logit of every subject, shape (B,)."""
+        """What the head gives for every subject, shape (B,) or (B, K)."""
         features = stay_features(self.vae, batch, parts_of(self.chosen))
-        return self.head(head_input(features, self.chosen)) + carried(features)
+        return with_carried(self.head(head_input(features, self.chosen)), features)
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
-        config = self.config
-        logit_B = self(drop_events(batch, config.event_dropout))
-        loss = risk_loss(logit_B, batch.label_B, config.loss, self.positive_share, config.focal_gamma)
+        loss = self.kind.loss(self(drop_events(batch, self.config.event_dropout)), batch.label_B)
         self._losses.append(loss.detach())
         return loss
 
@@ -67,8 +65,8 @@ class RiskModule(pl.LightningModule):
         self._validated.append((self(batch), batch.label_B))
 
     def on_validation_epoch_end(self) -> None:
-        logit_B, label_B = (torch.cat(part) for part in zip(*self._validated, strict=True))
-        scores = risk_scores(torch.sigmoid(logit_B), label_B) | {
+        output_B, label_B = (torch.cat(part) for part in zip(*self._validated, strict=True))
+        scores = self.kind.metrics(self.kind.answer(output_B), label_B) | {
             names.TRAIN_LOSS: float(torch.stack(self._losses).mean())
         }
         self.log_dict(scores, logger=False)
@@ -89,7 +87,7 @@ class RiskModule(pl.LightningModule):
         plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0)
         return [optimizer], [
             {"scheduler": warmup, "interval": "step"},
-            {"scheduler": plateau, "interval": "epoch", "monitor": config.monitor},
+            {"scheduler": plateau, "interval": "epoch", "monitor": self.kind.monitor(config)},
         ]
 
 

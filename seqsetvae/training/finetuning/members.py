@@ -12,10 +12,10 @@ from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskNet, head_input, parts_of
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.finetuning.features import LabelledStays, compute_features, mean_logits, require_finite_scores
 from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
-from seqsetvae.training.finetuning.recalibration import recalibration
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.signals import Signals
 
@@ -34,27 +34,32 @@ class ChosenInput:
 
 
 def train_members(
-    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run, signals: Signals
+    model: Pretrained,
+    train: LabelledStays,
+    valid: LabelledStays,
+    kind: Kind,
+    config: FinetuneConfig,
+    run: Run,
+    signals: Signals,
 ) -> tuple[RiskNet, list[FittedHead]]:
-    """Train all members, recalibrate the mean of their logits on the validation stays, and say how each of them did."""
+    """Train all members, recalibrate the mean of their outputs on the validation stays, and say how each of them did."""
     if config.frozen:
-        frozen = choose_input(model, train, valid, config, run)
-        net, fitted = frozen_members(model, frozen, config)
+        frozen = choose_input(model, train, valid, kind, config, run)
+        net, fitted = frozen_members(model, frozen, kind, config)
     else:
         named = config.head_input != "auto"
-        chosen = config.head_input if named else choose_input(model, train, valid, config, run).chosen
-        net, fitted = unfrozen_members(model, chosen, train, valid, config, run, signals)
+        chosen = config.head_input if named else choose_input(model, train, valid, kind, config, run).chosen
+        net, fitted = unfrozen_members(model, chosen, train, valid, kind, config, run, signals)
     run.set_tag(names.TAG_HEAD_INPUT, net.chosen)
     logit_B = mean_logits(net, valid.packed, valid.vocabulary)
-    require_finite_scores(logit_B, net.logit, valid)
-    slope, offset = recalibration(logit_B, valid.label_B)
-    net.slope.copy_(slope)
-    net.offset.copy_(offset)
+    require_finite_scores(logit_B, net.score, valid)
+    slope, offset = kind.recalibration(logit_B, valid.label_B)
+    net.slope, net.offset = slope.float(), offset.float()
     return net, fitted
 
 
 def choose_input(
-    model: Pretrained, train: LabelledStays, valid: LabelledStays, config: FinetuneConfig, run: Run
+    model: Pretrained, train: LabelledStays, valid: LabelledStays, kind: Kind, config: FinetuneConfig, run: Run
 ) -> ChosenInput:
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
     wanted = CANDIDATES if config.head_input == "auto" else (config.head_input,)
@@ -68,17 +73,19 @@ def choose_input(
         )
         folder = name.replace("+", "_") + "/"  # MLflow takes no plus in a metric's name
         on_epoch = recorder(run, folder if len(wanted) > 1 else "")
-        found[name] = ChosenInput(name, seen, unseen, train_head(seen, unseen, config, config.seed, on_epoch))
-        print(f"  head on {name:<18} {how_it_did(found[name].fitted)}", flush=True)
-    return max(found.values(), key=lambda one: one.fitted.metrics[config.monitor])
+        found[name] = ChosenInput(name, seen, unseen, train_head(seen, unseen, kind, config, config.seed, on_epoch))
+        print(f"  head on {name:<18} {how_it_did(found[name].fitted, kind)}", flush=True)
+    return max(found.values(), key=lambda one: one.fitted.metrics[kind.monitor(config)])
 
 
-def frozen_members(model: Pretrained, frozen: ChosenInput, config: FinetuneConfig) -> tuple[RiskNet, list[FittedHead]]:
+def frozen_members(
+    model: Pretrained, frozen: ChosenInput, kind: Kind, config: FinetuneConfig
+) -> tuple[RiskNet, list[FittedHead]]:
     """Further heads beside the first, on the same features."""
     fitted = [frozen.fitted]
     for seed in range(config.seed + 1, config.seed + config.n_seeds):
-        fitted.append(train_head(frozen.train, frozen.valid, config, seed))
-        print(f"  seed {seed:<21} {how_it_did(fitted[-1])}", flush=True)
+        fitted.append(train_head(frozen.train, frozen.valid, kind, config, seed))
+        print(f"  seed {seed:<21} {how_it_did(fitted[-1], kind)}", flush=True)
     return RiskNet([model.vae], [one.head for one in fitted], frozen.chosen), fitted
 
 
@@ -87,6 +94,7 @@ def unfrozen_members(
     chosen: str,
     train: LabelledStays,
     valid: LabelledStays,
+    kind: Kind,
     config: FinetuneConfig,
     run: Run,
     signals: Signals,
@@ -100,9 +108,9 @@ def unfrozen_members(
         on_epoch = recorder(run, f"seed_{seed}/" if config.n_seeds > 1 else "")
         scale = inputs(start, chosen, train)
         folder = run.checkpoint_dir
-        members.append(train_member(start, scale, chosen, train, valid, config, seed, folder, on_epoch, signals))
+        members.append(train_member(start, scale, chosen, train, valid, kind, config, seed, folder, on_epoch, signals))
         run.log_file(members[-1].checkpoint, f"{names.ARTIFACT_CHECKPOINTS}/{members[-1].checkpoint.name}", copy=False)
-        print(f"  seed {seed:<21} {how_it_did(members[-1].fitted)}", flush=True)
+        print(f"  seed {seed:<21} {how_it_did(members[-1].fitted, kind)}", flush=True)
     fitted = [one.fitted for one in members]
     return RiskNet([one.vae for one in members], [one.head for one in fitted], chosen), fitted
 
@@ -128,7 +136,7 @@ def recorder(run: Run, prefix: str) -> OnEpoch:
     return record
 
 
-def how_it_did(fitted: FittedHead) -> str:
+def how_it_did(fitted: FittedHead, kind: Kind) -> str:
     """In words."""
-    shown = ", ".join(f"{key} {fitted.metrics[key]:.4f}" for key in (names.FINETUNE_AUC, names.FINETUNE_AUPRC))
+    shown = ", ".join(f"{key} {fitted.metrics[key]:.4f}" for key, _ in kind.shown)
     return f"best epoch {fitted.epoch} of {fitted.epochs}: {shown}"

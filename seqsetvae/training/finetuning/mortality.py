@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import isnan
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +17,9 @@ from seqsetvae.data.events_table import read_events
 from seqsetvae.data.packed import Packed
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import RiskHead, RiskNet
+from seqsetvae.tasks.binary import Binary
+from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.kinds import restore
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finetuning.features import mean_logits
 from seqsetvae.training.pretrained.exported import OUT_OF_RANGE, Pretrained, read_folder, rebuild, write_folder
@@ -25,42 +27,48 @@ from seqsetvae.training.pretrained.exported import OUT_OF_RANGE, Pretrained, rea
 
 @dataclass(frozen=True)
 class RiskModel:
-    """Predicts the risk of the outcome that it was finetuned on."""
+    """Predicts the outcome that it was finetuned on: a risk, or what else its kind of task says."""
 
     pretrained: Pretrained
     """The first member's backbone, with the vocabulary that all of them share."""
     net: RiskNet
     hidden: int
     """Width between the layers of a head."""
+    kind: Kind = field(default_factory=Binary)
+    """Of the task."""
 
     def __repr__(self) -> str:
         return f"<RiskModel on {self.pretrained}>"
 
     def predict(self, packed: Packed) -> NDArray[np.float64]:
-        """Risk of every subject."""
+        """The answer for every subject: its risk, (B,), or (B, columns) where an answer is several numbers."""
         logit_B = mean_logits(self.net, packed, self.pretrained.vocabulary)
-        return torch.sigmoid(self.net.slope * logit_B + self.net.offset).double().numpy()
+        return self.kind.answer(self.net.recalibrated(logit_B)).double().numpy()
 
     def risk(self, events: pd.DataFrame) -> pd.DataFrame:
-        """Risk of each subject of a table with the columns subject, minute, variable, value: the columns subject, risk, error, warnings.
+        """Answer for each subject of a table with the columns subject, minute, variable, value: subject, risk, error, warnings.
 
-        A subject with a row that cannot be used gets no risk (NaN) but an error that names the row; the others are not affected.
+        Of other kinds of tasks the columns of :attr:`Kind.columns` stand in place of the risk. A subject with a row that cannot be used
+        gets no risk (NaN) but an error that names the row; the others are not affected.
 
         Raises:
             InputError: a column is missing.
         """
         table = read_events(events, self.pretrained.vocabulary)
-        risk_of: dict[str, float] = {}
+        columns = self.kind.columns
+        answer_of: dict[str, list[float]] = {}
         if table.packed is not None:
-            risk_of = dict(zip(map(str, table.packed.subject_id), self.predict(table.packed).tolist(), strict=True))
+            answers = self.predict(table.packed).reshape(-1, len(columns)).tolist()
+            answer_of = dict(zip(map(str, table.packed.subject_id), answers, strict=True))
+        broken = {name for name, answer in answer_of.items() if not np.isfinite(answer).all()}
+        nothing = [math.nan] * len(columns)
+        said = [nothing if name in broken else answer_of.get(name, nothing) for name in table.subjects]
+        errors = table.problems | dict.fromkeys(broken, OUT_OF_RANGE)
         return pd.DataFrame(
             {
                 "subject": table.subjects,
-                "risk": [risk_of.get(name, float("nan")) for name in table.subjects],
-                "error": [
-                    table.problems.get(name, OUT_OF_RANGE if isnan(risk_of.get(name, 0.0)) else "")
-                    for name in table.subjects
-                ],
+                **{name: [answer[number] for answer in said] for number, name in enumerate(columns)},
+                "error": [errors.get(name, "") for name in table.subjects],
                 "warnings": table.warnings(self.pretrained.vocabulary),
             }
         )
@@ -68,7 +76,7 @@ class RiskModel:
 
 def export_risk_model(model: RiskModel, folder: Path, origin: Mapping[str, Any]) -> None:
     """Write a model; `origin` says where it comes from, for people."""
-    head = {"input": model.net.chosen, "hidden": model.hidden}
+    head = {"input": model.net.chosen, "hidden": model.hidden, "kind": model.kind.state()}
     description = {"recipe": asdict(model.pretrained.recipe), "head": head, "origin": dict(origin)}
     write_folder(folder, "risk", model.net.state_dict(), description)
 
@@ -84,14 +92,13 @@ def read_risk_model(folder: Path) -> RiskModel:
         raise InputError(f"{folder} was finetuned by an earlier version of seqsetvae. Finetune again.")
     recipe, head = Recipe.parse(description.get("recipe"), str(folder)), description["head"]
     backbones = [rebuild(part, recipe, str(folder)) for part in _members(weights, "backbones")]
-    heads = []
+    heads, kind = [], restore(head.get("kind"))
     for part in _members(weights, "heads"):
-        heads.append(RiskHead(len(part["mean_F"]), head["hidden"], dropout=0.0))
+        heads.append(RiskHead(len(part["mean_F"]), head["hidden"], dropout=0.0, outputs=kind.outputs))
         heads[-1].load_state_dict(part)
     net = RiskNet([one.vae for one in backbones], heads, head["input"])
-    net.slope.copy_(weights["slope"])
-    net.offset.copy_(weights["offset"])
-    return RiskModel(backbones[0], net.eval(), head["hidden"])
+    net.slope, net.offset = weights["slope"], weights["offset"]
+    return RiskModel(backbones[0], net.eval(), head["hidden"], kind)
 
 
 def _members(weights: Mapping[str, Tensor], part: str) -> list[dict[str, Tensor]]:

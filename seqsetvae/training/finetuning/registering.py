@@ -11,9 +11,10 @@ from pathlib import Path
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.data.store import Store
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.registry.versions import PACKAGE, Candidate, Registered, champion, make_champion, register
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
-from seqsetvae.training.pretrained.model_cards import CARDS, mortality_version
+from seqsetvae.training.pretrained.model_cards import CARDS, finetuned_version
 from seqsetvae.training.pretrained.registration import example_events
 
 MORTALITY = "in_hospital_mortality"
@@ -41,12 +42,16 @@ def model_name(config: FinetuneConfig) -> str:
     )
 
 
-def card_of(config: FinetuneConfig) -> str:
+def card_of(config: FinetuneConfig, kind: Kind) -> str:
     """The registered model's description."""
     card, task = CARDS[names.MODEL_MORTALITY], task_of(config)
     if task == MORTALITY:
         return card
-    return card.replace(names.MODEL_MORTALITY, model_name(config)).replace("Risk of death", f"Risk of {task}")
+    return (
+        card.replace(names.MODEL_MORTALITY, model_name(config))
+        .replace("Risk of death", f"{kind.says} {task}")
+        .replace("with risk,", f"with {', '.join(kind.columns)},")
+    )
 
 
 def register_risk_model(
@@ -59,7 +64,7 @@ def register_risk_model(
     config: FinetuneConfig,
 ) -> Registered:
     """Make it the next version of its task's model; the champion moves to a higher monitored score on the same data."""
-    name = model_name(config)
+    name, monitor = model_name(config), model.kind.monitor(config)
     origin = pretrained.uri if pretrained is not None else str(config.model)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()} | {
         "data_hash": store.content_hash,
@@ -67,6 +72,7 @@ def register_risk_model(
         "pretrained_run": model.pretrained.recipe.run_id,
         "head_input": model.net.chosen,
         "task": task_of(config),
+        "kind": model.kind.name,
     }
     example = example_events(model.pretrained)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,23 +88,23 @@ def register_risk_model(
                 example=example,
                 output={
                     "subject": "string",
-                    "risk": "double",
+                    **dict.fromkeys(model.kind.columns, "double"),
                     "error": "string",
                     "warnings": "string",
                     "model": "string",
                 },
-                description=mortality_version(origin, tags),
-                card=card_of(config),
+                description=finetuned_version(origin, tags, model.kind.shown),
+                card=card_of(config, model.kind),
             ),
         )
     before = champion(uri, name)
     same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
-    score = metrics[config.monitor]
-    held = float("nan") if before is None else float(before.tags.get(config.monitor, "nan"))
+    score = metrics[monitor]
+    held = float("nan") if before is None else float(before.tags.get(monitor, "nan"))
     if before is None or not math.isfinite(held) or (same_data and score > held):
         make_champion(uri, made)
         print(f"Registered {made.uri}; it is the champion.", flush=True)
     else:
-        why = f"has {config.monitor} {before.tags.get(config.monitor)}" if same_data else "was finetuned on other data"
+        why = f"has {monitor} {before.tags.get(monitor)}" if same_data else "was finetuned on other data"
         print(f"Registered {made.uri}; the champion, version {before.version}, {why}.", flush=True)
     return made

@@ -16,6 +16,7 @@ from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskHead
 from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.tasks.kind import Kind
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
 from seqsetvae.training.checkpoints import read_tensors
 from seqsetvae.training.finetuning.features import LabelledStays
@@ -55,6 +56,7 @@ def train_member(
     chosen: str,
     train: LabelledStays,
     valid: LabelledStays,
+    kind: Kind,
     config: FinetuneConfig,
     seed: int,
     folder: Path,
@@ -69,6 +71,7 @@ def train_member(
         chosen: what the head looks at.
         train: stays to learn from.
         valid: stays that choose the epoch.
+        kind: of the task, fitted on `train`.
         config: settings.
         seed: of the head's weights, the order of stays, and dropout.
         folder: where `best_seed<seed>.ckpt` goes.
@@ -76,18 +79,19 @@ def train_member(
         signals: of the whole command.
     """
     torch.manual_seed(seed)
-    head = RiskHead(scale.shape[1], config.hidden, config.dropout)
+    head = RiskHead(scale.shape[1], config.hidden, config.dropout, kind.outputs)
     head.fit_scale(scale)
-    module = RiskModule(deepcopy(vae), head, chosen, float(train.label_B.mean()), config).train()
+    module = RiskModule(deepcopy(vae), head, chosen, kind, config).train()
+    monitor = kind.monitor(config)
     best = ModelCheckpoint(
         folder,
         f"best_seed{seed}",
-        monitor=config.monitor,
+        monitor=monitor,
         mode="max",
         save_weights_only=True,
         enable_version_counter=False,
     )
-    patience = EarlyStopping(config.monitor, mode="max", patience=config.epochs_of_patience)
+    patience = EarlyStopping(monitor, mode="max", patience=config.epochs_of_patience)
     report = EpochReport(on_epoch)
     with warnings.catch_warnings():
         quiet_lightning()
@@ -110,5 +114,5 @@ def train_member(
     path = Path(best.best_model_path)
     module.load_state_dict(read_tensors(path)["state_dict"])
     module.cpu().eval().requires_grad_(False)
-    epoch = max(range(len(report.scores)), key=lambda number: report.scores[number][config.monitor])
+    epoch = max(range(len(report.scores)), key=lambda number: report.scores[number][monitor])
     return FittedMember(module.vae, FittedHead(module.head, epoch + 1, report.scores[epoch], len(report.scores)), path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from seqsetvae import names
 
@@ -60,13 +60,15 @@ def pretrained_version(run_name: str, tags: Mapping[str, str]) -> str:
     )
 
 
-def mortality_version(origin: str, tags: Mapping[str, str]) -> str:
-    """As :func:`pretrained_version`, of a finetuned model.
+def finetuned_version(origin: str, tags: Mapping[str, str], shown: Sequence[tuple[str, str]]) -> str:
+    """As :func:`pretrained_version`, of a finetuned model; `shown` names the metrics that are said, in words.
 
-    >>> mortality_version("models:/seqsetvae/1", {"val_auc": "0.76", "val_auprc": "0.3", "head_input": "history"}).splitlines()[0]
+    >>> tags = {"val_auc": "0.76", "val_auprc": "0.3", "head_input": "history"}
+    >>> finetuned_version("models:/seqsetvae/1", tags, [("val_auc", "AUROC"), ("val_auprc", "AUPRC")]).splitlines()[0]
     'AUROC 0.76, AUPRC 0.3 on the validation patients, who chose the epoch.'
     """
+    scores = ", ".join(f"{words} {tags[key]}" for key, words in shown)
     return (
-        f"AUROC {tags[names.FINETUNE_AUC]}, AUPRC {tags[names.FINETUNE_AUPRC]} on the validation patients, who chose the epoch.\n\n"
+        f"{scores} on the validation patients, who chose the epoch.\n\n"
         f"Finetuned from {origin}; the head looks at: {tags['head_input']}."
     )

@@ -1,0 +1,146 @@
+"""The outcomes of a task's table: of which kind they are, and as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from seqsetvae.data.sources.labels import NO_LABEL
+from seqsetvae.data.tables import Table, as_number
+from seqsetvae.errors import InputError
+
+BOOLEAN, INTEGER, FLOAT, CATEGORICAL = MEDS_COLUMNS = (
+    "boolean_value",
+    "integer_value",
+    "float_value",
+    "categorical_value",
+)
+"""Where the MEDS label schema puts an outcome."""
+HOURS = "_hours"
+"""Behind a column's name: the column with the hours until its event, or until the stay was lost."""
+BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0}
+MOST_CATEGORIES = 200
+LARGEST = float(np.finfo(np.float32).max)
+Outcome = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Of each row of a table: a number, several, or None where there is no outcome."""
+
+    kind: str
+    names: tuple[str, ...]
+    """Of the numbers of an outcome."""
+    values: list[Outcome | None]
+
+
+def read_outcomes(table: Table, task: str | None, kind: str) -> Outcomes:
+    """The outcomes of a task.
+
+    The kind is said by `kind`, or with `auto` by the columns: boolean_value is binary, float_value regression, integer_value binary where
+    all are 0 or 1 and else regression, categorical_value multilabel, a label for each category; so are several columns of 0 and 1. A
+    column with NAME_hours beside it is time_to_event. Any other column is binary.
+
+    Raises:
+        InputError: a column is missing, or a cell is no outcome of that kind; file, row and column are named.
+    """
+    columns = _columns(table, task)
+    kind = _kind(table, columns) if kind == "auto" else kind
+    if kind == "multilabel":
+        return _categories(table, columns[0]) if _is_text(table, columns) else _several(table, columns)
+    if len(columns) > 1:
+        raise InputError(f"--task {task} names {len(columns)} columns, but a task of kind {kind} has one.")
+    [column] = columns
+    if kind == "time_to_event":
+        return _times(table, column)
+    read = _number if kind == "regression" else _zero_or_one
+    values = [read(table, column, row, text) for row, text in enumerate(table.column(column), start=1)]
+    return Outcomes(kind, (column,), list(values))
+
+
+def _columns(table: Table, task: str | None) -> list[str]:
+    wanted = [] if task is None else [name.strip() for name in task.split(",")]
+    if wanted and all(name in table.columns for name in wanted):
+        return wanted
+    filled = [name for name in MEDS_COLUMNS if name in table.columns]
+    filled = [name for name in filled if any(text.lower() not in NO_LABEL for text in table.column(name))] or filled
+    if not filled or len(wanted) > 1:
+        missing = [name for name in wanted if name not in table.columns]
+        raise InputError(
+            f"{table.path}: no column of task {task!r}: {', '.join([*missing, *MEDS_COLUMNS])} is missing. "
+            f"The file has {', '.join(table.columns[:8])}."
+        )
+    return filled[:1]
+
+
+def _kind(table: Table, columns: list[str]) -> str:
+    if len(columns) > 1 or columns[0] == CATEGORICAL:
+        return "multilabel"
+    [column] = columns
+    if column + HOURS in table.columns:
+        return "time_to_event"
+    if column == FLOAT:
+        return "regression"
+    cells = table.column(column) if column == INTEGER else []
+    return "binary" if all(text.lower() in (*BINARY, *NO_LABEL) for text in cells) else "regression"
+
+
+def _is_text(table: Table, columns: list[str]) -> bool:
+    [first, *others] = columns
+    cells = table.column(first)
+    return not others and any(text.lower() not in NO_LABEL and text.lower() not in BINARY for text in cells)
+
+
+def _zero_or_one(table: Table, column: str, row: int, text: str) -> float | None:
+    if text.lower() in NO_LABEL:
+        return None
+    if text.lower() not in BINARY:
+        raise InputError(
+            f"{table.path}, row {row}, column {column!r}: {text[:40]!r} is not 0 or 1. Correct the cell, or say what the outcomes are "
+            "with --kind regression or multilabel."
+        )
+    return BINARY[text.lower()]
+
+
+def _number(table: Table, column: str, row: int, text: str) -> float | None:
+    if text.lower() in NO_LABEL:
+        return None
+    if not abs(number := as_number(text)) <= LARGEST:
+        raise InputError(f"{table.path}, row {row}, column {column!r}: {text[:40]!r} is no number. Correct the cell.")
+    return number
+
+
+def _several(table: Table, columns: list[str]) -> Outcomes:
+    cells = zip(*(table.column(name) for name in columns), strict=True)
+    values: list[Outcome | None] = []
+    for row, texts in enumerate(cells, start=1):
+        found = [_zero_or_one(table, name, row, text) for name, text in zip(columns, texts, strict=True)]
+        nothing = all(one is None for one in found)
+        values.append(None if nothing else tuple(float("nan") if one is None else one for one in found))
+    return Outcomes("multilabel", tuple(columns), values)
+
+
+def _categories(table: Table, column: str) -> Outcomes:
+    """A label for each category; what a row does not say is 0. Rows of one subject and time are put together by who reads them."""
+    cells = [None if text.lower() in NO_LABEL else text for text in table.column(column)]
+    names = sorted({text for text in cells if text is not None})
+    if len(names) > MOST_CATEGORIES:
+        raise InputError(
+            f"{table.path}, column {column!r}: {len(names)} categories, of at most {MOST_CATEGORIES}. Put rare ones together."
+        )
+    values = [None if text is None else tuple(float(text == name) for name in names) for text in cells]
+    return Outcomes("multilabel", tuple(names), list(values))
+
+
+def _times(table: Table, column: str) -> Outcomes:
+    """(1: the event came, 0: the stay was lost; hours until then)."""
+    values: list[Outcome | None] = []
+    for row, (seen, text) in enumerate(zip(table.column(column), table.column(column + HOURS), strict=True), start=1):
+        event, hours = _zero_or_one(table, column, row, seen), _number(table, column + HOURS, row, text)
+        if hours is not None and hours < 0:
+            raise InputError(
+                f"{table.path}, row {row}, column {column + HOURS!r}: {text[:40]!r} is before the prediction. Leave the row out."
+            )
+        values.append(None if event is None or hours is None else (event, hours))
+    return Outcomes("time_to_event", ("event", "hours"), values)
