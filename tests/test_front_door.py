@@ -110,7 +110,7 @@ def test_all_settings_are_offered():
 
 def test_what_is_not_there_is_said():
     with pytest.raises(AttributeError, match="has no attribute 'pretrian'"):
-        _ = seqsetvae.pretrian
+        _ = seqsetvae.pretrian  # type: ignore[attr-defined]
 
 
 def run(code: str) -> list[str]:

@@ -31,7 +31,7 @@ DEV = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 
 def pins(lines: list[str]) -> dict[str, str]:
     """Package -> exact version; anything but `name==version` is an error."""
-    found = {}
+    found: dict[str, str] = {}
     for line in lines:
         requirement = Requirement(line)
         [specifier] = requirement.specifier
@@ -115,6 +115,28 @@ def test_every_library_that_is_imported_is_declared():
                 assert owners(library) & declared, (
                     f"{path.name} imports {library} ({owners(library) or 'not installed'}), which is not declared"
                 )
+
+
+def answers(python: str) -> bool:
+    """Whether an interpreter is there: a name on the path may be a signpost to one that is not."""
+    try:
+        return subprocess.run([python, "-c", "pass"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+PYTHONS = [
+    name.removeprefix("Programming Language :: Python :: ") for name in PROJECT["classifiers"] if " :: 3." in name
+]
+READ = "import sys, pathlib; [compile(path.read_bytes(), str(path), 'exec') for path in pathlib.Path(sys.argv[1]).rglob('*.py')]"
+
+
+@pytest.mark.parametrize("python", [sys.executable, *filter(answers, (f"python{version}" for version in PYTHONS))])
+def test_each_python_that_is_here_reads_the_package_without_a_warning(python):
+    assert "3.11" in PYTHONS
+    assert "3.13" in PYTHONS
+    done = subprocess.run([python, "-W", "error", "-c", READ, str(ROOT / "seqsetvae")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("file", ["physionet2012-demo.parquet", "ATTRIBUTION.md"])

@@ -37,7 +37,7 @@ from seqsetvae.tracking.read.histories import open_histories
 from seqsetvae.tracking.read.run_history import RunHistory
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.monitor.collapse_monitor import PosteriorNotFinite
+from seqsetvae.training.monitor.collapse_outcome import PosteriorNotFinite
 from tests.analysis.made_runs import healthy, run, series
 
 COLLAPSING = PretrainConfig(

@@ -14,7 +14,7 @@ from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.tracking.read import follow
 
 
-def command(arguments: str, capsys) -> tuple[int, str, str]:
+def command(arguments: str, capsys) -> tuple[int | str | None, str, str]:
     with pytest.raises(SystemExit) as stopped:
         main(["monitor", *arguments.split()])
     said = capsys.readouterr()

@@ -45,7 +45,7 @@ def test_the_demo_data_make_the_same_store_from_their_meds_form(
             (int(subject), float(minute), variable, float(value), None)
             for minute, variable, value in zip(ordered["minute"], ordered["variable"], ordered["value"], strict=True)
         )
-    splits = {int(s): MEDS_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
+    splits = {int(str(s)): MEDS_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
     root = write_meds(tmp_path / "in", rows, splits)
     store, report = prepared(root, tmp_path / "store")
     demo = open_store("demo")

@@ -21,7 +21,7 @@ from seqsetvae.data.packed import concatenate, gather
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Meds
 from seqsetvae.data.store import ALL, Store
-from seqsetvae.data.tasks import open_task, up_to
+from seqsetvae.data.tasks import TaskStore, open_task, up_to
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import stay_features
@@ -77,6 +77,7 @@ def test_each_prediction_time_sees_what_was_known_then(store: Store, tmp_path: P
     }
     assert seen(found, "valid") == {"4": (1.0, [400.0])}
     assert found.splits == ("train", "valid")
+    assert isinstance(found, TaskStore)
     assert (found.rows, found.without_stay, found.without_events) == (6, 1, 1)
     assert found.n_subjects("train") == 3
     assert found.labels("train").tolist() == [1.0, 0.0, 0.0]

@@ -19,6 +19,7 @@ from seqsetvae import names
 from seqsetvae.app import arguments, spelling
 from seqsetvae.app.verbs import VERBS
 from seqsetvae.data.sources import SOURCES
+from seqsetvae.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "from-the-guides.md").read_text(encoding="utf-8")
@@ -108,7 +109,7 @@ def strings_of_the_code() -> tuple[str, ...]:
         bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(one.value if isinstance(one, ast.Constant) else "*" for one in node.values))
+                found.append("".join(str(one.value) if isinstance(one, ast.Constant) else "*" for one in node.values))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
                 found.append(node.value)
     return tuple(found)
@@ -207,5 +208,5 @@ def test_a_mistake_is_found(monkeypatch):
     assert "--data.no_such_flag" not in flags_of_all_verbs()
     with pytest.raises(AttributeError):
         resolve("seqsetvae.names.NO_SUCH_NAME")
-    with pytest.raises(arguments.InputError):
+    with pytest.raises(InputError):
         parser_of(["pretrain", "--no_such_flag", "1"], monkeypatch, parsing=True)

@@ -57,7 +57,13 @@ SAMPLE = (("another database", False), ("413 for files only", True))
 """What the slow tests try of these; True: until the run has ended, and `sync` delivers."""
 
 
+class Disordered(Proxy):
+    trouble: Trouble
+
+
 class _InDisorder(_Forward):
+    server: Disordered
+
     def _forward(self) -> None:
         trouble = self.server.trouble
         if trouble.where not in self.path:
@@ -97,12 +103,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[MlflowSer
 
 
 @pytest.fixture
-def disorder(servers: list[MlflowServer]) -> Iterator[Callable[[Trouble], Proxy]]:
+def disorder(servers: list[MlflowServer]) -> Iterator[Callable[[Trouble], Disordered]]:
     """A proxy, and how to put it into a kind of disorder."""
-    proxy = Proxy(servers[0].uri)
+    proxy = Disordered(servers[0].uri)
     proxy.RequestHandlerClass = _InDisorder
 
-    def begin(trouble: Trouble) -> Proxy:
+    def begin(trouble: Trouble) -> Disordered:
         proxy.trouble = trouble
         proxy.upstream = servers[trouble.other_server].uri
         return proxy
@@ -114,7 +120,7 @@ def disorder(servers: list[MlflowServer]) -> Iterator[Callable[[Trouble], Proxy]
     proxy.server_close()
 
 
-def tried(which: tuple[str, bool], disorder: Callable[[Trouble], Proxy], work: Path) -> None:
+def tried(which: tuple[str, bool], disorder: Callable[[Trouble], Disordered], work: Path) -> None:
     """Record a run through a trouble; assert what the store has in the end."""
     trouble, until_sync = TROUBLES[which[0]], which[1]
     uri = disorder(Trouble()).uri

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def embedding(one: LatentSample) -> Embedding:
     return Embedding(one.mu_SZ[:, 1:3].astype(float), 15, 0.93)
 
 
-def panels(figure: Figure) -> dict[str, object]:
+def panels(figure: Figure) -> dict[str, Any]:
     return {axes.get_title(loc="left"): axes for axes in figure.axes}
 
 
@@ -109,7 +110,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", list(FIGURES))
 def test_nothing_overlaps_and_nothing_is_cut(name):
-    figure = FIGURES[name]()
+    figure: Any = FIGURES[name]()
     with style.DRAWING:
         style.png(figure)
         renderer = figure.canvas.get_renderer()

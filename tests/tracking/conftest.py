@@ -89,7 +89,13 @@ def open_run() -> Iterator[Callable[..., Run]]:
         uri: str | None, *, resume_run_id: str | None = None, finish_seconds: float = 20.0, **given: Any
     ) -> Run:
         config = TrackingConfig(tracking_uri=uri, log_system_metrics=given.pop("log_system_metrics", False))
-        defaults = {"kind": "pretrain", "run_name": None, "params": {}, "config_yaml": "seed: 0\n", "tags": {}}
+        defaults: dict[str, Any] = {
+            "kind": "pretrain",
+            "run_name": None,
+            "params": {},
+            "config_yaml": "seed: 0\n",
+            "tags": {},
+        }
         runs.append(
             start_run(config, **{**defaults, **given}, resume_run_id=resume_run_id, finish_seconds=finish_seconds)
         )

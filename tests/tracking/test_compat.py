@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -151,7 +152,7 @@ def test_the_tags_of_a_context_name_user_and_source(tmp_path):
 
 
 def test_the_monitors_measure_without_their_thread():
-    values = {}
+    values: dict[str, Any] = {}
     for monitor in make_monitors():
         monitor.collect_metrics()
         values |= monitor.aggregate_metrics()

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,8 @@ def test_a_server(server):
 def test_points_written_between_any_two_looks_come_once(store):
     """Batches of any size, as the shipper delivers them, with a look after each."""
     run_id, rng, written = new_run(store), np.random.default_rng(0), 0
-    follower, seen = follow(store, run_id, KEYS, points=10_000), Counter()
+    seen: Counter[Any] = Counter()
+    follower = follow(store, run_id, KEYS, points=10_000)
     for size in rng.integers(0, 40, 60).tolist():
         write(store, run_id, range(written + 1, written + 1 + size))
         written += size

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -35,7 +36,7 @@ time.sleep(600)
 
 @pytest.fixture
 def victim(store):
-    process = subprocess.Popen([sys.executable, "-c", VICTIM, store], stdout=subprocess.PIPE, text=True)
+    process: Any = subprocess.Popen([sys.executable, "-c", VICTIM, store], stdout=subprocess.PIPE, text=True)
     process.run_id = process.stdout.readline().strip()
     yield process
     process.kill()

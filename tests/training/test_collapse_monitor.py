@@ -238,6 +238,6 @@ def test_two_devices_give_the_figures_of_one(unused_port):
     alone = figures_of(mu_SZ, logvar_SZ)
     with multiprocessing.get_context("spawn").Manager() as manager:
         out = manager.dict()
-        multiprocessing.spawn(on_one_rank, (unused_port, mu_SZ, logvar_SZ, 512, out), nprocs=2)
+        multiprocessing.spawn(on_one_rank, (unused_port, mu_SZ, logvar_SZ, 512, out), nprocs=2)  # type: ignore[attr-defined]
         for rank in (0, 1):
             assert out[rank] == pytest.approx(alone, abs=1e-5)

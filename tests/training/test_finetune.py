@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -216,7 +217,7 @@ def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, pl
     assert saved == {"checkpoints/best_seed0.ckpt", "checkpoints/best_seed1.ckpt"}
     history = [point.value for point in client.get_metric_history(result.run_id, "seed_1/val_auc")]
     stays = labelled_stays(result.model.pretrained.vocabulary, planted, "valid")
-    alone = RiskNet([second], [result.model.net.heads[1]], "history")
+    alone = RiskNet([cast(Any, second)], [cast(Any, result.model.net.heads[1])], "history")
     reached = auroc(stays.label_B.numpy(), mean_logits(alone, stays.packed, stays.vocabulary).numpy())
     assert max(history) == pytest.approx(reached, abs=1e-4)  # the best epoch's weights, not the last
 
@@ -294,7 +295,7 @@ def test_summaries_are_those_of_pandas(planted):
     }
     assert list(expected) == list(KINDS)
     for number, (kind, series) in enumerate(expected.items()):
-        wanted = series.unstack().reindex(index=range(40), columns=range(6))
+        wanted = cast(pd.Series, series).unstack().reindex(index=range(40), columns=range(6))
         wanted = wanted.fillna(0.0) if kind in ("log_count", "measured") else wanted
         np.testing.assert_allclose(found[:, number], wanted.to_numpy(), atol=2e-5, err_msg=kind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -57,7 +58,7 @@ def assert_same_history(run_id, expected, history):
         assert history(run_id, key) == expected[key], key
 
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "linear": {},
     "controller": {"objective": ObjectiveConfig(beta_schedule="controller", max_beta=0.5)},
     "accumulation": {"trainer": {"gradient_accumulation_steps": 4}},

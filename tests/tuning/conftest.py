@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -60,12 +61,13 @@ def programs() -> Path:
     pytest.fail("These tests need a PostgreSQL server: install it with `apt-get install postgresql` (as root).")
 
 
-def as_server(command: list[str], **options: object) -> None:
+def as_server(command: list[str]) -> None:
     """Run one of PostgreSQL's programs, which refuse to be run by root."""
+    account: dict[str, Any] = {}
     if os.getuid() == 0:
-        account = pwd.getpwnam(POSTGRES_USER)
-        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    done = subprocess.run(command, cwd="/", capture_output=True, text=True, **options)
+        entry = pwd.getpwnam(POSTGRES_USER)
+        account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, **account)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
