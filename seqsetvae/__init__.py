@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seqsetvae.training.pretrained.loading import load as load
     from seqsetvae.tuning.lead import tune as tune
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "CollapseMonitor": "training.monitor.collapse_monitor",
