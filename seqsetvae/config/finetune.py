@@ -50,7 +50,7 @@ class FinetuneConfig:
     head_input: str = "auto"
     """What the head sees, joined by `+`: `posterior` mean and variance and the state of the `history`, each as last, mean and greatest
     value over time; `summaries` of each variable (last, mean, least, greatest value, spread, change, count, age). `auto`: one head is
-    trained on each sensible choice, and the validation patients choose."""
+    trained on each sensible choice, and the validation patients choose; beyond 1,000 variables without summaries."""
     unfreeze: Literal["none", "history", "all"] = "none"
     """What of the pretrained model is trained along: nothing, so that its features are computed once; the `history` transformer; or
     `all` but the decoder."""

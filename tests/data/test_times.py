@@ -30,6 +30,15 @@ def test_distinct_minutes_far_from_zero_stay_distinct(tmp_path: Path, start: flo
     assert store.shard("train", 0).start_B.tolist() == [int(start) * 60_000_000] * 3
 
 
+def test_dates_in_one_file_and_minutes_in_another_are_refused(tmp_path: Path) -> None:
+    noon = dt.datetime(2024, 1, 1, 12)
+    clocks = {4: [noon, noon + dt.timedelta(minutes=5)]}
+    root = write_ehr(tmp_path / "in", lambda number: stay(clocks.get(number, [0.0, 5.0]), ["HR"] * 2, [1.0, 2.0]))
+    with pytest.raises(InputError, match=r"column 'minute': holds dates, but .*parquet holds minutes"):
+        prepared(root, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_gap_of_decades_keeps_the_minutes_behind_it_apart(tmp_path: Path) -> None:
     minutes = [0.0, LIFE, LIFE + 1.0, LIFE + 2.0]
     root = write_ehr(tmp_path / "in", lambda _: stay(minutes, ["HR"] * 4, [1.0, 2.0, 3.0, 4.0]))

@@ -53,6 +53,11 @@ def test_rows_are_what_the_model_says_of_the_events_until_then(model, demo_event
     assert found["subject_id"].nunique() == 100
     for subject in found["subject_id"].unique()[[0, 8, 99]]:
         encoded = model.encode(events_of(subject, demo_events, until))
+        table = encoded.to_pandas()
+        assert (table["subject"].tolist(), table["minute"].tolist()) == (encoded.subject, encoded.minute)
+        assert table["mean"].tolist() == encoded.mu_SZ.tolist()
+        assert table["variance"].tolist() == encoded.logvar_SZ.exp().tolist()
+        assert table["state"].tolist() == encoded.history_SD.tolist()
         mine = found[found["subject_id"] == subject]
         rows = slice(None) if at == "every_set" else slice(-1, None)
         assert mine["minute"].tolist() == pytest.approx(np.array(encoded.minute[rows]) - encoded.minute[0])

@@ -54,6 +54,8 @@ class PatientEhr(Source):
     """Frozen variable embeddings with the columns Key, 0, 1, ... None: cached.csv, likewise."""
     _counts: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    _clock: dict[str, tuple[bool, Path]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     def describe(self) -> dict[str, object]:
         paths = {
             "label_path": self._beside(self.label_path, "oc"),
@@ -78,13 +80,26 @@ class PatientEhr(Source):
         for path in self._files[split]:
             subject_id = normalise_id(path.stem)
             with quarantine.guard(split, subject_id):
-                stays.append(_read(path, subject_id, _label(labels, subject_id, split, quarantine)))
+                stay = _read(path, subject_id, _label(labels, subject_id, split, quarantine))
+                self._check_clock(stay)
+                stays.append(stay)
                 events += len(stays[-1].value_N)
             if events >= EVENTS_PER_CHUNK:
                 yield _chunk(stays)
                 stays, events = [], 0
         if stays:
             yield _chunk(stays)
+
+    def _check_clock(self, stay: _Stay) -> None:
+        """Dates in one file and minutes in another are two clocks: the tables of outcomes could not be read by both."""
+        dated = stay.start is not None
+        first_dated, first = self._clock.setdefault("of the first stay", (dated, stay.path))
+        if dated != first_dated:
+            kinds = ("minutes", "dates")
+            raise InputError(
+                f"{stay.path}, column 'minute': holds {kinds[dated]}, but {first} holds {kinds[first_dated]}. "
+                "Write all files with the same clock."
+            )
 
     def embedding(self, names: Sequence[str]) -> Embedding | None:
         path = self._beside(self.cached_path, "cached")

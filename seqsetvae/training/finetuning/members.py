@@ -21,6 +21,8 @@ from seqsetvae.training.signals import Signals
 
 CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
 """Inputs of the head that `auto` tries."""
+MOST_SUMMARIES = 1000
+"""Variables beyond which `auto` does without summaries: nine of each, of thousands of codes, are slow and mostly empty."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,13 @@ def choose_input(
     model: Pretrained, train: LabelledStays, valid: LabelledStays, kind: Kind, config: FinetuneConfig, run: Run
 ) -> ChosenInput:
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
-    wanted = CANDIDATES if config.head_input == "auto" else (config.head_input,)
+    wanted = candidates(len(model.vocabulary)) if config.head_input == "auto" else (config.head_input,)
+    if config.head_input == "auto" and len(wanted) < len(CANDIDATES):
+        print(
+            f"  --head_input auto tries no summaries of {len(model.vocabulary):,} variables (at most {MOST_SUMMARIES:,}); "
+            "--head_input history+summaries does.",
+            flush=True,
+        )
     parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
     features = [compute_features(model.vae, stays, parts) for stays in (train, valid)]
     found: dict[str, ChosenInput] = {}
@@ -76,6 +84,15 @@ def choose_input(
         found[name] = ChosenInput(name, seen, unseen, train_head(seen, unseen, kind, config, config.seed, on_epoch))
         print(f"  head on {name:<18} {how_it_did(found[name].fitted, kind)}", flush=True)
     return max(found.values(), key=lambda one: one.fitted.metrics[kind.monitor(config)])
+
+
+def candidates(variables: int) -> tuple[str, ...]:
+    """Inputs that `auto` tries with a vocabulary of some size.
+
+    >>> candidates(41) == CANDIDATES, candidates(6000)
+    (True, ('posterior', 'history', 'posterior+history'))
+    """
+    return tuple(name for name in CANDIDATES if variables <= MOST_SUMMARIES or "summaries" not in parts_of(name))
 
 
 def frozen_members(

@@ -45,6 +45,18 @@ class Encoded:
     history_SD: Tensor
     """h_t computed from the posterior means."""
 
+    def to_pandas(self) -> pd.DataFrame:
+        """A row per set: subject, minute, and as lists mean and variance of the posterior and state of the history."""
+        return pd.DataFrame(
+            {
+                "subject": self.subject,
+                "minute": self.minute,
+                "mean": self.mu_SZ.tolist(),
+                "variance": self.logvar_SZ.exp().tolist(),
+                "state": self.history_SD.tolist(),
+            }
+        )
+
     def __repr__(self) -> str:
         return f"<Encoded {len(set(self.subject))} subjects, {len(self.subject)} sets: mu_SZ {tuple(self.mu_SZ.shape)}>"
 
