@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from seqsetvae.tracking.write import answers, shipper
 from seqsetvae.tracking.write import journal as journals
-from seqsetvae.tracking.write import shipper
 from seqsetvae.tracking.write.delivery import deliver, sync
 from seqsetvae.tracking.write.spool import Header, Spool
 from tests.tracking.histories import history, ramp
@@ -164,4 +164,4 @@ def test_a_file_that_is_refused_again_and_again_is_kept(store, run_id, journal):
 
 def refuse(content: dict) -> None:
     """As a server that answers 413."""
-    raise shipper.RefusedError("too large")
+    raise answers.RefusedError("too large")

@@ -24,7 +24,8 @@ from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources import Demo, Synthetic
 from seqsetvae.data.sources.base import Chunk
 from seqsetvae.tracking.read.run_record import read_run
-from seqsetvae.tracking.registry.versions import Registered, model_folder, register
+from seqsetvae.tracking.registry.registering import register
+from seqsetvae.tracking.registry.versions import Registered, model_folder
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.registration import candidate
 

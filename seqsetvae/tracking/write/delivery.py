@@ -13,9 +13,10 @@ from seqsetvae import names
 from seqsetvae.errors import StoreError
 from seqsetvae.tracking.connection.address import usable
 from seqsetvae.tracking.connection.trouble import patience
+from seqsetvae.tracking.write.answers import RefusedError, UnreachableError, classified
 from seqsetvae.tracking.write.journal import Journal
 from seqsetvae.tracking.write.ownership import is_alive
-from seqsetvae.tracking.write.shipper import RefusedError, Shipper, UnreachableError, classified
+from seqsetvae.tracking.write.shipper import Shipper
 from seqsetvae.tracking.write.spool import Spool, left_over
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from seqsetvae.tracking.write.answers import UnreachableError
 from seqsetvae.tracking.write.journal import Journal, Record
-from seqsetvae.tracking.write.shipper import Shipper, UnreachableError
+from seqsetvae.tracking.write.shipper import Shipper
 
 SHIP_SECONDS = 2.0
 SHIP_POINTS = 500

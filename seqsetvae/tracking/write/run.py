@@ -249,25 +249,29 @@ class Run:
         os.environ.pop("SEQSETVAE_RUN_ID", None)
         self.set_tag(names.TAG_ENDED_BY, reason)
         self._put("status", {"status": status, "end_time": int(time.time() * 1000)})
-        delivered = self._writer.close(min(QUIET_SECONDS, self._finish_seconds))
-        if not delivered and self._finish_seconds > QUIET_SECONDS:
-            _say(f"Delivering the last records of run {self.run_id}, for up to {self._finish_seconds:.0f} s ...")
-            delivered = self._writer.close(self._finish_seconds - QUIET_SECONDS)
-        if not delivered:
-            self._writer.give_up()
+        delivered = self._deliver_the_rest(self._writer)
         # What the store refused in its last moments is offered again by `sync` alone.
-        refused = [reason for _, reason in self._writer.spool.rejections()]
+        refused = [why for _, why in self._writer.spool.rejections()]
         if not delivered or refused:
-            delivered, why = False, self._writer.trouble or next(iter(refused), "it is slow")
             _say(
-                f"The tracking store has not taken everything yet ({why}). The rest is kept in "
-                f"{self._writer.spool.folder}; deliver it with:\n"
+                f"The tracking store has not taken everything yet ({self._writer.trouble or next(iter(refused), 'it is slow')}). The rest "
+                f"is kept in {self._writer.spool.folder}; deliver it with:\n"
                 f"  seqsetvae sync --tracking.work_dir {os.path.relpath(self.work_dir)}"
             )
         if self._writer.lost:
             _say(
                 f"LOST, because neither the disk of {self._writer.spool.folder} nor the store took them: {self._writer.lost}."
             )
+        return delivered and not refused
+
+    def _deliver_the_rest(self, writer: SpoolWriter) -> bool:
+        """Wait for delivery, in silence only for a moment. Return whether all has arrived."""
+        delivered = writer.close(min(QUIET_SECONDS, self._finish_seconds))
+        if not delivered and self._finish_seconds > QUIET_SECONDS:
+            _say(f"Delivering the last records of run {self.run_id}, for up to {self._finish_seconds:.0f} s ...")
+            delivered = writer.close(self._finish_seconds - QUIET_SECONDS)
+        if not delivered:
+            writer.give_up()
         return delivered
 
     def __enter__(self) -> Run:

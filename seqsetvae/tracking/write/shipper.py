@@ -6,15 +6,14 @@ itself. So the position in the journal is only moved after the store has answere
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seqsetvae.tracking.connection.address import without_password
+from seqsetvae.tracking.write.answers import RefusedError, UnreachableError, classified
 from seqsetvae.tracking.write.journal import Journal, Record
 from seqsetvae.tracking.write.spool import Spool
 
@@ -22,57 +21,11 @@ MAX_METRICS = 1000
 MAX_PARAMS = MAX_TAGS = 100
 """MLflow's own limits for one log_batch call."""
 SMALLEST_BATCH = 50
-REFUSALS = {
-    "INVALID_PARAMETER_VALUE",
-    "RESOURCE_DOES_NOT_EXIST",
-    "RESOURCE_ALREADY_EXISTS",
-    "INVALID_STATE",
-    "BAD_REQUEST",
-    "MALFORMED_REQUEST",
-}
-"""Answers that will be the same in a minute, as long as the store has the run. Everything else (no answer, 5xx, 429, also a login
-that was refused) is tried again."""
-FILE_REFUSALS = {400, 405, 411, 413, 414, 415, 422}
-"""HTTP answers about one file: the next one may be taken."""
-
 _log = logging.getLogger(__name__)
 
 Place = TypeVar("Place")
 Item = tuple[str, Any]
 """("metrics", [key, value, step, timestamp]), ("params", (key, value)) or ("tags", (key, value)): what a log_batch call holds."""
-
-
-class UnreachableError(Exception):
-    """The store did not take a record now, but may later."""
-
-    smaller_may_do = False
-    """Whether the store was too slow for a batch that can be made smaller, and was."""
-
-
-class RefusedError(Exception):
-    """The store does not take this record, though it takes others."""
-
-
-@contextmanager
-def classified(remote: bool) -> Iterator[None]:
-    """Turn whatever MLflow raises into :class:`RefusedError` or :class:`UnreachableError`."""
-    from mlflow.exceptions import MlflowException, RestException
-
-    try:
-        yield
-    except MlflowException as error:
-        # A server's own refusal is JSON (RestException). A bare 404 is a gateway whose server is away.
-        final = error.error_code in REFUSALS and (isinstance(error, RestException) or not remote)
-        raise (RefusedError if final else UnreachableError)(without_password(str(error))) from error
-    except FileNotFoundError as error:
-        raise RefusedError(f"the file is gone: {error}") from error
-    except OSError as error:  # also every error of `requests`
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        raise (RefusedError if status in FILE_REFUSALS else UnreachableError)(without_password(str(error))) from error
-    except json.JSONDecodeError as error:
-        raise UnreachableError(f"the answer is cut off or no answer of MLflow's: {error}") from error
-    except Exception as error:
-        raise RefusedError(f"{type(error).__name__}: {error}") from error
 
 
 class Shipper:

@@ -8,7 +8,6 @@ shipping threads   -> store                      every two seconds, or as soon a
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 
 from seqsetvae.tracking.write.checkpoint_uploads import CheckpointUploads
+from seqsetvae.tracking.write.fresh_points import FreshPoints
 from seqsetvae.tracking.write.journal import Record
 from seqsetvae.tracking.write.lane import SHIP_POINTS, Lane
 from seqsetvae.tracking.write.shipper import Shipper
@@ -64,11 +64,10 @@ class SpoolWriter:
         further points about every `WRITE_SECONDS`, on the writing thread; so is `checkpoints` for new files.
         """
         self.spool = spool
-        self._floor = dict(last_steps or {})
+        self._fresh = FreshPoints(last_steps or {})
         self._sample, self._checkpoints = sample, checkpoints
-        self._last: dict[str, tuple[int, str]] = {}
         self._queue: deque[Points | Record | threading.Event] = deque()
-        self._told: set[str] = set()
+        self._offered_again = False
         self._pid = os.getpid()
         self._closing, self._giving_up, self._wake = threading.Event(), threading.Event(), threading.Event()
         self._leaving = threading.Lock()
@@ -194,7 +193,7 @@ class SpoolWriter:
         while self._queue:
             entry = self._queue.popleft()
             if isinstance(entry, tuple):
-                points += self._news(*entry)
+                points += self._fresh.of(*entry)
             if points and (not isinstance(entry, tuple) or len(points) >= SHIP_POINTS):
                 self.records.put({"metrics": points})
                 points = []
@@ -212,28 +211,6 @@ class SpoolWriter:
         for record in records:
             self.uploads.put(record)
 
-    def _news(self, step: int, timestamp: int, values: Mapping[str, Any]) -> list[list[Any]]:
-        """Values that neither an earlier part of the run has logged nor the previous call at the same step."""
-        points = []
-        for key, raw in values.items():
-            if step <= self._floor.get(key, step - 1):
-                continue
-            try:
-                value = float(raw)
-            except (TypeError, ValueError, RuntimeError) as error:
-                self._tell_once(key, "Metric %r is not a single number and is left out: %s", key, error)
-                continue
-            # repr: NaN equals itself here.
-            if self._last.get(key) == (step, repr(value)):
-                continue
-            self._last[key] = (step, repr(value))
-            if math.isinf(value):
-                self._tell_once(
-                    "inf", "Metric %r is infinite at step %d. MLflow shows such values as 1.8e308.", key, step
-                )
-            points.append([key, value, step, timestamp])
-        return points
-
     def _on_disk(self, record: Record) -> Record:
         """Text and bytes become a file in the spool, a checkpoint a link there, so that the journal holds only paths."""
         file = record["file"]
@@ -248,8 +225,8 @@ class SpoolWriter:
 
     def _offer_rejected_again(self) -> None:
         """Once, at the end: what was refused while a server was in disorder is taken now."""
-        if "rejected" not in self._told:
-            self._told.add("rejected")
+        if not self._offered_again:
+            self._offered_again = True
             try:
                 self.spool.offer_rejected_again()
             except OSError as error:
@@ -265,8 +242,3 @@ class SpoolWriter:
             self.spool.remove()
         else:
             self.spool.close()
-
-    def _tell_once(self, topic: str, message: str, *values: object) -> None:
-        if topic not in self._told:
-            self._told.add(topic)
-            _log.warning(message, *values)

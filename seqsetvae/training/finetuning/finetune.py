@@ -26,10 +26,7 @@ from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.read.run_record import read_run
-from seqsetvae.tracking.registry.versions import (
-    Registered,
-    record_input,
-)
+from seqsetvae.tracking.registry.versions import Registered, record_input
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.features import labelled_stays

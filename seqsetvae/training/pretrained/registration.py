@@ -16,17 +16,8 @@ from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.errors import InputError, StoreError
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
-from seqsetvae.tracking.registry.versions import (
-    PACKAGE,
-    Candidate,
-    Registered,
-    champion,
-    float_array,
-    make_champion,
-    model_folder,
-    register,
-    versions_of,
-)
+from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, float_array, register
+from seqsetvae.tracking.registry.versions import Registered, champion, make_champion, model_folder, versions_of
 from seqsetvae.training.checkpoints import read_checkpoint
 from seqsetvae.training.pretrained.exported import Pretrained, export, read_pretrained
 from seqsetvae.training.pretrained.loading import best_checkpoint, from_checkpoint
