@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -170,3 +172,18 @@ def test_heavy_libraries_are_not_imported_before_they_are_needed(module):
     code = f"import sys, {module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "mlflow", "lightning", "pandas", "pyarrow", "matplotlib"} & set(loaded)
+
+
+def test_the_benchmarks_of_an_installed_package_are_in_its_source(tmp_path):
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert packages == ["seqsetvae*"], "neither benchmarks nor tests"
+    shutil.copytree(ROOT / "seqsetvae", tmp_path / "seqsetvae", ignore=shutil.ignore_patterns("demo", "__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-m", "seqsetvae", "bench", "--only", "step"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert "the folder benchmarks/ of its source" in line

@@ -1,1 +1,1 @@
-"""Everything that talks to MLflow: the spooling writer, the read-only store, the state of runs."""
+"""Everything that talks to MLflow, in rooms: each imports those below it only, `compat` none, `connection` that one."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -48,6 +50,21 @@ def test_a_model_of_0_1_0_gives_the_numbers_that_it_gave(file):
 def test_a_finetuned_model_of_0_1_0_gives_the_risks_that_it_gave():
     events = pd.DataFrame(ANSWERS["events"], columns=["subject", "minute", "variable", "value"])
     np.testing.assert_allclose(read_risk_model(RELEASED / "risk").risk(events)["risk"], ANSWERS["risk"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("file", "model"), [("latents", "pretrained"), ("mortality", "risk")])
+def test_the_file_that_serves_a_model_of_0_1_0_runs_on_the_installed_package(file, model):
+    """A process that has loaded the package before it loads a registered model does not take the model's own copy."""
+    served = runpy.run_path(str(RELEASED / "served" / f"{file}.py"))
+    [kind] = [one for name, one in served.items() if name.endswith("Model") and name != "PythonModel"]
+    context = SimpleNamespace(artifacts={"model": str(RELEASED / model)}, model_config={"model": "old"})
+    one = kind()
+    one.load_context(context)
+    answer = one.predict(context, pd.DataFrame(ANSWERS["events"], columns=["subject", "minute", "variable", "value"]))
+    assert answer["model"].unique().tolist() == ["old"]
+    if file == "mortality":
+        np.testing.assert_allclose(answer["risk"], ANSWERS["risk"], atol=1e-6)
+    assert len(answer) == len({row[0] for row in ANSWERS["events"]})
 
 
 def test_the_settings_of_a_run_of_0_1_0_are_taken_by_pretrain():

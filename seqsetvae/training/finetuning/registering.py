@@ -12,7 +12,8 @@ from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.data.store import Store
 from seqsetvae.tasks.kind import Kind
-from seqsetvae.tracking.registry.versions import PACKAGE, Candidate, Registered, champion, make_champion, register
+from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, register
+from seqsetvae.tracking.registry.versions import Registered, champion, make_champion
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.model_cards import CARDS, finetuned_version
 from seqsetvae.training.pretrained.registration import example_events
