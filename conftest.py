@@ -60,6 +60,14 @@ def outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def terminal() -> None:
+    """What is logged is shown, as by the command line, also where a test calls a function within it."""
+    from seqsetvae.console import attach
+
+    attach()
+
+
 SYS_PATH = tuple(sys.path)
 
 

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "seqsetvae"
 FLOORS = {
     "__init__": 0,
     "atomic": 0,
+    "console": 1,
     "errors": 0,
     "names": 0,
     "palette": 0,
@@ -88,6 +89,8 @@ TORCH_FREE = [
     "streams.py",
     "user.py",
 ]
+# What is said goes through logging, and one handler shows it; the command line's own answers, such as its help, are printed.
+PRINTING = ["app/"]
 # The model is silent: neither printing nor logging nor files.
 SILENT = ["batch.py", "collapse/", "model/", "objective.py", "posterior.py"]
 
@@ -122,6 +125,9 @@ def violations(package: Path) -> list[str]:
             found.extend(f"{file}: {reason}" for reason in import_breaches(file, unit, name))
         if lies_in(file, SILENT):
             found.extend(f"{file}:{node.lineno}: {name}() is not silent" for node, name in loud_calls(tree))
+        elif not lies_in(file, PRINTING):
+            prints = (node for node, name in loud_calls(tree) if name == "print")
+            found.extend(f"{file}:{node.lineno}: print() is for app/ only: what is said is logged" for node in prints)
     return found
 
 
@@ -189,6 +195,7 @@ def test_the_package_keeps_its_floors_and_homes():
         ("app/verbs.py", "def f():\n    from torch import nn", "imports torch"),
         ("model/vae.py", "import logging", "imports logging"),
         ("collapse/rules.py", "def f():\n    print(1)", "print() is not silent"),
+        ("training/fit.py", "print(1)", "print() is for app/ only"),
         ("data/utils.py", "", "a name that says nothing"),
         ("newcomer.py", "", "has no floor"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,15 @@ from seqsetvae.analysis.report import render_report
 from seqsetvae.analysis.run_analysis import RunAnalysis, analyze_run
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import TrackingConfig
+from seqsetvae.console import attach
 from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.comparison import comparison
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.histories import RunReader, choose, listed_runs, open_histories
 from seqsetvae.tracking.read.run_history import RunHistory
+
+_log = logging.getLogger(__name__)
 
 REPORT, TEXT, COMPARISON = "report.html", "collapse_analysis.txt", "comparison.png"
 SAVE_DIR = "analyze.save_dir"
@@ -42,6 +46,7 @@ def analyze(
     Raises:
         InputError: no such run, a run without metrics, a store that cannot be read, a folder that cannot be written.
     """
+    attach()
     uri = resolve_uri(tracking)
     folder = writable(Path(save_dir), SAVE_DIR)
     started = time.perf_counter()
@@ -50,7 +55,7 @@ def analyze(
         known = {one.run_id: one for one in histories}
         before = [updates_before(store, one, known) for one in histories]
     points = sum(len(series) for one in histories for series in one.metrics.values())
-    print(
+    _log.info(
         f"Read {points:,} points of {_runs(len(histories))} from {histories[0].store} in {time.perf_counter() - started:.1f} s."
     )
     analyses = [analyze_run(*pair) for pair in zip(histories, before, strict=True)]
@@ -62,8 +67,8 @@ def analyze(
             from seqsetvae.tracking.write.attachments import attach_files
 
             attach_files(uri, analysis.history.run_id, files, names.ARTIFACT_ANALYSIS)
-        print(f"\n{analysis.history.title}: {analysis.verdict}")
-        print(
+        _log.info(f"\n{analysis.history.title}: {analysis.verdict}")
+        _log.info(
             "".join(f"{finding}\n" for finding in analysis.findings) + "\n".join([*analysis.notes, analysis.agreement])
         )
     if not one:
@@ -71,7 +76,7 @@ def analyze(
     where = (
         f" and among the artifacts of {'the run' if one else 'each run'}, in {names.ARTIFACT_ANALYSIS}/" if log else ""
     )
-    print(f"\nReport: {folder / REPORT}{where}")
+    _log.info(f"\nReport: {folder / REPORT}{where}")
     return analyses
 
 
@@ -93,7 +98,7 @@ def read_runs(store: RunReader, run_ids: Sequence[str]) -> list[RunHistory]:
     if not found:
         raise empty[0] if empty else InputError(f"None of the runs {', '.join(run_ids)} has metrics of a training.")
     for passed_over in empty:
-        print(f"Passed over: {passed_over}")
+        _log.info(f"Passed over: {passed_over}")
     return found
 
 

@@ -12,8 +12,8 @@ from seqsetvae import __version__
 from seqsetvae.app.arguments import first_line
 from seqsetvae.app.help_text import asked_for_help
 from seqsetvae.app.verbs import VERBS
+from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
-from seqsetvae.streams import steady_streams
 from seqsetvae.user import ensure_user
 
 WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "embed", "sync", "import-tensorboard"}
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2500")
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = arguments[0] if arguments else "--help"
-    with steady_streams(outlives_readers=verb in WORKING):
+    with console(outlives_readers=verb in WORKING, command_line=True):
         _run(verb, arguments[1:])
 
 

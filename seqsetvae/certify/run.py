@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,11 @@ from seqsetvae.certify.trajectory import Trajectory
 from seqsetvae.certify.verdict import MakeDetector, judge
 from seqsetvae.collapse.detector import Detector
 from seqsetvae.config import MonitorConfig
+from seqsetvae.console import attach
 from seqsetvae.errors import InputError
 from seqsetvae.progress import Progress
+
+_log = logging.getLogger(__name__)
 
 SEEDS = 5
 START, END = "<!-- certify:start -->", "<!-- certify:end -->"
@@ -42,6 +46,7 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
         only: Only cases whose name contains this, such as "cyclical".
         write_docs: Markdown file whose section between the markers `certify:start` and `certify:end` is replaced by the tables.
     """
+    attach()
     if write_docs is not None and (quick or only is not None):
         raise InputError("--certify.write_docs takes a complete certification: leave out quick and only.")
     page = None if write_docs is None else _page(Path(write_docs))
@@ -51,7 +56,7 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
     if not quick and only is None:
         tables.append(guides_table(trajectories))
     text = "\n\n".join(table.markdown() for table in tables)
-    print(f"{text}\n\n{'Passed' if certificate.passed else 'FAILED'}.", flush=True)
+    _log.info(f"{text}\n\n{'Passed' if certificate.passed else 'FAILED'}.")
     if write_docs is not None and page is not None:
         before, after = page
         Path(write_docs).write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")

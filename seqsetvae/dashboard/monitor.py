@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
+from seqsetvae.console import attach
 from seqsetvae.dashboard.demo import RUN_ID, Demo
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
@@ -15,6 +17,8 @@ from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.histories import choose, listed_runs, open_histories
+
+_log = logging.getLogger(__name__)
 
 SHORTEST, LONGEST = 0.2, 600.0
 """Seconds between two looks."""
@@ -51,6 +55,7 @@ def monitor(
     Raises:
         InputError: no such run, a store that cannot be read at the start, a port in use, a file that cannot be written.
     """
+    attach()
     if not SHORTEST <= update_interval <= LONGEST:
         raise InputError(
             f"--monitor.update_interval is {update_interval:g}, but must be from {SHORTEST:g} to {LONGEST:g} seconds (the guides count "
@@ -62,14 +67,14 @@ def monitor(
     if save is not None:
         from seqsetvae.dashboard.picture import save_picture
 
-        print(f"Saved {save_picture(watch.runs[0], Path(save))}")
+        _log.info(f"Saved {save_picture(watch.runs[0], Path(save))}")
     elif web:
         require("monitor", "monitor --web")
         from seqsetvae.dashboard.web import serve
 
         serve(watch, update_interval, host, free(host, port))
     elif once or not sys.stdout.isatty():
-        print("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
+        _log.info("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
     else:
         require("monitor", "monitor, other than with --once or --save,")
         from seqsetvae.dashboard.terminal import TerminalDashboard

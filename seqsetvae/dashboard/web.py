@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from seqsetvae.dashboard.charts import Chart
 from seqsetvae.dashboard.echart import options
 from seqsetvae.dashboard.view import View
 from seqsetvae.dashboard.watch import Watch
+
+_log = logging.getLogger(__name__)
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -124,12 +127,9 @@ def serve(watch: Watch, update_interval: float, host: str, port: int) -> None:
         # A page of somebody else's that has this address looked up under its own name gets no answer.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     shown = f"[{host}]" if ":" in host else host
-    print(f"Dashboard: http://{shown}:{port}  (Ctrl-C ends it)", flush=True)
+    _log.info(f"Dashboard: http://{shown}:{port}  (Ctrl-C ends it)")
     if host in LOOPBACK:
-        print(
-            f"From another machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, then the same address there.",
-            flush=True,
-        )
+        _log.info(f"From another machine: ssh -L {port}:127.0.0.1:{port} THIS_MACHINE, then the same address there.")
     ui.run(
         host=host,
         port=port,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.atomic import atomic_write
 from seqsetvae.config import EmbedConfig, TrackingConfig
+from seqsetvae.console import console
 from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed, gather
@@ -23,6 +25,8 @@ from seqsetvae.errors import InputError
 from seqsetvae.progress import Progress
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
+
+_log = logging.getLogger(__name__)
 
 STAYS_AT_A_TIME = 64
 VECTOR = pa.list_(pa.float32())
@@ -42,6 +46,7 @@ SCHEMA = pa.schema(
 several numbers), mean and variance of the set's posterior, and the state of the history after it."""
 
 
+@console()
 def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
     """Write the table; returns its number of rows. The file is there whole or not at all.
 
@@ -75,13 +80,13 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
                 )
     except OSError as error:
         raise InputError(f"--embed.output {output}: cannot be written ({error.strerror or error}).") from error
-    print(
+    _log.info(
         f"{output}: {rows:,} rows of {stays:,} stays; mean and variance {model.config.latent_dim}, state {model.config.width} wide"
     )
     if left_out:
-        print(f"  variables unknown to the model are left out: {listed(left_out)}")
+        _log.info(f"  variables unknown to the model are left out: {listed(left_out)}")
     if isinstance(store, TaskStore) and store.without_stay:
-        print(f"  {store.without_stay:,} of {store.rows:,} outcomes are of no stay and left out")
+        _log.info(f"  {store.without_stay:,} of {store.rows:,} outcomes are of no stay and left out")
     return rows
 
 

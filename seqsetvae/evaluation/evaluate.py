@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
+from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import open_task
@@ -35,6 +37,8 @@ from seqsetvae.tracking.registry.versions import Registered, record_input, tag_v
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.mortality import RiskModel
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -56,6 +60,7 @@ class Evaluation:
         return f"<Evaluation {self.run_id}: {self.stays} stays, {self.positives} positive; {len(self.scores)} models>"
 
 
+@console()
 def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     """Score models and baselines on the labelled stays of a split, print the table, record it with the run and the versions.
 
@@ -94,7 +99,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents, first))]
         parts += [subgroup_text(rows, list(groups), list(risks), first)] if groups else []
         parts += notes
-        print("\n\n".join(parts), flush=True)
+        _log.info("\n\n".join(parts))
         record_scores(run, scores, latents, first)
         curves = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
         record_calibration(run, curves, head, first.is_share)
@@ -106,7 +111,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         said = "".join(f"\n\n{note}" for note in notes)
         run.describe(f"**{head}.**\n\n{short_table(scores, first)}{said}\n\n{tables_of(run, bool(rows))}")
         uri, run_id = run.tracking_uri, run.run_id
-        print(f"\n{run.where_to_look}", flush=True)
+        _log.info(f"\n{run.where_to_look}")
     for name, (_, version) in models.items():
         if version is not None:
             record_input(uri, run_id, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from seqsetvae.errors import InputError
 from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, DiagonalGaussian, posterior_statistics
 from seqsetvae.training.culprit import elbo_score, why_risk_is_none
 from seqsetvae.training.pretrained.exported import Pretrained
+
+_log = logging.getLogger(__name__)
 
 BATCH_SIZE = 16
 POOLED_SETS = 4096
@@ -68,7 +71,7 @@ def latent_scores(model: Pretrained, store: Store, split: str, seed: int = 0) ->
         logvar.append(terms.posterior.logvar_SZ)
     if not math.isfinite(nll + kl):
         recorded, shown = why_risk_is_none(elbo_score(model.vae), packed, model.vocabulary, store, split)
-        print(shown, flush=True)
+        _log.info(shown)
         raise InputError(f"The ELBO is NaN or inf: {recorded}")
     some = slice(0, None, max(1, int(sets) // POOLED_SETS))
     found = posterior_statistics(DiagonalGaussian(torch.cat(mu)[some], torch.cat(logvar)[some]))

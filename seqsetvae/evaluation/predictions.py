@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from seqsetvae.training.culprit import why_risk_is_none
 from seqsetvae.training.finetuning.features import labelled_rows, labelled_stays
 from seqsetvae.training.finetuning.mortality import RiskModel, read_risk_model
 from seqsetvae.training.pretrained.loading import naming
+
+_log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -69,7 +72,7 @@ def predict_all(
             recorded, shown = why_risk_is_none(
                 model.net.score, labelled.packed, labelled.vocabulary, store, config.split
             )
-            print(shown, flush=True)
+            _log.info(shown)
             raise InputError(f"{name}: {recorded}")
         found[name] = dict(zip(labelled.subject_id, risk_B, strict=True))
     subject_id = labelled_ids(store, config.split)

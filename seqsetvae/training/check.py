@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
+from seqsetvae.console import console
 from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
@@ -21,6 +23,8 @@ from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.step_logging import clock
+
+_log = logging.getLogger(__name__)
 
 MEGABYTE = 2**20
 SAFETY = 1.25
@@ -47,24 +51,25 @@ class Trial:
         )
 
 
+@console()
 def preflight(config: PretrainConfig) -> None:
     """Try the planned run: settings, every byte of the data, a forward and a backward pass at several batch sizes, the tracking store.
 
-    Prints what it sees. Raises:
+    Says what it sees. Raises:
         InputError: the run could not work; the message says what to change.
     """
     plan = make_plan(config)
     verify(plan.data.store, again=True)
-    print(f"SeqSetVAE pre-flight\n{plan.describe()}\n")
-    print(
+    _log.info(f"SeqSetVAE pre-flight\n{plan.describe()}\n")
+    _log.info(
         f"  {'patients':>8} {'sets':>7} {'events':>8}   {'history grid':<14} {'padding':>7} {'load ms':>8} {'step ms':>8} {'peak MB':>9}"
     )
     trials = []
     for size in batch_sizes(plan):
         trials.append(try_step(plan, size))
-        print(trials[-1].row(), flush=True)
+        _log.info(trials[-1].row())
     uri, seconds = reach_store(plan)
-    print(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
+    _log.info(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
     report_estimates(plan, trials)
 
 
@@ -135,10 +140,10 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> None:
     moments = 2 * 4 * last.parameters
     needed = int(last.peak_bytes + per_event * max(0, largest - last.batch.n_events) + moments)
     free = free_memory(config.trainer.accelerator == "gpu")
-    print(
+    _log.info(
         f"  {'time':<8}about {clock(seconds)} an epoch, {clock(seconds * config.trainer.max_epochs)} for the run (training steps)"
     )
-    print(
+    _log.info(
         f"  {'memory':<8}about {needed / MEGABYTE:.0f} MB for the largest batch ({largest} events); {free / MEGABYTE:.0f} MB are there"
     )
     if needed * SAFETY > free:
@@ -147,7 +152,7 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> None:
             f"{free / MEGABYTE:.0f} MB are there. Lower --data.batch_size (now {config.data.batch_size}), set "
             "--data.max_events_per_batch, or cut stays with --data.max_sequence_length."
         )
-    print(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
+    _log.info(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
 
 
 def events_of_longest(plan: Plan, patients: int) -> int:

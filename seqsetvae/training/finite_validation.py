@@ -12,7 +12,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.errors import RunFailure
 from seqsetvae.training.culprit import culprit_of_split
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.recording import say
+from seqsetvae.training.voice import say
 from seqsetvae.training.weights import not_finite
 
 

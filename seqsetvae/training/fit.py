@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 
 from seqsetvae import names
 from seqsetvae.config import MonitorConfig, PretrainConfig
+from seqsetvae.console import console
 from seqsetvae.errors import RunFailure
-from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
@@ -19,12 +19,13 @@ from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.notify import Notifier, notify_url
 from seqsetvae.training.monitor.rescue import rescue_config
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name, say
+from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name
 from seqsetvae.training.resume import as_before, check_resume, find_resume
 from seqsetvae.training.signals import Signals, StoppedAtOnce
+from seqsetvae.training.voice import say
 
 
-@steady_streams()
+@console()
 def pretrain(
     config: PretrainConfig,
     *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.pretrained.registration import register_at_end
+from seqsetvae.training.voice import say
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,3 @@ def as_yaml(config: PretrainConfig) -> str:
     """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
     started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
     return str(yaml.safe_dump(asdict(started), sort_keys=False))
-
-
-@rank_zero_only
-def say(message: str) -> None:
-    """Print, once: with several devices every process comes by here."""
-    with contextlib.suppress(OSError):  # whoever read this is gone; the run goes on
-        print(message, flush=True)

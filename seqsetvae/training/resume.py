@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,6 +25,8 @@ from seqsetvae.tracking.read.checkpoints import (
 from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint, step_of
 from seqsetvae.training.place import PLACE, Place
 from seqsetvae.training.plan import Plan, Progress
+
+_log = logging.getLogger(__name__)
 
 Group = TypeVar("Group", ModelConfig, MonitorConfig, ObjectiveConfig, OptimizerConfig)
 OPEN = {"variable_embedding": "auto"}
@@ -111,7 +114,7 @@ def newest_of(config: PretrainConfig, run: RunCheckpoints) -> Resume:
             return Resume.read(fetch(config.tracking, run, name))
         except InputError as error:
             problem = str(error)
-            print(f"Not continued from the newest checkpoint of the run: {problem}", flush=True)
+            _log.info(f"Not continued from the newest checkpoint of the run: {problem}")
     raise InputError(f"Run {run} has no checkpoint to continue from: {problem}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import time
 from dataclasses import asdict, dataclass, replace
@@ -13,8 +14,8 @@ from optuna.study import Study
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
-from seqsetvae.streams import steady_streams
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.plan import make_plan
@@ -35,6 +36,8 @@ from seqsetvae.tuning.study import (
     sign_of_life,
 )
 from seqsetvae.tuning.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 LIFE_SECONDS = 20.0
@@ -57,7 +60,7 @@ class TuneResult:
         return f"<TuneResult {self.study!r}, run {self.run_id}: {self.results}>"
 
 
-@steady_streams()
+@console()
 def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneResult | None:
     """Search the space with trials of `base`, each a child run of one parent run. None from a command that only helped (`join`).
 
@@ -129,7 +132,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
     record = StudyRecord(run, job)
     try:
         study = open_study(job, storage)
-        print(record.heading(), flush=True)
+        _log.info(record.heading())
         try:
             supervise(job, storage, study, record, signals)
         finally:
@@ -152,7 +155,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
     except StoppedAtOnce as stop:
         signals.end()
         run.finish("KILLED", str(stop))
-        print(f"Stopped. Continue with --tune.study {job.study}", flush=True)
+        _log.info(f"Stopped. Continue with --tune.study {job.study}")
         raise
     except BaseException as error:
         signals.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -28,6 +29,8 @@ from seqsetvae.tuning.results import (
     table_rows,
     winning_config,
 )
+
+_log = logging.getLogger(__name__)
 
 SHOWN = ("history", "parallel_coordinates")
 """Figures in the description."""
@@ -102,7 +105,7 @@ class StudyRecord:
         if self.job.tune.goal == "pareto" and results.winners:
             self._front(results)
         run.describe(self._description(results, figures))
-        print(self.summary(results), flush=True)
+        _log.info(self.summary(results))
         return results
 
     def best_config(self, results: Results) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any, TextIO
+
+_log = logging.getLogger(__name__)
 
 
 class Progress:
@@ -11,7 +14,7 @@ class Progress:
 
     Args:
         n_trials: of the study.
-        stream: to write to.
+        stream: where the live lines go.
     """
 
     def __init__(self, n_trials: int, stream: TextIO | None = None) -> None:
@@ -38,7 +41,7 @@ class Progress:
     def say(self, line: str) -> None:
         """A line that stays."""
         self._wipe()
-        print(line, file=self.stream, flush=True)
+        _log.info(line)
 
     def draw(self) -> None:
         """Show how it stands, in place of how it stood; nothing where that cannot be erased again."""
@@ -47,7 +50,8 @@ class Progress:
         self._wipe()
         lines = [f"{self.finished} of {self.n_trials} trials finished, best so far: {self.best}"]
         lines += [trial_line(event) for _, event in sorted(self.running.items())]
-        print("\n".join(lines), file=self.stream, flush=True)
+        self.stream.write("\n".join([*lines, ""]))
+        self.stream.flush()
         self._drawn = len(lines)
 
     def _wipe(self) -> None:

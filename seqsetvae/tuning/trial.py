@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.scoring import Evidence, constraints, values
 from seqsetvae.tuning.space import suggest, trial_config
+
+_log = logging.getLogger(__name__)
 
 # User attributes of a trial, besides those of slots.py and of scoring.Evidence.
 RUN_ID = "run_id"
@@ -111,7 +114,7 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
         tell(study, trial, TrialState.FAIL)
         raise
     except Exception as error:
-        print(traceback.format_exc(), flush=True)
+        _log.info(traceback.format_exc())
         first_line = (str(error).splitlines() or [""])[0]
         record_failure(
             study, trial, first_line if isinstance(error, RunFailure) else f"{type(error).__name__}: {first_line}"

@@ -1,11 +1,13 @@
-"""A process that runs trials until the study has none left: `python -m seqsetvae.tuning.worker LOG < job`.
+"""A process that runs trials until the study has none left: `python -m seqsetvae.tuning.worker EVENTS < job`.
 
-What training prints goes to the file LOG; standard output carries one event per line, as JSON, to the process that leads.
+What training says goes to standard output, which is the worker's log. The open descriptor EVENTS carries one event per line, as JSON,
+to the process that leads.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,8 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -23,14 +24,16 @@ from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import Trial
 
+from seqsetvae.console import console
 from seqsetvae.errors import InputError
-from seqsetvae.streams import steady_streams
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.child_runs import settle
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.storage import exclusive, open_storage
 from seqsetvae.tuning.trial import Emit, run_trial
+
+_log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0
 STARTUP_TRIALS = 10
@@ -75,7 +78,7 @@ def work(job: Job, emit: Emit) -> None:
         try:
             settle(job.base.tracking, study, trial.number)
         except InputError as error:  # the process that leads does it once more in the end
-            print(error, flush=True)
+            _log.warning(str(error))
         emit({"trial": trial.number, "event": "end"})
 
 
@@ -105,7 +108,7 @@ def signs_of_life(storage: BaseStorage, trial_id: int, every_seconds: float) -> 
             try:
                 storage.record_heartbeat(trial_id)
             except Exception as error:  # the storage may be back for the next one
-                print(f"No sign of life recorded: {error}", flush=True)
+                _log.warning(f"No sign of life recorded: {error}")
             if ended.wait(every_seconds):
                 return
 
@@ -118,26 +121,18 @@ def signs_of_life(storage: BaseStorage, trial_id: int, every_seconds: float) -> 
         thread.join()
 
 
-def take_over_stdout(log: Path) -> TextIO:
-    """From now on whatever is printed goes to `log`; what is written to the returned stream goes to standard output."""
-    events = os.fdopen(os.dup(1), "w")
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    return events
-
-
 def main() -> None:
     """Entry point of the process."""
     job = Job.from_json(sys.stdin.read())
-    events = take_over_stdout(Path(sys.argv[1]))
+    events = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
 
     def emit(event: dict[str, Any]) -> None:
         with suppress(BrokenPipeError):  # whoever led is gone; this trial is finished all the same
-            print(json.dumps(event), file=events, flush=True)
+            events.write(f"{json.dumps(event)}\n")
+            events.flush()
 
     try:
-        with steady_streams():
+        with console(command_line=True):
             work(job, emit)
     except (Interrupted, KeyboardInterrupt):
         sys.exit(128 + signal.SIGTERM)

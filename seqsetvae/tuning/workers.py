@@ -87,24 +87,28 @@ class Workers:
         return self.folder / f"worker_{place}.log"
 
     def _start(self, place: int) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "seqsetvae.tuning.worker", str(self._log(place))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=worker_environment(place, self.threads),
-            start_new_session=True,  # Ctrl-C is for the process that leads; it passes it on
-        )
+        events, told = os.pipe()
+        with self._log(place).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "seqsetvae.tuning.worker", str(told)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[told],
+                text=True,
+                env=worker_environment(place, self.threads),
+                start_new_session=True,  # Ctrl-C is for the process that leads; it passes it on
+            )
+        os.close(told)
         assert process.stdin is not None
         process.stdin.write(self.job.to_json())
         process.stdin.close()
-        threading.Thread(target=self._listen, args=(process,), daemon=True, name=f"worker {place}").start()
+        threading.Thread(target=self._listen, args=(events,), daemon=True, name=f"worker {place}").start()
         return process
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
+    def _listen(self, events: int) -> None:
+        with open(events, encoding="utf-8") as lines:
+            for line in lines:
                 self.events.put(json.loads(line))
 
 

@@ -86,10 +86,10 @@ def test_a_live_line_for_each_running_trial():
     assert "trial   0  step" not in stream.getvalue().rpartition("\x1b[J")[2]
 
 
-def test_without_a_terminal_nothing_is_drawn():
+def test_without_a_terminal_nothing_is_drawn(capsys):
     stream = io.StringIO()
     progress = Progress(3, stream)
     progress.take({"trial": 1, "event": "start"})
     progress.draw()
     progress.say("trial   1  complete")
-    assert stream.getvalue() == "trial   1  complete\n"
+    assert (stream.getvalue(), capsys.readouterr().out) == ("", "trial   1  complete\n")

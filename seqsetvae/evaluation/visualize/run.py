@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from seqsetvae.analysis.output_folder import writable, write
 from seqsetvae.config import MonitorConfig, TrackingConfig, VisualizeConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
+from seqsetvae.console import console
 from seqsetvae.data.aligned import listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.errors import InputError
@@ -26,6 +28,8 @@ from seqsetvae.tracking.write.attachments import attach_files
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
+
+_log = logging.getLogger(__name__)
 
 SAVE_DIR = "visualize.save_dir"
 JUDGED_BY = (
@@ -50,6 +54,7 @@ class Visualization:
     """Run that the files were put into."""
 
 
+@console()
 def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualization:
     """Draw a model on some stays of a store, write the figures, print their numbers.
 
@@ -73,17 +78,15 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
         thresholds=thresholds(model.recipe),
         seed=config.seed,
     )
-    print("Drawing; the map takes a while.", flush=True)
+    _log.info("Drawing; the map takes a while.")
     # What leaves this machine names nobody; what stays here says what the user asked for.
     files = draw_model(drawn)
     named = {} if config.patient is None else {STAY: draw_stay(drawn, f"patient {config.patient}")}
     write(folder, files | named, SAVE_DIR)
     if run_id is not None:
         attach_files(resolve_uri(tracking), run_id, files, names.ARTIFACT_VISUALIZATIONS)
-    print(f"\n{files[TEXT].decode()}\n{left_out(sampled)}Figures: {folder}", end="")
-    print(
-        f" and among the artifacts of run {run_id}, in {names.ARTIFACT_VISUALIZATIONS}/" if run_id is not None else ""
-    )
+    logged = f" and among the artifacts of run {run_id}, in {names.ARTIFACT_VISUALIZATIONS}/" if run_id else ""
+    _log.info(f"\n{files[TEXT].decode()}\n{left_out(sampled)}Figures: {folder}{logged}")
     return Visualization(folder, tuple(sorted(files)), sampled, run_id)
 
 
@@ -102,7 +105,7 @@ def run_to_log_to(
         if not Path(config.model).exists():
             raise
         where = without_password(resolve_uri(tracking))
-        print(
+        _log.info(
             f"--visualize.log: {config.model} comes from run {run_id}, which {where} does not have. Nothing is logged."
         )
         return None

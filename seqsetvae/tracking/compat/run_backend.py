@@ -13,6 +13,7 @@ mlflow in pyproject.toml.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -21,6 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 
 class CondaFallback:
@@ -46,11 +49,7 @@ def _replace_local_backend(loader: ModuleType) -> None:
         def run(self, project_uri: str, entry: str, params: Any, version: Any, backend_config: Any, *rest: Any) -> Any:
             if backend_config[PROJECT_ENV_MANAGER] is not None or not _lacks_conda(project_uri):
                 return super().run(project_uri, entry, params, version, backend_config, *rest)
-            print(
-                f"seqsetvae: no conda found, so this run uses {sys.executable}, as with --env-manager local.",
-                file=sys.stderr,
-                flush=True,
-            )
+            _log.warning(f"seqsetvae: no conda found, so this run uses {sys.executable}, as with --env-manager local.")
             local = {**backend_config, PROJECT_ENV_MANAGER: "local"}
             with _first_on_path(Path(sys.executable).parent):
                 return super().run(project_uri, entry, params, version, local, *rest)

@@ -61,10 +61,7 @@ def _open_file(path: Path, uri: str) -> MlflowClient:
     check_file(path)
     if before := settle_moved(path):
         with suppress(OSError):  # nobody reads
-            print(
-                f"This store was moved here from {before}: its artifacts are those in {path.parent / ARTIFACTS}.",
-                flush=True,
-            )
+            _log.info(f"This store was moved here from {before}: its artifacts are those in {path.parent / ARTIFACTS}.")
     make_no_folders()
     if not path.exists() or not path.stat().st_size:
         make_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.tensorboard.event_files import MARK, find_event_files
 from seqsetvae.tracking.tensorboard.old_run import OldRun, read_old_run
 from seqsetvae.tracking.tensorboard.old_run_writer import Imported, write_old_run
+
+_log = logging.getLogger(__name__)
 
 OnError = Literal["stop", "salvage"]
 NAMED = 6
@@ -50,7 +53,7 @@ def import_logs(
             outcomes.append(write_old_run(client, uri, experiment_id, old, bar.update))
             bar.write(f"{old.name}: {outcomes[-1].said}.")
     new = sum(one.points > 0 for one in outcomes)
-    print(f"{new} of {len(outcomes)} runs are new or have grown in {without_password(uri)}.")
+    _log.info(f"{new} of {len(outcomes)} runs are new or have grown in {without_password(uri)}.")
     return outcomes
 
 
@@ -80,7 +83,7 @@ def read_logs(log_dir: Path, on_error: OnError = "stop", progress: bool = True) 
         )
     for one in found:
         if not one.scalars:
-            print(f"{one.name}: no scalars, passed over.")
+            _log.info(f"{one.name}: no scalars, passed over.")
     return sorted(kept, key=lambda one: one.start_time)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqsetvae import names
+from seqsetvae.console import attach
 from seqsetvae.errors import StoreError
 from seqsetvae.tracking.connection.address import usable
 from seqsetvae.tracking.connection.trouble import patience
@@ -21,6 +23,8 @@ from seqsetvae.tracking.write.spool import Spool, left_over
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_log = logging.getLogger(__name__)
 
 SYNC_SECONDS = 15
 
@@ -139,12 +143,14 @@ def _deliver_journal(spool: Spool, journal: Journal, uri: str) -> tuple[int, str
 
 def sync(
     work_dir: Path | str,
-    echo: Callable[[str], None] = print,
+    echo: Callable[[str], None] | None = None,
     *,
     given: str | None = None,
     register: Register | None = None,
 ) -> SyncReport:
     """Deliver every left-over spool under `work_dir` and say for each run what became of it; the rest as of :func:`deliver`."""
+    attach()
+    echo = echo or _log.info
     spools = left_over(work_dir)
     if not spools:
         echo(f"Nothing to deliver in {Path(work_dir, 'spool')}.")

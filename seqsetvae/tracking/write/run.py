@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import re
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +23,8 @@ from seqsetvae.tracking.write.spool_writer import CHECKPOINTS, SpoolWriter
 
 if TYPE_CHECKING:
     from seqsetvae.tracking.write.logger import MlflowLogger
+
+_log = logging.getLogger(__name__)
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 QUIET_SECONDS = 2.0
@@ -302,4 +304,4 @@ def _folder_of(artifact_path: str) -> str:
 
 
 def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
+    _log.warning(message)

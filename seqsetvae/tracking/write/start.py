@@ -7,8 +7,8 @@ with start_run(config.tracking, kind="pretrain", run_name=None, params=asdict(co
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ from seqsetvae.tracking.write.vanished import mend_stale_runs
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as StoredRun
+
+_log = logging.getLogger(__name__)
 
 RANK_RUN_ID = "SEQSETVAE_RUN_ID"
 """Tells the other ranks, which Lightning starts with a copy of this environment, what rank 0 records to."""
@@ -140,11 +142,9 @@ def _given_run(client: MlflowClient, resuming: bool) -> str | None:
     if (kind := known.data.tags.get(names.TAG_KIND)) is None:
         return given
     if not resuming:
-        print(
+        _log.warning(
             f"MLFLOW_RUN_ID names run {given}, which holds a {kind} already ({known.info.status}): this command gets a run of its own. "
-            "`unset MLFLOW_RUN_ID` ends this message.",
-            file=sys.stderr,
-            flush=True,
+            "`unset MLFLOW_RUN_ID` ends this message."
         )
     return None
 

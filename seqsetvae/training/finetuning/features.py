@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,8 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.kinds import KINDS
 from seqsetvae.training.culprit import Score, why_risk_is_none
+
+_log = logging.getLogger(__name__)
 
 EVENTS_PER_BATCH = 8000
 
@@ -126,10 +129,7 @@ def require_finite_scores(score_B: Tensor, score: Score, stays: LabelledStays) -
     """Raise :class:`RunFailure` naming row and variable of a stay whose score is NaN or inf."""
     if not bool(score_B.isfinite().all()):
         recorded, shown = why_risk_is_none(score, stays.packed, stays.vocabulary, stays.store, stays.split)
-        # Here, not above: a served model reads this file too, and goes without Lightning.
-        from seqsetvae.training.recording import say
-
-        say(shown)
+        _log.info(shown)
         raise RunFailure(recorded)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +16,13 @@ from numpy.typing import NDArray
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
+from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.tasks import TaskStore, names_of, open_task
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Curve
-from seqsetvae.streams import steady_streams
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links
 from seqsetvae.tracking.connection.address import recorded
@@ -37,6 +38,8 @@ from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
 from seqsetvae.training.signals import Signals, StoppedAtOnce
+
+_log = logging.getLogger(__name__)
 
 DrawCalibration = Callable[[Mapping[str, Curve], str, bool], bytes]
 """Curves by name, a subtitle, and whether they are of risks -> PNG."""
@@ -57,7 +60,7 @@ class FinetuneResult:
         return f"<FinetuneResult {self.run_id}{metrics}, {self.version.uri if self.version else 'not registered'}>"
 
 
-@steady_streams()
+@console()
 def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None = None) -> FinetuneResult:
     """Train a two-layer head on a pretrained model, frozen or not, and record the run.
 
@@ -122,7 +125,7 @@ def finetune_listening(
             f"  {'run':<8}{run.run_id}",
             run.where_to_look,
         ]
-        print("\n".join(lines), flush=True)
+        _log.info("\n".join(lines))
         run.log_dataset(config.store, store.content_hash, str(store.path))
         begun = time.perf_counter()
         try:
@@ -132,7 +135,7 @@ def finetune_listening(
             raise
         trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
         risk_model = RiskModel(trained, net.eval(), config.hidden, kind)
-        print(loaded_message(model, net, config), flush=True)
+        _log.info(loaded_message(model, net, config))
         label_B = valid.label_B.double().numpy()
         risk_model = replace(risk_model, kind=kind.settled(risk_model.predict(valid.packed), label_B))
         kind, risk_B = risk_model.kind, risk_model.predict(valid.packed)
@@ -227,5 +230,5 @@ def record_validation(
         head = f"{len(label_B)} validation stays, {counted}, also used to recalibrate"
         run.log_bytes(draw({"validation": curve}, head, kind.is_share), names.ARTIFACT_CALIBRATION_FIGURE)
     said = ", ".join(f"{words} {found[key]}" for key, (_, words) in zip(kind.headings, kind.shown, strict=False))
-    print(f"  validation (it chose the epoch): {said}", flush=True)
+    _log.info(f"  validation (it chose the epoch): {said}")
     return said

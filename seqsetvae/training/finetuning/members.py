@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from seqsetvae.training.finetuning.features import LabelledStays, compute_featur
 from seqsetvae.training.finetuning.head_training import Examples, FittedHead, OnEpoch, train_head
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.signals import Signals
+
+_log = logging.getLogger(__name__)
 
 CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
 """Inputs of the head that `auto` tries."""
@@ -82,7 +85,7 @@ def choose_input(
         folder = name.replace("+", "_") + "/"  # MLflow takes no plus in a metric's name
         on_epoch = recorder(run, folder if len(wanted) > 1 else "")
         found[name] = ChosenInput(name, seen, unseen, train_head(seen, unseen, kind, config, config.seed, on_epoch))
-        print(f"  head on {name:<18} {how_it_did(found[name].fitted, kind)}", flush=True)
+        _log.info(f"  head on {name:<18} {how_it_did(found[name].fitted, kind)}")
     return max(found.values(), key=lambda one: one.fitted.metrics[kind.monitor(config)])
 
 
@@ -102,7 +105,7 @@ def frozen_members(
     fitted = [frozen.fitted]
     for seed in range(config.seed + 1, config.seed + config.n_seeds):
         fitted.append(train_head(frozen.train, frozen.valid, kind, config, seed))
-        print(f"  seed {seed:<21} {how_it_did(fitted[-1], kind)}", flush=True)
+        _log.info(f"  seed {seed:<21} {how_it_did(fitted[-1], kind)}")
     return RiskNet([model.vae], [one.head for one in fitted], frozen.chosen), fitted
 
 
@@ -127,7 +130,7 @@ def unfrozen_members(
         folder = run.checkpoint_dir
         members.append(train_member(start, scale, chosen, train, valid, kind, config, seed, folder, on_epoch, signals))
         run.log_file(members[-1].checkpoint, f"{names.ARTIFACT_CHECKPOINTS}/{members[-1].checkpoint.name}", copy=False)
-        print(f"  seed {seed:<21} {how_it_did(members[-1].fitted, kind)}", flush=True)
+        _log.info(f"  seed {seed:<21} {how_it_did(members[-1].fitted, kind)}")
     fitted = [one.fitted for one in members]
     return RiskNet([one.vae for one in members], [one.head for one in fitted], chosen), fitted
 

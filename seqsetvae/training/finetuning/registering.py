@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import tempfile
@@ -17,6 +18,8 @@ from seqsetvae.tracking.registry.versions import Registered, champion, make_cham
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.model_cards import CARDS, finetuned_version
 from seqsetvae.training.pretrained.registration import example_events
+
+_log = logging.getLogger(__name__)
 
 MORTALITY = "in_hospital_mortality"
 """The task of a store's own outcomes, and of the guides' oc.csv."""
@@ -104,8 +107,8 @@ def register_risk_model(
     held = float("nan") if before is None else float(before.tags.get(monitor, "nan"))
     if before is None or not math.isfinite(held) or (same_data and score > held):
         make_champion(uri, made)
-        print(f"Registered {made.uri}; it is the champion.", flush=True)
+        _log.info(f"Registered {made.uri}; it is the champion.")
     else:
         why = f"has {monitor} {before.tags.get(monitor)}" if same_data else "was finetuned on other data"
-        print(f"Registered {made.uri}; the champion, version {before.version}, {why}.", flush=True)
+        _log.info(f"Registered {made.uri}; the champion, version {before.version}, {why}.")
     return made

@@ -39,6 +39,7 @@ from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
+from seqsetvae.console import attach
 from seqsetvae.errors import InputError
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
@@ -104,6 +105,7 @@ class CollapseMonitor(pl.Callback):
                 "its training_step (and `posterior = None` in the class), or leave the monitor out "
                 "(--monitor.disable_metrics_monitoring)."
             )
+        attach()
         outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(planned_steps(trainer))
         self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
         self.watch = Watch(self.config, outlook)

@@ -11,14 +11,12 @@ final_statistics.txt             the report at the end
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from tqdm import tqdm
 
 from seqsetvae import names
 from seqsetvae.collapse.alert_texts import as_block, as_log_entry, as_message, log_entry
@@ -30,6 +28,7 @@ from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.training.monitor.record_folder import RecordFolder
+from seqsetvae.training.voice import alarm, say
 
 __all__ = ["CollapseRecord", "final_report"]
 
@@ -94,7 +93,7 @@ class CollapseRecord:
         self._write_table()
         self._write_log()
         if self.verbose or diagnosis.level == Level.RED:
-            say(as_block(diagnosis))
+            alarm(as_block(diagnosis))
         if self.notifier is not None and (diagnosis.level >= Level.ORANGE or before == Level.RED):
             self._notify(diagnosis, Level(before))
 
@@ -193,11 +192,3 @@ def file_name(artifact: str) -> str:
     'alerts.json'
     """
     return artifact.rpartition("/")[2]
-
-
-@rank_zero_only
-def say(text: str) -> None:
-    """Print above a progress bar, if there is one; without the circles where the terminal has no letters for them."""
-    encoding = sys.stdout.encoding or "utf-8"
-    tqdm.write(text.encode(encoding, "replace").decode(encoding))
-    sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
@@ -16,6 +15,8 @@ from seqsetvae.extras import require
 
 if TYPE_CHECKING:
     from apprise import Apprise
+
+_log = logging.getLogger(__name__)
 
 NOTIFY_VARIABLE = "SEQSETVAE_NOTIFY"
 CAPACITY = 100
@@ -80,7 +81,7 @@ class Notifier:
         missing = self._accepted - self._delivered
         if missing:
             alerts = "1 alert was" if missing == 1 else f"{missing} alerts were"
-            print(f"{alerts} not delivered to {self._scheme} ({self._trouble}).", file=sys.stderr, flush=True)
+            _log.warning(f"{alerts} not delivered to {self._scheme} ({self._trouble}).")
         return not missing
 
     def _work(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +11,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae.atomic import atomic_write
 from seqsetvae.errors import InputError
+
+_log = logging.getLogger(__name__)
 
 
 class RecordFolder:
@@ -48,9 +50,7 @@ class RecordFolder:
                 file.write(content)
         except OSError as error:
             self._failed = True
-            print(
-                f"{target} cannot be written ({error.strerror}): no more files go there.", file=sys.stderr, flush=True
-            )
+            _log.warning(f"{target} cannot be written ({error.strerror}): no more files go there.")
 
 
 def put_aside(path: Path) -> None:

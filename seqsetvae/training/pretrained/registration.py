@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from seqsetvae.training.pretrained.exported import Pretrained, export, read_pret
 from seqsetvae.training.pretrained.loading import best_checkpoint, from_checkpoint
 from seqsetvae.training.pretrained.model_cards import CARDS, pretrained_version
 from seqsetvae.training.weights import WeightsNotFinite
+
+_log = logging.getLogger(__name__)
 
 METRICS = (
     names.VAL_LOSS,
@@ -93,19 +96,16 @@ def register_at_end(run_id: str, tracking: TrackingConfig) -> bool:
     try:
         made = register_run(RegisterConfig(run=run_id), tracking)
     except StoreError as away:
-        print(f"Not registered yet: {away}", flush=True)
+        _log.info(f"Not registered yet: {away}")
         return False
     except InputError as refused:
-        print(f"Not registered: {refused}", flush=True)
+        _log.info(f"Not registered: {refused}")
     except Exception as error:  # whatever a store or a disk may come up with
         first = (str(error).splitlines() or [""])[0]
-        print(f"Not registered yet: {type(error).__name__}: {first}", flush=True)
+        _log.info(f"Not registered yet: {type(error).__name__}: {first}")
         return False
     else:
-        print(
-            f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.",
-            flush=True,
-        )
+        _log.info(f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
     return True
 
 
