@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,
     "names": 0,
     "palette": 0,
+    "templates": 1,
     "progress": 0,
     "streams": 0,
     "user": 0,
@@ -50,6 +51,7 @@ SIDEWAYS = {("model", "objective")}
 
 HOMES = {
     "apprise": ["training/monitor/notify.py"],
+    "jinja2": ["templates/"],
     "jsonargparse": ["app/"],
     "lightning": ["data/module.py", "training/", "tracking/write/logger.py", "certify/", "app/composition.py"],
     "matplotlib": ["figures/"],

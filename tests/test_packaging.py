@@ -141,10 +141,18 @@ def test_each_python_that_is_here_reads_the_package_without_a_warning(python):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("file", ["physionet2012-demo.parquet", "ATTRIBUTION.md"])
-def test_demo_data_are_package_data(file):
+@pytest.mark.parametrize(
+    "file",
+    ["data/demo/physionet2012-demo.parquet", "data/demo/ATTRIBUTION.md"]
+    + [
+        f"templates/{path.name}"
+        for path in (ROOT / "seqsetvae" / "templates").iterdir()
+        if path.suffix in (".css", ".jinja")
+    ],
+)
+def test_data_and_templates_are_package_data(file):
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["seqsetvae"]
-    path = ROOT / "seqsetvae" / "data" / "demo" / file
+    path = ROOT / "seqsetvae" / file
     assert path.is_file()
     assert any(path.relative_to(ROOT / "seqsetvae").match(pattern) for pattern in patterns)
 

@@ -1,0 +1,34 @@
+"""The pages that are HTML: Jinja2 templates, in which every word that comes from outside is escaped."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from seqsetvae import palette
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("seqsetvae", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+ENVIRONMENT.globals["level_colors"] = palette.LEVELS
+
+
+def page(name: str, **values: object) -> str:
+    """A whole page: a template with its values."""
+    return ENVIRONMENT.get_template(name).render(values)
+
+
+def piece(name: str, macro: str, *values: object) -> str:
+    """One piece of a page: a macro of a template with its values."""
+    return str(getattr(ENVIRONMENT.get_template(name).module, macro)(*values)).strip()
+
+
+def text_of(name: str) -> str:
+    """A file of this folder as it stands, such as a style sheet."""
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")
