@@ -84,13 +84,13 @@ class Signals:
         if number == signal.SIGHUP:
             self._let_go_of_terminal()
         if self._ending:
-            say_at_once(f"{name}: the run is being ended already.")
+            _say(f"{name}: the run is being ended already.")
         elif self._patient and self.requested is None:
             self.requested = number
-            say_at_once(f"{name}: stopping after this step, with a checkpoint. Once more stops at once.")
+            _say(f"{name}: stopping after this step, with a checkpoint. Once more stops at once.")
         else:
             self._ending = True
-            say_at_once(f"{name}: stopping at once.")
+            _say(f"{name}: stopping at once.")
             raise StoppedAtOnce(number)
 
     def _let_go_of_terminal(self) -> None:
@@ -109,7 +109,7 @@ def _is_terminal(number: int) -> bool:
         return False
 
 
-def say_at_once(message: str) -> None:
+def _say(message: str) -> None:
     """From within a signal's handler: it may have come in the middle of another message, or whoever reads may be gone."""
     with contextlib.suppress(OSError):
         os.write(1, f"\n{message}\n".encode())
