@@ -69,10 +69,9 @@ def choose_input(
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
     wanted = candidates(len(model.vocabulary)) if config.head_input == "auto" else (config.head_input,)
     if config.head_input == "auto" and len(wanted) < len(CANDIDATES):
-        print(
+        _log.info(
             f"  --head_input auto tries no summaries of {len(model.vocabulary):,} variables (at most {MOST_SUMMARIES:,}); "
-            "--head_input history+summaries does.",
-            flush=True,
+            "--head_input history+summaries does."
         )
     parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
     features = [compute_features(model.vae, stays, parts) for stays in (train, valid)]
