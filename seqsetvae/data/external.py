@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from seqsetvae.data.preparation import Preparation
 from seqsetvae.data.sources.base import SPLITS, Chunk
+from seqsetvae.data.statistics import Values, statistics
 from seqsetvae.data.store import VOCABULARY
 from seqsetvae.data.vocabulary import Scaling, Vocabulary
 from seqsetvae.errors import InputError
@@ -65,6 +67,13 @@ class ExternalPreparation(Preparation):
 
     def write_vocabulary(self, scaling: Scaling) -> None:
         self._look_for_far_values(self.known.vocabulary, SPLITS)
+
+        def values() -> Iterator[Values]:
+            for split in SPLITS:
+                for packed in self._packed(split):
+                    yield packed.variable_N, packed.value_N
+
+        self.write_overview(statistics(values, len(self.number)), SPLITS)
         table = self.known.vocabulary.to_table()
         with pa.ipc.new_file(str(self.folder / VOCABULARY), table.schema) as writer:
             writer.write_table(table)

@@ -16,12 +16,13 @@ from seqsetvae.data.aligned import keep_known
 from seqsetvae.data.arrange import arrange
 from seqsetvae.data.checked import check, drop_unknown, near_duplicates, strip_names
 from seqsetvae.data.far import far_from_train
+from seqsetvae.data.overview import FILE, Lengths, stays_with, write_variables
 from seqsetvae.data.packed import Packed, read_packed, write_packed
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.report import PrepareReport, SplitReport
 from seqsetvae.data.shard_writer import ShardWriter, describe_shard
 from seqsetvae.data.sources.base import SPLITS, Chunk, Source, WithoutNumber
-from seqsetvae.data.statistics import Values, statistics
+from seqsetvae.data.statistics import Statistics, Values, statistics
 from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo, content_hash
 from seqsetvae.data.vocabulary import Scaling, Vocabulary, robust_spread, safe_spread
 from seqsetvae.errors import InputError
@@ -183,6 +184,7 @@ class Preparation:
             self.rules.set_window,
         )
         self._look_over(vocabulary)
+        self.write_overview(of_train, SPLITS[:1])
         table = vocabulary.to_table()
         with pa.ipc.new_file(str(self.folder / VOCABULARY), table.schema) as writer:
             writer.write_table(table)
@@ -206,6 +208,17 @@ class Preparation:
     def _packed(self, split: str) -> Iterator[Packed]:
         """The shards of a split that was written."""
         return (read_packed(self.folder / shard.file) for shard in self.shards if shard.split == split)
+
+    def write_overview(self, of_values: Statistics, splits: Sequence[str]) -> None:
+        """Lengths of the stays for the report, and the table of the variables as they are in some splits."""
+        for split in SPLITS:
+            lengths = Lengths()
+            for packed in self._packed(split):
+                lengths.add(packed)
+            self.report.splits[split].quantiles = lengths.quantiles()
+        pieces = (packed for split in splits for packed in self._packed(split))
+        stays_V, stays = stays_with(pieces, len(self.number))
+        write_variables(self.folder / FILE, tuple(self.number), of_values, stays_V, stays)
 
     def write_manifest(self, scaling: Scaling) -> None:
         self.quarantine.write(self.folder)

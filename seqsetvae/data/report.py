@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from seqsetvae.data.overview import FILE, describe_lengths
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources.base import LabelMatch
@@ -29,6 +30,8 @@ class SplitReport:
     events: int = 0
     labelled: int = 0
     positive: int = 0
+    quantiles: dict[str, list[float]] = field(default_factory=dict)
+    """The 5, 50 and 95 percentiles of sets per stay, events per set, and days."""
 
     @property
     def prevalence(self) -> float:
@@ -112,6 +115,8 @@ class PrepareReport:
                 + (f"  prevalence {split.prevalence:.1%}" if split.labelled else "")
                 + (f"  ({unlabelled:,} without label)" if unlabelled else "")
             )
+            lines += [f"        median (90 %): {describe_lengths(split.quantiles)}"] if split.quantiles else []
+        lines.append(f"  each variable's count, missingness and quantiles: {self.output}/{FILE}")
         lines += [f"  rule: {rule}" for rule in self.rules]
         lines += [f"  labels: {self.labels}"] if self.labels else []
         if self.repeated_measurements:

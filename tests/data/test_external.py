@@ -70,6 +70,10 @@ def test_what_the_model_does_not_know_is_left_out_and_counted(known: KnownVocabu
     assert report.unknown_variables == {"EEG": 3, f"{first} without a number": 1}
     assert report.subjects_without_frequent_variable == 1
     assert report.absent_variables == list(known.vocabulary.names[2:5])
+    table = pd.read_csv(tmp_path / "store" / "variables.csv").set_index("variable")
+    assert table.loc[first, ["events", "with_number", "missing_in_stays", "median"]].tolist() == [2, 2, 0, 4.0]
+    assert table.loc[last, ["events", "with_number", "missing_in_stays"]].tolist() == [1, 0, 0.5]
+    assert np.isnan(table.loc[last, "median"])
     said = str(report)
     assert f"{known.model} does not know (dropped): 4 of 2; EEG (3), " in said
     assert "variables of the model that no stay has: 3; " in said

@@ -49,6 +49,34 @@ def test_rows_in_any_order_make_the_same_store(ehr_folder: Path, tmp_path: Path)
     assert after.content_hash == before.content_hash
 
 
+def test_the_data_report_is_that_of_pandas(ehr_folder: Path, tmp_path: Path) -> None:
+    report = prepare(PatientEhr(ehr_folder), tmp_path / "store", progress=False)
+    packed = Store.open(tmp_path / "store").shard("train", 0)
+    frame = pd.DataFrame(
+        {
+            "stay": np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B)),
+            "set": np.repeat(np.arange(len(packed.minute_S)), np.diff(packed.first_event)),
+            "minute": np.repeat(packed.minute_S, np.diff(packed.first_event)),
+            "variable": packed.variable_N,
+            "value": packed.value_N.astype(float),
+        }
+    )
+    found, shares = report.splits["train"].quantiles, [0.05, 0.5, 0.95]
+    by_stay = frame.groupby("stay")
+    np.testing.assert_allclose(found["sets_per_stay"], by_stay["set"].nunique().quantile(shares))
+    np.testing.assert_allclose(found["days"], (by_stay["minute"].max() / 1440).quantile(shares))
+    per_set = frame.groupby("set").size()
+    np.testing.assert_allclose(found["events_per_set"], np.quantile(per_set, shares, method="inverted_cdf"))
+    table = pd.read_csv(tmp_path / "store" / "variables.csv")
+    by_variable = frame.groupby("variable")
+    assert table["events"].tolist() == by_variable.size().tolist()
+    np.testing.assert_allclose(table["median"], by_variable["value"].median(), rtol=1e-5)
+    np.testing.assert_allclose(
+        table["missing_in_stays"], 1 - by_variable["stay"].nunique() / packed.n_subjects, atol=1e-4
+    )
+    assert "median (90 %): sets per stay " in str(report)
+
+
 def test_small_chunks_make_the_same_store(ehr_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = prepared(ehr_folder, tmp_path / "a")
     monkeypatch.setattr(patient_ehr, "EVENTS_PER_CHUNK", 1)  # one stay per chunk: names appear late and are renumbered
