@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -64,38 +65,39 @@ STEPS = 400
 class Training:
     """A pretraining that works on a small disk, with its store there or on a server."""
 
-    def __init__(self, disk: SmallDisk, log: Path, server: str | None = None) -> None:
-        self.disk, self.log = disk, log
+    def __init__(self, disk: SmallDisk, server: str | None = None) -> None:
+        self.disk = disk
         there = ["--tracking_uri", server] if server else []
-        command = [
-            sys.executable,
-            "-m",
-            "seqsetvae",
-            "pretrain",
-            *TINY.split(),
-            "--max_steps",
-            str(STEPS),
-            "--max_epochs",
-            "50",
-            *there,
-        ]
+        settings = [*TINY.split(), "--max_steps", str(STEPS), "--max_epochs", "50", *there]
         surroundings = {name: text for name, text in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                command, cwd=disk.folder, env=surroundings, stdout=output, stderr=output, text=True
-            )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "seqsetvae", "pretrain", *settings],
+            cwd=disk.folder, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        # Through a pipe: where no disk is mounted, a file for it could not grow either.
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                self._lines.append(line)
 
     def wait_for(self, what: str) -> None:
         """A pattern in its output, or a file."""
         deadline = time.monotonic() + 120
-        while not re.search(what, self.log.read_text()) and not list(self.disk.folder.rglob(what)):
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
+        while not re.search(what, "".join(self._lines)) and not list(self.disk.folder.rglob(what)):
+            assert self.process.poll() is None, "".join(self._lines)
+            assert time.monotonic() < deadline, "".join(self._lines)
             time.sleep(0.02)
 
     def end(self) -> tuple[int, str]:
         """Exit code and output."""
-        return self.process.wait(180), self.log.read_text()
+        code = self.process.wait(180)
+        self._reader.join()
+        return code, "".join(self._lines)
 
 
 def stored(folder: Path) -> tuple[str, list[int]]:
@@ -114,7 +116,7 @@ def told(held: bool, code: int, said: str) -> bool:
 def test_a_disk_that_is_full_for_a_while(tmp_path: Path, store_template: Path, tally: Tally) -> None:
     with small_disk(tmp_path / "disk", MEGABYTES) as disk:
         shutil.copy(store_template, disk.folder / "mlflow.db")
-        training = Training(disk, tmp_path / "output.txt")
+        training = Training(disk)
         training.wait_for("last.ckpt")
         disk.fill(training.process)
         training.wait_for("best_.* cannot be written")
@@ -133,7 +135,7 @@ def test_a_disk_that_stays_full(tmp_path: Path, store_template: Path, tally: Tal
     """What neither it nor the store on it has taken is counted in words; afterwards `sync` delivers what there is."""
     with small_disk(tmp_path / "disk", MEGABYTES) as disk:
         shutil.copy(store_template, disk.folder / "mlflow.db")
-        training = Training(disk, tmp_path / "output.txt")
+        training = Training(disk)
         training.wait_for("last.ckpt")
         disk.fill(training.process)
         code, said = training.end()
@@ -155,7 +157,7 @@ def test_a_disk_that_stays_full_with_the_store_elsewhere(tmp_path: Path, tally: 
     server = MlflowServer(tmp_path / "server")
     server.start()
     with small_disk(tmp_path / "disk", MEGABYTES) as disk:
-        training = Training(disk, tmp_path / "output.txt", server.uri)
+        training = Training(disk, server.uri)
         training.wait_for("last.ckpt")
         disk.fill(training.process)
         code, said = training.end()
