@@ -80,6 +80,7 @@ def live(
     """Run `seqsetvae ARGUMENTS` in `folder`."""
     log, struck = folder / "output.txt", folder / STRUCK
     struck.unlink(missing_ok=True)
+    log.write_text("")  # a process may die before it opens it
     process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, environment or {}))
     started = time.monotonic()
     process.start()
