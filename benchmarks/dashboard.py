@@ -25,7 +25,7 @@ from benchmarks.analyze import make_run
 from seqsetvae import names
 from seqsetvae.certify.table import Table
 from seqsetvae.dashboard.view import FOLLOWED
-from seqsetvae.dashboard.watch import WatchedRun, watched_run
+from seqsetvae.dashboard.watch import SeenRun, watched_run
 from tests.support.mlflow_server import free_port
 
 TRAINED = (
@@ -99,7 +99,7 @@ def looks(uri: str, run_id: str, count: int) -> tuple[float, float]:
     return first, median(further)
 
 
-def seconds_of(run: WatchedRun) -> float:
+def seconds_of(run: SeenRun) -> float:
     """Processor seconds of one look."""
     started = time.thread_time()
     view = run.look(time.time())

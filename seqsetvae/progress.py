@@ -11,7 +11,7 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 60.0
 
 
-class Progress(tqdm):  # type: ignore[type-arg]
+class ProgressBar(tqdm):  # type: ignore[type-arg]
     """A tqdm bar; where its stream is no terminal: whole lines, one a minute, and the last."""
 
     def __init__(self, *args: Any, file: TextIO | None = None, **kwargs: Any) -> None:

@@ -176,6 +176,20 @@ def test_the_package_keeps_its_floors_and_homes():
     assert violations(PACKAGE) == []
 
 
+def classes(package: Path) -> dict[str, list[str]]:
+    """Files of each name that a class of the package has."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(path.relative_to(package).as_posix())
+    return found
+
+
+def test_two_classes_never_share_a_name():
+    assert {name: files for name, files in classes(PACKAGE).items() if len(files) > 1} == {}
+
+
 @pytest.mark.parametrize(
     ("file", "source", "said"),
     [

@@ -10,13 +10,13 @@ import sys
 import time
 
 from seqsetvae import progress
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 
 
 def test_in_a_file_progress_is_a_line_now_and_then_and_the_last(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.2)
     stream = io.StringIO()
-    with Progress(total=60, desc="prepare", unit="subject", file=stream, mininterval=0.0) as bar:
+    with ProgressBar(total=60, desc="prepare", unit="subject", file=stream, mininterval=0.0) as bar:
         for _ in range(60):
             time.sleep(0.01)
             bar.set_postfix({"loss": 1.0})

@@ -18,7 +18,7 @@ from seqsetvae.collapse.detector import Detector
 from seqsetvae.config import MonitorConfig
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def observe_all(quick: bool = False, only: str | None = None) -> list[Trajectory
     if total == 0:
         raise InputError(f"--certify.only is {only!r}, but no case has that in its name.")
     found: list[Trajectory] = []
-    with Progress(total=total, unit="check", desc="certify") as bar:
+    with ProgressBar(total=total, unit="check", desc="certify") as bar:
         for study in studies:
             found += linear_training.observe(study, bar.update)
         for run in real:

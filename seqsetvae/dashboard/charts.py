@@ -16,7 +16,7 @@ from seqsetvae.tracking.read.run_history import RunHistory, Series
 
 
 @dataclass(frozen=True)
-class Trace:
+class StepCurve:
     """One curve over optimizer steps; NaN where there is nothing to draw."""
 
     label: str
@@ -26,7 +26,7 @@ class Trace:
     """Whether the newest value is NaN or infinite."""
 
     @classmethod
-    def of(cls, series: Series, label: str) -> Trace:
+    def of(cls, series: Series, label: str) -> StepCurve:
         drawable_T = np.abs(series.value_T) < HUGE
         return cls(label, series.step_T, np.where(drawable_T, series.value_T, np.nan), not drawable_T[-1])
 
@@ -55,7 +55,7 @@ class Chart:
 
     title: str
     unit: str
-    traces: tuple[Trace, ...]
+    traces: tuple[StepCurve, ...]
     references: tuple[Reference, ...] = ()
     share: bool = False
     """The axis shows all of 0 to 1."""
@@ -91,7 +91,7 @@ class Chart:
         others = (Row(f"  {one.label}", self._words(one), unit, "", one.broken) for one in self.traces[1:])
         return (first, *others)
 
-    def _words(self, trace: Trace) -> str:
+    def _words(self, trace: StepCurve) -> str:
         if not isfinite(trace.newest):
             return "NaN or inf" if trace.broken else "not measured"
         if self.count_of:
@@ -147,7 +147,7 @@ def of_panels(panels: Sequence[Panel], steps: Sequence[int]) -> list[Chart]:
         Chart(
             panel.title,
             panel.unit,
-            tuple(Trace(line.label, step_T, line.values_T, bool(line.broken_T[-1])) for line in panel.lines),
+            tuple(StepCurve(line.label, step_T, line.values_T, bool(line.broken_T[-1])) for line in panel.lines),
             panel.references,
             panel.share,
             _log_below(panel),
@@ -182,6 +182,6 @@ def of_training(history: RunHistory, watched: bool) -> list[Chart]:
     charts = []
     for title, unit, keys, references, share in wanted:
         found = {label: history.metrics[key] for label, key in keys.items() if key in history.metrics}
-        if traces := tuple(Trace.of(series, label) for label, series in found.items() if len(series)):
+        if traces := tuple(StepCurve.of(series, label) for label, series in found.items() if len(series)):
             charts.append(Chart(title, unit, traces, references, share))
     return charts

@@ -67,7 +67,7 @@ def _recon(step: int, use: float) -> float:
     return 15.0 + 8.0 * math.exp(-step / 500) + 3.0 * (1.0 - use)
 
 
-class Demo:
+class DemoRun:
     """A run that trains while one looks.
 
     Args:

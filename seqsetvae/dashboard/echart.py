@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seqsetvae import palette
-from seqsetvae.dashboard.charts import Chart, Trace
+from seqsetvae.dashboard.charts import Chart, StepCurve
 from seqsetvae.figures.curve_panels import thin
 
 DRAWN = 400
@@ -59,7 +59,7 @@ def options(chart: Chart) -> dict[str, Any]:
     }
 
 
-def _series(chart: Chart, trace: Trace, color: str) -> dict[str, Any]:
+def _series(chart: Chart, trace: StepCurve, color: str) -> dict[str, Any]:
     known_T = np.isfinite(trace.value_T)
     x_T, y_T = thin(trace.step_T[known_T].astype(np.float64), chart.drawn(trace.value_T[known_T]), DRAWN)
     lines = [

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.renderables.sparkline import Sparkline
 
 from seqsetvae import palette
-from seqsetvae.dashboard.charts import Chart, Trace
+from seqsetvae.dashboard.charts import Chart, StepCurve
 from seqsetvae.dashboard.status import alert_line
 from seqsetvae.dashboard.view import SYMBOLS, View
 
@@ -67,7 +67,7 @@ def indicators(view: View, width: int) -> Content:
     return Content("\n").join(lines)
 
 
-def sparkline(chart: Chart, trace: Trace, room: int) -> str:
+def sparkline(chart: Chart, trace: StepCurve, room: int) -> str:
     """A curve on one line: the mean of each stretch, from the lowest to the highest.
 
     >>> series = Trace("", np.arange(4), np.array([0.0, 1.0, 2.0, 7.0]))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
 from seqsetvae.console import attach
-from seqsetvae.dashboard.demo import RUN_ID, Demo
+from seqsetvae.dashboard.demo import RUN_ID, DemoRun
 from seqsetvae.dashboard.status import status_text
-from seqsetvae.dashboard.watch import Watch, WatchedRun, watched_run
+from seqsetvae.dashboard.watch import SeenRun, WatchList, watched_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.tracking.connection.address import resolve_uri
@@ -63,7 +63,9 @@ def monitor(
         )
     if not FEWEST <= max_points <= MOST:
         raise InputError(f"--monitor.max_points is {max_points}, but must be from {FEWEST} to {MOST}.")
-    watch = Watch([WatchedRun(RUN_ID, "simulated collapse", Demo())]) if demo else watch_of(tracking, run, max_points)
+    watch = (
+        WatchList([SeenRun(RUN_ID, "simulated collapse", DemoRun())]) if demo else watch_of(tracking, run, max_points)
+    )
     if save is not None:
         from seqsetvae.dashboard.picture import save_picture
 
@@ -82,14 +84,14 @@ def monitor(
         TerminalDashboard(watch, update_interval).run()
 
 
-def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> Watch:
+def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> WatchList:
     """The runs that are meant, in the order in which they are asked for."""
     uri = resolve_uri(tracking)
     with open_histories(uri) as store:
         listing = listed_runs(store, tracking.experiment)
     names = {one.run_id: one.name for one in listing}
     runs = [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
-    return Watch(runs, join=lambda run_id: watched_run(uri, run_id, "rescue", points))
+    return WatchList(runs, join=lambda run_id: watched_run(uri, run_id, "rescue", points))
 
 
 def free(host: str, port: int) -> int:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from seqsetvae.analysis.output_folder import write
 from seqsetvae.dashboard.updates import thresholds
-from seqsetvae.dashboard.watch import WatchedRun
+from seqsetvae.dashboard.watch import SeenRun
 from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure
 
 
-def save_picture(run: WatchedRun, path: Path) -> Path:
+def save_picture(run: SeenRun, path: Path) -> Path:
     """Look at the run once, and draw it.
 
     Raises :class:`InputError` where there is nothing to draw, the store cannot be read, or the file cannot be written.

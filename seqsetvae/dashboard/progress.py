@@ -24,7 +24,7 @@ START_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Times in seconds; None where nothing is known."""
 
     step: int | None
@@ -69,7 +69,7 @@ class Progress:
         return "" if self.seconds_left is None else f"{timedelta(seconds=round(self.seconds_left))} left"
 
 
-def progress(history: RunHistory, now: float) -> Progress:
+def progress(history: RunHistory, now: float) -> TrainingProgress:
     """Where a run is.
 
     Args:
@@ -90,8 +90,8 @@ def progress(history: RunHistory, now: float) -> Progress:
     age = max(0.0, now - newest)  # another machine's clock may run ahead
     silent = running and age > patience_with(anchor)
     if silent:
-        return Progress(step, total, None, None, None, running, age, silent)
-    return Progress(
+        return TrainingProgress(step, total, None, None, None, running, age, silent)
+    return TrainingProgress(
         step=step,
         total=total,
         steps_per_second=None if anchor is None else steps_per_second(anchor.tail(RECENT)),

@@ -17,7 +17,7 @@ from textual.widgets import Footer, Static
 from seqsetvae.dashboard import lines
 from seqsetvae.dashboard.plot import CHART_HEIGHT, CHART_WIDTH, ChartPlot
 from seqsetvae.dashboard.view import View
-from seqsetvae.dashboard.watch import Watch
+from seqsetvae.dashboard.watch import WatchList
 
 PLOTS = 9
 """Charts on one page, at most."""
@@ -61,7 +61,7 @@ class TerminalDashboard(App[None]):
         Binding("down", "scroll_alerts(1)", "Alerts", show=False, priority=True),
     ]
 
-    def __init__(self, watch: Watch, update_interval: float) -> None:
+    def __init__(self, watch: WatchList, update_interval: float) -> None:
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (130, "-wide")]
         self.VERTICAL_BREAKPOINTS = [(0, "-low"), (36, "-high")]

@@ -9,7 +9,7 @@ from seqsetvae import names, palette
 from seqsetvae.collapse.alerts import from_row
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.charts import Chart, of_training
-from seqsetvae.dashboard.progress import Progress, ago, progress
+from seqsetvae.dashboard.progress import TrainingProgress, ago, progress
 from seqsetvae.figures.level_strip import MEANINGS, own, verdict
 from seqsetvae.tracking.read.run_history import RunHistory
 
@@ -40,7 +40,7 @@ class View:
     """What the run is doing, or how it has ended."""
     live: bool
     """Whether it should be training at this moment."""
-    progress: Progress
+    progress: TrainingProgress
     level: Level | None
     """The traffic light; None where nobody watches."""
     verdict: str
@@ -139,7 +139,7 @@ def reasons_of(level: Level | None, alerts: Sequence[Diagnosis]) -> tuple[str, .
     return (*alert.reasons, *held_back, *((f"to try: {alert.advice}",) if alert.advice else ()))
 
 
-def state_of(history: RunHistory, where: Progress, vanished: bool) -> str:
+def state_of(history: RunHistory, where: TrainingProgress, vanished: bool) -> str:
     """What the run is doing, or how it has ended."""
     if history.status != "RUNNING":
         ended_by = history.tags.get(names.TAG_ENDED_BY, "finished")

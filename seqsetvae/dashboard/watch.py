@@ -28,7 +28,7 @@ class Followed(Protocol):
 
 
 @dataclass
-class WatchedRun:
+class SeenRun:
     """A run and what was last seen of it."""
 
     run_id: str
@@ -56,7 +56,7 @@ class WatchedRun:
         return make_view(history, self.charts, now, vanished=vanished(history), notes=notes, trouble=trouble)
 
 
-class Watch:
+class WatchList:
     """Several runs; only the one that is shown is read.
 
     Args:
@@ -64,7 +64,7 @@ class Watch:
         join: makes a run of an id; called for the rescue of a run that collapses while one looks. None: it is only named.
     """
 
-    def __init__(self, runs: Sequence[WatchedRun], join: Callable[[str], WatchedRun] | None = None) -> None:
+    def __init__(self, runs: Sequence[SeenRun], join: Callable[[str], SeenRun] | None = None) -> None:
         self.runs = list(runs)
         self._join = join
 
@@ -78,7 +78,7 @@ class Watch:
         return view
 
 
-def watched_run(uri: str, run_id: str, name: str, points: int) -> WatchedRun:
+def watched_run(uri: str, run_id: str, name: str, points: int) -> SeenRun:
     """A run in a store.
 
     Args:
@@ -88,7 +88,7 @@ def watched_run(uri: str, run_id: str, name: str, points: int) -> WatchedRun:
         points: how many of the last points of each metric to show.
     """
     title = f"{name} ({run_id[:8]})" if name else run_id
-    return WatchedRun(run_id, title, follow(uri, run_id, FOLLOWED, points))
+    return SeenRun(run_id, title, follow(uri, run_id, FOLLOWED, points))
 
 
 def vanished(history: RunHistory) -> bool:

@@ -15,7 +15,7 @@ from seqsetvae.dashboard import page
 from seqsetvae.dashboard.charts import Chart
 from seqsetvae.dashboard.echart import options
 from seqsetvae.dashboard.view import View
-from seqsetvae.dashboard.watch import Watch
+from seqsetvae.dashboard.watch import WatchList
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class SharedWatch:
     """Looks on another thread, and for all open pages at once: ten of them cost the store no more than one."""
 
-    def __init__(self, watch: Watch, update_interval: float) -> None:
+    def __init__(self, watch: WatchList, update_interval: float) -> None:
         self.watch, self.update_interval = watch, update_interval
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._seen: dict[int, tuple[float, View]] = {}
@@ -108,7 +108,7 @@ def _html() -> ui.html:
     return ui.html("", sanitize=False).style("width: 100%")
 
 
-def serve(watch: Watch, update_interval: float, host: str, port: int) -> None:
+def serve(watch: WatchList, update_interval: float, host: str, port: int) -> None:
     """Serve the page until Ctrl-C.
 
     Args:

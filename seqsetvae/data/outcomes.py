@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqsetvae.data.sources.labels import NO_LABEL
-from seqsetvae.data.tables import Table, as_number
+from seqsetvae.data.tables import TextTable, as_number
 from seqsetvae.errors import InputError
 
 BOOLEAN, INTEGER, FLOAT, CATEGORICAL = MEDS_COLUMNS = (
@@ -35,7 +35,7 @@ class Outcomes:
     values: list[Outcome | None]
 
 
-def read_outcomes(table: Table, task: str | None, kind: str) -> Outcomes:
+def read_outcomes(table: TextTable, task: str | None, kind: str) -> Outcomes:
     """The outcomes of a task.
 
     The kind is said by `kind`, or with `auto` by the columns: boolean_value is binary, float_value regression, integer_value binary where
@@ -59,7 +59,7 @@ def read_outcomes(table: Table, task: str | None, kind: str) -> Outcomes:
     return Outcomes(kind, (column,), list(values))
 
 
-def _columns(table: Table, task: str | None) -> list[str]:
+def _columns(table: TextTable, task: str | None) -> list[str]:
     wanted = [] if task is None else [name.strip() for name in task.split(",")]
     if wanted and all(name in table.columns for name in wanted):
         return wanted
@@ -74,7 +74,7 @@ def _columns(table: Table, task: str | None) -> list[str]:
     return filled[:1]
 
 
-def _kind(table: Table, columns: list[str]) -> str:
+def _kind(table: TextTable, columns: list[str]) -> str:
     if len(columns) > 1 or columns[0] == CATEGORICAL:
         return "multilabel"
     [column] = columns
@@ -86,13 +86,13 @@ def _kind(table: Table, columns: list[str]) -> str:
     return "binary" if all(text.lower() in (*BINARY, *NO_LABEL) for text in cells) else "regression"
 
 
-def _is_text(table: Table, columns: list[str]) -> bool:
+def _is_text(table: TextTable, columns: list[str]) -> bool:
     [first, *others] = columns
     cells = table.column(first)
     return not others and any(text.lower() not in NO_LABEL and text.lower() not in BINARY for text in cells)
 
 
-def _zero_or_one(table: Table, column: str, row: int, text: str) -> float | None:
+def _zero_or_one(table: TextTable, column: str, row: int, text: str) -> float | None:
     if text.lower() in NO_LABEL:
         return None
     if text.lower() not in BINARY:
@@ -103,7 +103,7 @@ def _zero_or_one(table: Table, column: str, row: int, text: str) -> float | None
     return BINARY[text.lower()]
 
 
-def _number(table: Table, column: str, row: int, text: str) -> float | None:
+def _number(table: TextTable, column: str, row: int, text: str) -> float | None:
     if text.lower() in NO_LABEL:
         return None
     if not abs(number := as_number(text)) <= LARGEST:
@@ -111,7 +111,7 @@ def _number(table: Table, column: str, row: int, text: str) -> float | None:
     return number
 
 
-def _several(table: Table, columns: list[str]) -> Outcomes:
+def _several(table: TextTable, columns: list[str]) -> Outcomes:
     cells = zip(*(table.column(name) for name in columns), strict=True)
     values: list[Outcome | None] = []
     for row, texts in enumerate(cells, start=1):
@@ -121,7 +121,7 @@ def _several(table: Table, columns: list[str]) -> Outcomes:
     return Outcomes("multilabel", tuple(columns), values)
 
 
-def _categories(table: Table, column: str) -> Outcomes:
+def _categories(table: TextTable, column: str) -> Outcomes:
     """A label for each category; what a row does not say is 0. Rows of one subject and time are put together by who reads them."""
     cells = [None if text.lower() in NO_LABEL else text for text in table.column(column)]
     names = sorted({text for text in cells if text is not None})
@@ -133,7 +133,7 @@ def _categories(table: Table, column: str) -> Outcomes:
     return Outcomes("multilabel", tuple(names), list(values))
 
 
-def _times(table: Table, column: str) -> Outcomes:
+def _times(table: TextTable, column: str) -> Outcomes:
     """(1: the event came, 0: the stay was lost; hours until then)."""
     values: list[Outcome | None] = []
     for row, (seen, text) in enumerate(zip(table.column(column), table.column(column + HOURS), strict=True), start=1):

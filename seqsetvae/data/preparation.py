@@ -26,7 +26,7 @@ from seqsetvae.data.statistics import Statistics, Values, statistics
 from seqsetvae.data.store import FORMAT_VERSION, MANIFEST, VOCABULARY, ShardInfo, content_hash
 from seqsetvae.data.vocabulary import Scaling, Vocabulary, robust_spread, safe_spread
 from seqsetvae.errors import InputError
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ class Preparation:
         counts = self.report.splits[split] = SplitReport()  # Of train: when its variables are settled.
         writer = ShardWriter(self.folder, split, self.shard_events)
         total = self.source.n_subjects(split)
-        with Progress(total=total or None, desc=f"prepare {split}", unit="subject", disable=not self.progress) as bar:
+        with ProgressBar(
+            total=total or None, desc=f"prepare {split}", unit="subject", disable=not self.progress
+        ) as bar:
             for raw in self.source.chunks(split, self.quarantine):
                 named, stripped = strip_names(raw)
                 self.report.names_stripped += stripped

@@ -23,7 +23,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A small table as text."""
 
     path: Path
@@ -76,7 +76,7 @@ def find_table(folders: Iterable[Path], stem: str, formats: Sequence[str] = FORM
     return None
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> TextTable:
     """Read a table with a header. Raises InputError if it is missing, not text, or has rows of unequal width.
 
     A .csv may be separated by comma, semicolon, tab or bar (the header tells), and begin with a byte-order mark.
@@ -101,10 +101,10 @@ def read_table(path: Path) -> Table:
             raise InputError(
                 f"{path}, row {number}: {len(row)} cells, but the header has {len(header)}. Correct the row."
             )
-    return Table(path, [name.strip() for name in header], rows)
+    return TextTable(path, [name.strip() for name in header], rows)
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path) -> TextTable:
     """Every cell as the text that a CSV file would hold; a null is an empty one."""
     try:
         with pq.ParquetFile(path) as file:
@@ -112,7 +112,9 @@ def _read_parquet(path: Path) -> Table:
         columns = [_as_text(column) for column in table.columns]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}). Write or copy it again.") from error
-    return Table(path, [name.strip() for name in table.column_names], [list(row) for row in zip(*columns, strict=True)])
+    return TextTable(
+        path, [name.strip() for name in table.column_names], [list(row) for row in zip(*columns, strict=True)]
+    )
 
 
 def _as_text(column: pa.ChunkedArray) -> list[str]:

@@ -183,7 +183,7 @@ class _Found:
 
 def _of_split(store: Store, split: str, labels: TaskLabels, at_hours: float | None) -> _Found:
     packed = concatenate([store.shard(split, number) for number in range(len(store.shards(split)))])
-    stays = _Stays([str(name) for name in packed.subject_id], packed.start_B)
+    stays = _StayFinder([str(name) for name in packed.subject_id], packed.start_B)
     found = [(stays.row(*who), i) for i, who in enumerate(zip(labels.subject, labels.time, strict=True))]
     rows_B = np.array([row for row, _ in found if row is not None], dtype=np.int64)
     if not len(rows_B):
@@ -207,7 +207,7 @@ def _of_split(store: Store, split: str, labels: TaskLabels, at_hours: float | No
     return _Found(cut if cut.n_subjects else None, len(rows_B))
 
 
-class _Stays:
+class _StayFinder:
     """Finds the stay that a row of a table is about: by its name, or, of a subject's admissions, the one that had begun by then."""
 
     def __init__(self, names: Sequence[str], start_B: NDArray[np.int64]) -> None:

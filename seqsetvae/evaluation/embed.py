@@ -22,7 +22,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.data.tasks import TaskStore, open_task, up_to
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
 
@@ -65,7 +65,7 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
         with (
             atomic_write(output) as file,
             pq.ParquetWriter(file, SCHEMA) as writer,
-            Progress(total=stays, desc="embed", unit="stay", disable=not config.progress_bar) as bar,
+            ProgressBar(total=stays, desc="embed", unit="stay", disable=not config.progress_bar) as bar,
         ):
             for split in splits:
                 for packed, seen in _pieces(store, split, model, left_out):

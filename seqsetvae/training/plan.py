@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepsDone:
     """What of a run is behind it."""
 
     steps: int
@@ -72,7 +72,7 @@ class Progress:
     place: Place
 
 
-def make_plan(config: PretrainConfig, done: Progress | None = None) -> Plan:
+def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
     """Open the data and settle every setting.
 
     Args:
@@ -143,7 +143,7 @@ def optimizer_steps(trainer: TrainerConfig, batches_per_epoch: int) -> int:
     return min(total, trainer.max_steps or total)
 
 
-def steps_to_the_end(trainer: TrainerConfig, batches_per_epoch: int, done: Progress) -> int:
+def steps_to_the_end(trainer: TrainerConfig, batches_per_epoch: int, done: StepsDone) -> int:
     """Optimizer steps of a run of which a part is done.
 
     >>> done = Progress(steps=10, place=Place(epoch=1, batches=0, batches_per_epoch=10, validation_due=False))

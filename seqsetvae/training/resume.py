@@ -24,7 +24,7 @@ from seqsetvae.tracking.read.checkpoints import (
 )
 from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint, step_of
 from seqsetvae.training.place import PLACE, Place
-from seqsetvae.training.plan import Plan, Progress
+from seqsetvae.training.plan import Plan, StepsDone
 
 _log = logging.getLogger(__name__)
 
@@ -55,9 +55,9 @@ class Resume:
         return cls(path, Recipe.read(checkpoint, str(path)), int(checkpoint["global_step"]), place)
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> StepsDone | None:
         """For :func:`seqsetvae.training.plan.make_plan`."""
-        return None if self.place is None else Progress(self.steps, self.place)
+        return None if self.place is None else StepsDone(self.steps, self.place)
 
 
 def find_resume(config: PretrainConfig) -> Resume | None:

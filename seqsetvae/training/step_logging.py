@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 from seqsetvae.tracking.write.logger import MlflowLogger
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ class RunProgressBar(TQDMProgressBar):
         # In a file the lines of the training are enough.
         return self._bar(desc=self.validation_description, position=1, leave=False, disable=not sys.stdout.isatty())
 
-    def _bar(self, disable: bool = False, **options: Any) -> Progress:
+    def _bar(self, disable: bool = False, **options: Any) -> ProgressBar:
         bar_format = self.BAR_FORMAT if sys.stdout.isatty() else None
-        return Progress(
+        return ProgressBar(
             disable=self.is_disabled or disable, dynamic_ncols=True, file=sys.stdout, bar_format=bar_format, **options
         )
 

@@ -23,7 +23,7 @@ from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.parent_run import StudyRecord, settle_all
-from seqsetvae.tuning.progress import Progress
+from seqsetvae.tuning.progress import StudyProgress
 from seqsetvae.tuning.results import Results
 from seqsetvae.tuning.space import check_base
 from seqsetvae.tuning.storage import close_storage, exclusive, open_storage, resolve_storage
@@ -100,7 +100,7 @@ def help_out(job: Job, study: Study | None, signals: Signals) -> None:
         raise InputError(f"--tune.join: there is no study {job.study!r} in {without_password(job.storage)} yet.")
     job = replace(job, parent_run_id=parent)
     workers = Workers(job, job.folder)
-    progress = Progress(study.user_attrs["n_trials"])
+    progress = StudyProgress(study.user_attrs["n_trials"])
     signals.be_patient(True)
     try:
         workers.start()
@@ -168,7 +168,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
 def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord, signals: Signals) -> None:
     """Keep workers at work until no trial of the study is open, on whatever machine, or a signal asks for the end."""
     workers = Workers(job, job.folder)
-    progress = Progress(study.user_attrs["n_trials"])
+    progress = StudyProgress(study.user_attrs["n_trials"])
     seen, lively = record.seen(study), time.monotonic()
     try:
         workers.start()
@@ -192,7 +192,7 @@ def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord,
         workers.stop()
 
 
-def put_back(job: Job, storage: BaseStorage, study: Study, progress: Progress) -> int:
+def put_back(job: Job, storage: BaseStorage, study: Study, progress: StudyProgress) -> int:
     """Give the slots of lost trials another one, also where a worker was asked to end and nobody else. Returns how many trials are open."""
     with exclusive(job.storage, job.study):
         for number in slots.give_up_vanished(study, storage):
@@ -212,7 +212,7 @@ def check_hope(study: Study, seen: set[int]) -> None:
         raise RunFailure(f"The first {len(reasons)} trials have all failed: {reasons[0]}")
 
 
-def listen(workers: Workers, progress: Progress, seconds: float) -> None:
+def listen(workers: Workers, progress: StudyProgress, seconds: float) -> None:
     """Take the workers' events for a while."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 _log = logging.getLogger(__name__)
 
 
-class Progress:
+class StudyProgress:
     """Takes the workers' events and what the study has found.
 
     Args:

@@ -21,7 +21,7 @@ from seqsetvae.config.settled import SettledMonitor
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrialHealth:
     """What the monitor measured last in a trial, and how bad it ever was; nothing of it depends on beta."""
 
     worst: Level
@@ -30,7 +30,7 @@ class Evidence:
     decoder_use: float | None
 
     @classmethod
-    def of(cls, last: CollapseStatistics, worst: Level) -> Evidence:
+    def of(cls, last: CollapseStatistics, worst: Level) -> TrialHealth:
         return cls(worst, last.active_units_ratio, last.mutual_information, last.decoder_use)
 
     def attributes(self) -> dict[str, float | str | None]:
@@ -43,7 +43,7 @@ class Evidence:
         }
 
 
-def constraints(evidence: Evidence, thresholds: SettledMonitor) -> dict[str, float]:
+def constraints(evidence: TrialHealth, thresholds: SettledMonitor) -> dict[str, float]:
     """How far each condition is missed: kept where 0 or less.
 
     Those of latents in use are relative to their threshold, so that none of them outweighs the others.
@@ -71,7 +71,7 @@ def directions(config: TuneConfig) -> list[Literal["minimize", "maximize"]]:
     return ["minimize"] if config.goal == "constrained" else ["minimize", "maximize"]
 
 
-def values(val_metrics: Mapping[str, float], evidence: Evidence, config: TuneConfig) -> list[float]:
+def values(val_metrics: Mapping[str, float], evidence: TrialHealth, config: TuneConfig) -> list[float]:
     """What Optuna compares: validation NLL, and with `pareto` the information in the latents.
 
     >>> values({"val_recon": 12.5}, Evidence(Level.GREEN, 0.5, 2.0, 0.5), TuneConfig(goal="pareto"))

@@ -26,7 +26,7 @@ from seqsetvae.training.monitor.watching import WatchedRun
 from seqsetvae.training.recording import PretrainResult
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
-from seqsetvae.tuning.scoring import Evidence, constraints, values
+from seqsetvae.tuning.scoring import TrialHealth, constraints, values
 from seqsetvae.tuning.space import suggest, trial_config
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def conclude(
     if outcome is None or outcome.last is None:
         record_failure(study, trial, "the run was too short to measure whether the latents are in use")
         return
-    evidence = Evidence.of(outcome.last, outcome.worst)
+    evidence = TrialHealth.of(outcome.last, outcome.worst)
     for key, value in evidence.attributes().items():
         trial.set_user_attr(key, value)
     for key, missed in constraints(evidence, settle_monitor(config.monitor, job.total_steps)).items():

@@ -13,14 +13,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from seqsetvae import names
-from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, Demo
+from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, DemoRun
 from seqsetvae.tracking.read.run_history import RunHistory
 
 
 def simulated_until(step: int) -> RunHistory:
     """The simulated run, which is at this step just now."""
     now = time.time()
-    demo = Demo(lambda: now - step / STEPS_PER_SECOND)
+    demo = DemoRun(lambda: now - step / STEPS_PER_SECOND)
     demo._clock = lambda: now
     return demo.poll()
 

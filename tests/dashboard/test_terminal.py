@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
-from seqsetvae.dashboard.demo import Demo
+from seqsetvae.dashboard.demo import DemoRun
 from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.dashboard.plot import ChartPlot
 from seqsetvae.dashboard.terminal import TerminalDashboard
-from seqsetvae.dashboard.watch import Watch, WatchedRun
+from seqsetvae.dashboard.watch import SeenRun, WatchList
 from seqsetvae.errors import InputError
 
 
@@ -31,7 +31,7 @@ async def until(app: TerminalDashboard, pilot, *said: str, seconds: float = 20.0
     return text
 
 
-def show(watch: Watch, size: tuple[int, int], act: Callable[..., Awaitable[None]]) -> None:
+def show(watch: WatchList, size: tuple[int, int], act: Callable[..., Awaitable[None]]) -> None:
     async def run() -> None:
         app = TerminalDashboard(watch, update_interval=0.2)
         async with app.run_test(size=size) as pilot:
@@ -40,11 +40,11 @@ def show(watch: Watch, size: tuple[int, int], act: Callable[..., Awaitable[None]
     asyncio.run(run())
 
 
-def collapsed_demo(after: float = 75.0) -> Watch:
+def collapsed_demo(after: float = 75.0) -> WatchList:
     started = time.time()
-    demo = Demo(lambda: started)
+    demo = DemoRun(lambda: started)
     demo._clock = lambda: time.time() + after
-    return Watch([WatchedRun("demo", "simulated", demo)])
+    return WatchList([SeenRun("demo", "simulated", demo)])
 
 
 def test_80x24_shows_light_figures_and_alerts_and_the_charts_at_a_key():
@@ -93,7 +93,7 @@ def test_the_rescue_of_a_run_joins_the_runs_while_one_looks():
     demo = watch.runs[0].source
     poll = demo.poll
     rescue = collapsed_demo(after=20.0).runs[0]
-    watch._join = lambda run_id: WatchedRun(run_id, "rescue", rescue.source)
+    watch._join = lambda run_id: SeenRun(run_id, "rescue", rescue.source)
 
     async def act(app, pilot):
         text = await until(app, pilot, "RED since step", "Quit")

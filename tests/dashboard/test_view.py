@@ -12,10 +12,10 @@ import pytest
 
 from seqsetvae import names
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, Demo, simulated
+from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, DemoRun, simulated
 from seqsetvae.dashboard.page import alerts, indicators, light, run
 from seqsetvae.dashboard.status import status_text
-from seqsetvae.dashboard.watch import WatchedRun, vanished
+from seqsetvae.dashboard.watch import SeenRun, vanished
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.run_history import RunHistory, Series
 
@@ -42,7 +42,7 @@ def planted(metrics=None, status: str = "RUNNING", params=None, tags=None, alert
 
 
 def look(history: RunHistory, now: float):
-    return WatchedRun("id", "title", Planted(history)).look(now)
+    return SeenRun("id", "title", Planted(history)).look(now)
 
 
 def every_tenth_step(count: int, seconds: float, value: float = 1.0) -> Series:
@@ -52,9 +52,9 @@ def every_tenth_step(count: int, seconds: float, value: float = 1.0) -> Series:
 
 def demo_at(seconds: float):
     now = [START]
-    demo = Demo(lambda: now[0])
+    demo = DemoRun(lambda: now[0])
     now[0] = START + seconds
-    return WatchedRun("demo", "demo", demo).look(now[0] + 0.5)
+    return SeenRun("demo", "demo", demo).look(now[0] + 0.5)
 
 
 def test_the_demo_goes_from_green_to_red_by_the_real_detector():
@@ -87,7 +87,7 @@ def test_each_indicator_stands_beside_its_threshold():
 
 
 def test_thresholds_are_those_that_the_run_has_recorded():
-    demo = Demo(lambda: START)
+    demo = DemoRun(lambda: START)
     demo._clock = lambda: START + 30
     history = demo.poll()
     stricter = replace(history, params=history.params | {"monitor/kl_threshold": "99.0"})
@@ -182,7 +182,7 @@ def test_what_is_missing_is_explained():
 
 def test_trouble_is_said_and_what_was_seen_stays():
     source = Planted(planted({names.TRAIN_LOSS: every_tenth_step(50, 2.0)}))
-    watched = WatchedRun("id", "title", source)
+    watched = SeenRun("id", "title", source)
     assert watched.look(START + 100).trouble == ""
     source.trouble = "The tracking store is locked."
     seen = watched.look(START + 130)
@@ -190,11 +190,11 @@ def test_trouble_is_said_and_what_was_seen_stays():
     source.trouble = ""
     assert watched.look(START + 131).trouble == ""
     source.trouble = "Away."
-    assert WatchedRun("id", "title", source).look(START).trouble == "Away.", "also where nothing was seen yet"
+    assert SeenRun("id", "title", source).look(START).trouble == "Away.", "also where nothing was seen yet"
 
 
 def test_a_posterior_that_is_no_number_is_red_and_said():
-    demo = Demo(lambda: START)
+    demo = DemoRun(lambda: START)
     demo._clock = lambda: START + 10
     history = demo.poll()
     broken = history.metrics[names.COLLAPSE_KL]
@@ -205,7 +205,7 @@ def test_a_posterior_that_is_no_number_is_red_and_said():
 
 def test_updates_that_come_one_by_one_give_what_all_at_once_give():
     now = [START]
-    followed = WatchedRun("demo", "demo", Demo(lambda: now[0]))
+    followed = SeenRun("demo", "demo", DemoRun(lambda: now[0]))
     for seconds in range(0, 105, 3):
         now[0] = START + seconds
         seen = followed.look(now[0])

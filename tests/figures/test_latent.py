@@ -16,7 +16,7 @@ from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
-from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, StayView, Trace, VariableError
+from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, StayView, VariableError, VariableTrace
 from seqsetvae.figures.latent.correlation_figure import correlation_figure
 from seqsetvae.figures.latent.embedding import Embedding, Probes
 from seqsetvae.figures.latent.posterior_figure import posterior_figure
@@ -71,7 +71,7 @@ def view(sets: int = 30, dims: int = 5) -> StayView:
     recorded_T = middle_S[seen].copy()
     recorded_T[:3] += 50.0
     traces = tuple(
-        Trace(name, unit, hour_S[seen], recorded_T, middle_S - 10, middle_S, middle_S + 10, hour_S)
+        VariableTrace(name, unit, hour_S[seen], recorded_T, middle_S - 10, middle_S, middle_S + 10, hour_S)
         for name, unit in (("HR", "beats/min"), ("平均动脉压", "mmHg"))
     )
     mu_SZ = rng.standard_normal((sets, dims)).astype(np.float32)

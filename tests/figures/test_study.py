@@ -11,7 +11,7 @@ from PIL import Image
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.figures import study as study_figures
 from seqsetvae.figures.study_rows import TrialRow
-from seqsetvae.tuning.progress import Progress
+from seqsetvae.tuning.progress import StudyProgress
 from seqsetvae.tuning.results import Results, table_rows
 
 BETAS = (0.01, 0.1, 1.0, 20.0, 50.0)
@@ -69,7 +69,7 @@ class Terminal(io.StringIO):
 
 def test_a_live_line_for_each_running_trial():
     stream = Terminal()
-    progress = Progress(3, stream)
+    progress = StudyProgress(3, stream)
     progress.take({"trial": 1, "event": "start"})
     progress.take({"trial": 0, "event": "start"})
     progress.take({"trial": 0, "step": 10, "total": 40, "level": "yellow", "best": 20.5})
@@ -88,7 +88,7 @@ def test_a_live_line_for_each_running_trial():
 
 def test_without_a_terminal_nothing_is_drawn(capsys):
     stream = io.StringIO()
-    progress = Progress(3, stream)
+    progress = StudyProgress(3, stream)
     progress.take({"trial": 1, "event": "start"})
     progress.draw()
     progress.say("trial   1  complete")

@@ -75,7 +75,7 @@ class PhysioNet2012(Source):
     def chunks(self, split: str, quarantine: Quarantine) -> Iterator[Chunk]:
         files, labels = self._files[split], self._labels
         for start in range(0, len(files), FILES_PER_CHUNK):
-            stays = _Stays(split, quarantine)
+            stays = _StayFiles(split, quarantine)
             for path in files[start : start + FILES_PER_CHUNK]:
                 with quarantine.guard(split, path.stem):
                     stays.add(path, labels.of(path.stem))
@@ -113,7 +113,7 @@ class PhysioNet2012(Source):
         split_B = stratified_split(label_B, self.seed)
         return {name: [files[row] for row in np.flatnonzero(split_B == i)] for i, name in enumerate(SPLITS)}
 
-    def _chunk(self, stays: _Stays, split: str, quarantine: Quarantine) -> Chunk:
+    def _chunk(self, stays: _StayFiles, split: str, quarantine: Quarantine) -> Chunk:
         table = stays.parse()
         parameter = table["Parameter"].combine_chunks().dictionary_encode()
         names: list[str] = parameter.dictionary.to_pylist()
@@ -164,7 +164,7 @@ class PhysioNet2012(Source):
         self._counts[rule] = self._counts.get(rule, 0) + rows
 
 
-class _Stays:
+class _StayFiles:
     """Many small text files joined into one buffer: parsing them together is 50 times faster than one by one."""
 
     def __init__(self, split: str, quarantine: Quarantine) -> None:

@@ -21,7 +21,7 @@ from seqsetvae.evaluation.visualize.reservoir import Reservoir
 from seqsetvae.evaluation.visualize.severity import Severity
 from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableError
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.posterior_pool import decoder_use
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -70,7 +70,7 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
     unknown: dict[str, int] = {}
     stays = without_events = 0
     pieces = np.split(rows_B, np.arange(config.batch_size, len(rows_B), config.batch_size))
-    for piece in Progress(pieces, desc="visualize", unit="batch"):
+    for piece in ProgressBar(pieces, desc="visualize", unit="batch"):
         aligned = align(store, config.split, vocabulary, piece)
         packed = aligned.packed
         without_events += aligned.without_events

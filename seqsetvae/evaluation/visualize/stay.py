@@ -12,7 +12,7 @@ from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
-from seqsetvae.figures.latent.arrays import StayView, Trace
+from seqsetvae.figures.latent.arrays import StayView, VariableTrace
 from seqsetvae.training.pretrained.exported import Pretrained
 
 TRACES = 6
@@ -93,7 +93,7 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
         low_S, middle_S, high_S = vocabulary.unscale(np.array([variable]), band_QSK[:, :, place])
         here_N = np.flatnonzero((variable_N == variable) & ~np.isnan(packed.value_N))
         traces.append(
-            Trace(
+            VariableTrace(
                 name=vocabulary.names[variable],
                 unit=units.get(vocabulary.names[variable], AS_RECORDED),
                 hour_S=hour_S,

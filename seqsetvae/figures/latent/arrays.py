@@ -76,7 +76,7 @@ class VariableError:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class VariableTrace:
     """One variable over a stay: what was recorded, and what the model says at every set, in the variable's unit."""
 
     name: str
@@ -113,5 +113,5 @@ class StayView:
     """Recorded at each set."""
     mu_SZ: NDArray[np.float32]
     sd_SZ: NDArray[np.float32]
-    traces: tuple[Trace, ...]
+    traces: tuple[VariableTrace, ...]
     """Of the variables with most recorded values, those first."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.figures import style
-from seqsetvae.figures.latent.arrays import StayView, Trace
+from seqsetvae.figures.latent.arrays import StayView, VariableTrace
 
 DIMENSIONS = 5
 RECORDED = style.LEVEL_COLORS[Level.RED]
@@ -86,7 +86,7 @@ def draw_dimension(axes: Axes, view: StayView, dimension: int, first: bool) -> N
         style.legend_above(axes, [line, band, prior])
 
 
-def draw_trace(axes: Axes, trace: Trace) -> list[Artist]:
+def draw_trace(axes: Axes, trace: VariableTrace) -> list[Artist]:
     """Recorded values on the decoder's median and its 90 % band; returns what a legend of all traces names."""
     style.dress(axes, f"{trace.name}, {trace.unit}", "")
     band = axes.fill_between(trace.hour_S, trace.low_S, trace.high_S, color=style.SKY, alpha=0.45, lw=0, zorder=2)
@@ -103,7 +103,7 @@ def draw_trace(axes: Axes, trace: Trace) -> list[Artist]:
     return [dots, line, band]
 
 
-def limits(trace: Trace) -> tuple[float, float]:
+def limits(trace: VariableTrace) -> tuple[float, float]:
     """Around what was recorded and the reconstruction; the band at most a third further: where it is very wide it runs out of the
     picture.
     """

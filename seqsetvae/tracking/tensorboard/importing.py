@@ -9,7 +9,7 @@ from typing import Literal
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
-from seqsetvae.progress import Progress
+from seqsetvae.progress import ProgressBar
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.connection.lookup import resolve_experiment
 from seqsetvae.tracking.connection.opening import open_store
@@ -48,7 +48,7 @@ def import_logs(
         experiment_id = resolve_experiment(client, tracking)
     outcomes = []
     points = sum(one.points for one in old_runs)
-    with Progress(total=points, desc="import", unit="point", unit_scale=True, disable=not progress) as bar:
+    with ProgressBar(total=points, desc="import", unit="point", unit_scale=True, disable=not progress) as bar:
         for old in old_runs:
             outcomes.append(write_old_run(client, uri, experiment_id, old, bar.update))
             bar.write(f"{old.name}: {outcomes[-1].said}.")
@@ -72,7 +72,7 @@ def read_logs(log_dir: Path, on_error: OnError = "stop", progress: bool = True) 
             "Give the folder that TensorBoard would be given as --logdir, such as lightning_logs."
         )
     size = sum(path.stat().st_size for files in folders.values() for path in files)
-    with Progress(total=size, desc="read", unit="B", unit_scale=True, disable=not progress) as bar:
+    with ProgressBar(total=size, desc="read", unit="B", unit_scale=True, disable=not progress) as bar:
         found = [read_old_run(folder, files, _name(folder, log_dir), bar.update) for folder, files in folders.items()]
     if on_error == "stop":
         _refuse_broken(found, log_dir)
