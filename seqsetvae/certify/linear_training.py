@@ -9,8 +9,8 @@ import torch
 
 from seqsetvae.certify.linear import LinearRun, LinearVAEs, active_by_closed_form, is_critical
 from seqsetvae.certify.trajectory import Observation, Trajectory
+from seqsetvae.collapse.measured import slope
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.collapse.updates import slope
 from seqsetvae.config import MonitorConfig, OptimizerConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor, settle_optimizer

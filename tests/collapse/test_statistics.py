@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from seqsetvae.collapse.measured import POINTS, MeasuredSoFar
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.collapse.updates import POINTS, Updates
 from seqsetvae.posterior import DiagonalGaussian, mutual_information, posterior_statistics
 
 
@@ -86,7 +86,7 @@ def update(step: int) -> CollapseStatistics:
 
 
 def test_history_stays_small_even_and_ends_with_the_newest():
-    history = Updates()
+    history = MeasuredSoFar()
     for step in range(1, 5001):
         history.append(update(step))
         assert history[-1].step == step
@@ -95,7 +95,7 @@ def test_history_stays_small_even_and_ends_with_the_newest():
     assert set(np.diff(steps[:-1])) == {8}
     assert history.recon_window(3) == [4998.0, 4999.0, 5000.0]
 
-    restored = Updates()
+    restored = MeasuredSoFar()
     restored.load_state_dict(history.state_dict())
     for one in (history, restored):
         one.append(update(5001))

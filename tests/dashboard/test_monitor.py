@@ -80,7 +80,10 @@ def test_a_store_that_is_locked_for_long_is_told(recorded, capsys, monkeypatch):
         ("--update_interval 2000 --demo", "the guides count milliseconds: their 2000 is 2 here"),
         ("--max_points 5 --demo", "--monitor.max_points is 5, but must be from 10 to 2000"),
         ("--save picture.jpg --demo", "name the file *.png"),
-        ("--save /proc/no/picture.png --tracking_uri {store}", "--monitor.save: /proc/no/picture.png cannot be written"),
+        (
+            "--save /proc/no/picture.png --tracking_uri {store}",
+            "--monitor.save: /proc/no/picture.png cannot be written",
+        ),
         ("--web --port 99999 --demo", "--monitor.port 99999 of 127.0.0.1 cannot be listened on"),
         ("--web --host 203.0.113.1 --demo", "of 203.0.113.1 cannot be listened on"),
     ],

@@ -33,8 +33,8 @@ import lightning.pytorch as pl
 from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.measured import MeasuredSoFar, slope
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.collapse.updates import Updates, slope
 from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
@@ -81,7 +81,7 @@ class CollapseMonitor(pl.Callback):
         self.draw = draw
         self.healthy = healthy
         self.title = title
-        self.history = Updates()
+        self.history = MeasuredSoFar()
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
         self._pending: Measurement | None = None

@@ -1,4 +1,4 @@
-"""`Updates`: the updates of a run so far, in bounded memory."""
+"""`MeasuredSoFar`: the updates of a run so far, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOW = 10_000
 """Reconstruction losses kept for the slope."""
 
 
-class Updates:
+class MeasuredSoFar:
     """Updates, oldest first: at most `POINTS`, evenly thinned, the newest always among them."""
 
     def __init__(self) -> None:
