@@ -117,6 +117,8 @@ STUDY_IMPORTANCE = "study/importance"
 
 # Artifacts of a run.
 ARTIFACT_CONFIG = "config.yaml"
+ARTIFACT_DATA_REPORT = "data_report.html"
+"""What `prepare` found in the store that the run was trained on; names no subject."""
 ARTIFACT_CHECKPOINTS = "checkpoints"
 ARTIFACT_COLLAPSE = "collapse"
 """Folder of the monitor: alerts.json (a table), collapse_detection.log, final_statistics.txt."""

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from seqsetvae import __version__
 from seqsetvae.data.cache import cache_folder
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources.demo import DEMO_FILE, Demo
@@ -27,14 +28,14 @@ def open_store(path: str | Path) -> Store:
 def demo_store(cache: Path | None = None) -> Store:
     """The demo data as a store. The first call takes a second or two and writes to `cache`.
 
-    `cache` defaults to $XDG_CACHE_HOME/seqsetvae, else ~/.cache/seqsetvae. The folder's name holds a hash of data and format, so a
+    `cache` defaults to $XDG_CACHE_HOME/seqsetvae, else ~/.cache/seqsetvae. The folder's name holds a hash of data and version, so a
     new version never reads an old folder, and of two processes that prepare it at once the first one's is used.
     """
     try:
         cache = cache or cache_folder()
     except OSError as error:
         raise InputError(f"The demo needs a cache folder: {error}") from error
-    digest = hashlib.sha256(DEMO_FILE.read_bytes() + str(FORMAT_VERSION).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(DEMO_FILE.read_bytes() + f"{__version__} {FORMAT_VERSION}".encode()).hexdigest()[:12]
     folder = cache / f"demo-{digest}"
     try:
         return _verified(folder)

@@ -80,7 +80,7 @@ def write_variables(
         writer = csv.writer(file)
         writer.writerow(["variable", "events", "with_number", "missing_in_stays", *heading])
         for row, name in enumerate(names):
-            values = [f"{getattr(statistics, column)[row]:.6g}" for column in columns]
+            values = [f"{getattr(statistics, column)[row]:.5g}" for column in columns]
             counts = int(statistics.events_V[row]), int(statistics.count_V[row])
             shown = values if counts[1] else [""] * len(values)
             writer.writerow([name, *counts, f"{1.0 - stays_V[row] / stays:.4f}", *shown])

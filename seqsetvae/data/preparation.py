@@ -20,6 +20,7 @@ from seqsetvae.data.overview import FILE, Lengths, stays_with, write_variables
 from seqsetvae.data.packed import Packed, read_packed, write_packed
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.report import PrepareReport, SplitReport
+from seqsetvae.data.report_page import write_page
 from seqsetvae.data.shard_writer import ShardWriter, describe_shard
 from seqsetvae.data.sources.base import SPLITS, Chunk, Source, WithoutNumber
 from seqsetvae.data.statistics import Statistics, Values, statistics
@@ -225,6 +226,7 @@ class Preparation:
     def write_manifest(self, scaling: Scaling) -> None:
         self.quarantine.write(self.folder)
         self.report.finish(self.source.counts(), self.quarantine, len(self.number))
+        write_page(self.folder, self.report)
         vocabulary = (self.folder / VOCABULARY).read_bytes()
         vocabulary_sha256 = hashlib.sha256(vocabulary).hexdigest()
         manifest = {

@@ -11,6 +11,8 @@ from seqsetvae.data.packed import Packed
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources.base import LabelMatch
 
+PAGE = "report.html"
+"""Of the store: see :mod:`seqsetvae.data.report_page`."""
 RULES = (
     "Times may come unsorted.",
     "Of repeated measurements of a variable in one set the last is kept.",
@@ -116,58 +118,61 @@ class PrepareReport:
                 + (f"  ({unlabelled:,} without label)" if unlabelled else "")
             )
             lines += [f"        median (90 %): {describe_lengths(split.quantiles)}"] if split.quantiles else []
-        lines.append(f"  each variable's count, missingness and quantiles: {self.output}/{FILE}")
+        lines.append(
+            f"  all of this as a page: {self.output}/{PAGE}; count, missingness and quantiles of each variable: {FILE} beside it"
+        )
         lines += [f"  rule: {rule}" for rule in self.rules]
         lines += [f"  labels: {self.labels}"] if self.labels else []
+        if self.quarantined:
+            lines.append(
+                f"  quarantined subjects: {self.quarantined:,}, listed in {self.output}/quarantine.csv; the first:"
+            )
+            lines += [f"    {reason}" for reason in self.first_reasons]
+        lines += [f"  {note}" for note in self.notes()]
+        if self.rows_dropped:
+            lines.append(f"  rows left out are listed in {self.output}/dropped_rows.csv")
+        return "\n".join(lines)
+
+    def notes(self) -> list[str]:
+        """What was left out and what is worth a look, a sentence each, none of which names a subject."""
+        notes = []
         if self.repeated_measurements:
-            lines.append(f"  repeated measurements dropped (last kept): {self.repeated_measurements:,}")
-        lines += [
-            f"  {rule.replace('_', ' ')} (dropped): {count:,}"
-            for rule, count in self.left_out_by_source.items()
-            if count
+            notes.append(f"repeated measurements dropped (last kept): {self.repeated_measurements:,}")
+        notes += [
+            f"{rule.replace('_', ' ')} (dropped): {count:,}" for rule, count in self.left_out_by_source.items() if count
         ]
         if self.unknown_variables:
             most = sorted(self.unknown_variables.items(), key=lambda item: -item[1])[:10]
             listed = ", ".join(f"{name} ({count:,})" for name, count in most)
             who = f"{self.vocabulary_of} does not know" if self.vocabulary_of else "train does not contain"
             events = sum(self.unknown_variables.values())
-            lines.append(
-                f"  events of variables that {who} (dropped): {events:,} of {len(self.unknown_variables):,}; {listed}"
+            notes.append(
+                f"events of variables that {who} (dropped): {events:,} of {len(self.unknown_variables):,}; {listed}"
             )
         if self.absent_variables:
             listed = ", ".join(self.absent_variables[:10]) + (", ..." if len(self.absent_variables) > 10 else "")
-            lines.append(f"  variables of the model that no stay has: {len(self.absent_variables):,}; {listed}")
-        if self.quarantined:
-            lines.append(
-                f"  quarantined subjects: {self.quarantined:,}, listed in {self.output}/quarantine.csv; the first:"
-            )
-            lines += [f"    {reason}" for reason in self.first_reasons]
-        lines += [f"  rows left out: {count:,} whose {reason}" for reason, count in self.rows_dropped.items()]
-        if self.rows_dropped:
-            lines.append(f"    listed in {self.output}/dropped_rows.csv")
-        lines += self._worth_a_look()
-        lines += [f"  warning: {warning}" for warning in self.warnings]
-        return "\n".join(lines)
+            notes.append(f"variables of the model that no stay has: {len(self.absent_variables):,}; {listed}")
+        notes += [f"rows left out: {count:,} whose {reason}" for reason, count in self.rows_dropped.items()]
+        notes += self._worth_a_look()
+        return [*notes, *(f"warning: {warning}" for warning in self.warnings)]
 
     def _worth_a_look(self) -> list[str]:
         lines = []
         if self.names_stripped:
-            lines.append(f"  names of variables with blanks around them (stripped): {self.names_stripped:,} events")
+            lines.append(f"names of variables with blanks around them (stripped): {self.names_stripped:,} events")
         if self.rare_variables:
-            lines.append(f"  variables in too few subjects (left out): {self.rare_variables:,}")
+            lines.append(f"variables in too few subjects (left out): {self.rare_variables:,}")
         if self.subjects_without_frequent_variable:
-            lines.append(f"  subjects with no other variables (left out): {self.subjects_without_frequent_variable:,}")
+            lines.append(f"subjects with no other variables (left out): {self.subjects_without_frequent_variable:,}")
         if self.without_number:
             most = sorted(self.without_number.items(), key=lambda item: -item[1])
             listed = ", ".join(f"{name} ({share:.0%})" for name, share in most[:5])
-            lines.append(f"  variables with events without a number: {len(most):,}, e.g. {listed}")
+            lines.append(f"variables with events without a number: {len(most):,}, e.g. {listed}")
         if self.near_duplicates:
             listed = "; ".join(", ".join(map(repr, group)) for group in self.near_duplicates[:10])
-            lines.append(f"  warning: names that are nearly the same, kept apart: {listed}")
+            lines.append(f"warning: names that are nearly the same, kept apart: {listed}")
         for split, shares in self.far_from_train.items():
             listed = ", ".join(f"{name} ({share:.0%} of its values)" for name, share in list(shares.items())[:10])
             whose = self.vocabulary_of or "train"
-            lines.append(
-                f"  warning: {split} has values far outside those of {whose}, perhaps in another unit: {listed}"
-            )
+            lines.append(f"warning: {split} has values far outside those of {whose}, perhaps in another unit: {listed}")
         return lines

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
+from seqsetvae.data.report import PAGE
 from seqsetvae.tracking.compat.experiment_page import run_page
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.write.run import Run
@@ -136,10 +137,12 @@ def link(run: Run) -> str:
 
 
 def log_provenance(run: Run, plan: Plan) -> None:
-    """What the run has read, as an MLflow dataset input."""
+    """What the run has read, as an MLflow dataset input, and the report of those who prepared it (stores of before have none)."""
     store = plan.data.store
     profile = {split: {"patients": store.n_subjects(split), "events": store.n_events(split)} for split in store.splits}
     run.log_dataset(plan.config.data.store, store.content_hash, str(store.path), profile=profile)
+    if (report := store.path / PAGE).is_file():
+        run.log_file(report, names.ARTIFACT_DATA_REPORT)
 
 
 def run_name(config: PretrainConfig) -> str:

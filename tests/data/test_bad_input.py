@@ -80,6 +80,9 @@ def test_a_bad_stay_stops_or_is_set_aside(ehr_folder: Path, edit_stay: Edit, tmp
     assert [(row["split"], row["subject_id"]) for row in rows] == [("train", path.name.removesuffix(".0.parquet"))]
     assert rows[0]["reason"].startswith(str(path))
     assert json.loads((output / "manifest.json").read_text())["report"]["quarantined"] == 1
+    page = (output / "report.html").read_text()
+    assert "subjects quarantined: 1; " in page
+    assert path.name.removesuffix(".0.parquet") not in page
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"not parquet", lambda data: b""])

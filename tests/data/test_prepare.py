@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -70,11 +71,18 @@ def test_the_data_report_is_that_of_pandas(ehr_folder: Path, tmp_path: Path) -> 
     table = pd.read_csv(tmp_path / "store" / "variables.csv")
     by_variable = frame.groupby("variable")
     assert table["events"].tolist() == by_variable.size().tolist()
-    np.testing.assert_allclose(table["median"], by_variable["value"].median(), rtol=1e-5)
+    np.testing.assert_allclose(table["median"], by_variable["value"].median(), rtol=1e-4)
     np.testing.assert_allclose(
         table["missing_in_stays"], 1 - by_variable["stay"].nunique() / packed.n_subjects, atol=1e-4
     )
     assert "median (90 %): sets per stay " in str(report)
+    page = (tmp_path / "store" / "report.html").read_text()
+    by_size = table.sort_values("events", ascending=False, kind="stable")
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in re.findall(r"<tr>(.*)</tr>", page)]
+    assert [[row[0], row[3]] for row in rows if len(row) == 9] == [
+        [name, f"{split.events:,}"] for name, split in report.splits.items()
+    ]
+    assert [row[0] for row in rows if len(row) == 10] == by_size["variable"].tolist()
 
 
 def test_small_chunks_make_the_same_store(ehr_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

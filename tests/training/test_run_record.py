@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
@@ -44,6 +45,10 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == open_store("demo").content_hash[:36]
 
+    report = mlflow.artifacts.download_artifacts(
+        run_id=run_id, artifact_path="data_report.html", dst_path=str(tmp_path)
+    )
+    assert Path(report).read_bytes() == (open_store("demo").path / "report.html").read_bytes()
     config_yaml = mlflow.artifacts.download_artifacts(
         run_id=run_id, artifact_path="config.yaml", dst_path=str(tmp_path)
     )

@@ -1,0 +1,62 @@
+"""The data report as a page: `report.html` in the store, and with each pretraining."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from seqsetvae.data.overview import FILE as VARIABLES
+from seqsetvae.data.report import PAGE, RULES, PrepareReport, SplitReport
+from seqsetvae.templates import page
+
+MOST_VARIABLES = 500
+"""That a page shows, the most frequent ones; the table of the store has all."""
+
+
+def write_page(folder: Path, report: PrepareReport) -> None:
+    """Write the page of a store whose table of variables is written. It names no subject."""
+    with (folder / VARIABLES).open(encoding="utf-8", newline="") as file:
+        variables = sorted(csv.DictReader(file), key=lambda row: -int(row["events"]))
+    content = page(
+        "data_report.html.jinja",
+        title=f"Data prepared from {report.source}",
+        vocabulary_of=report.vocabulary_of,
+        splits={name: _cells(split) for name, split in report.splits.items()},
+        notes=_notes(report),
+        rules=[*report.rules, *RULES],
+        variables=variables[:MOST_VARIABLES],
+        n_variables=len(variables),
+    )
+    (folder / PAGE).write_text(content, encoding="utf-8")
+
+
+def _cells(split: SplitReport) -> list[str]:
+    lengths = (
+        [
+            f"{middle:,.3g} ({low:,.3g} to {high:,.3g})"
+            for low, middle, high in (
+                split.quantiles.get(name, []) for name in ("sets_per_stay", "events_per_set", "days")
+            )
+        ]
+        if split.quantiles
+        else [""] * 3
+    )
+    prevalence = f"{split.prevalence:.1%}" if split.labelled else ""
+    return [
+        *(f"{n:,}" for n in (split.subjects, split.sets, split.events)),
+        *lengths,
+        f"{split.labelled:,}",
+        prevalence,
+    ]
+
+
+def _notes(report: PrepareReport) -> list[str]:
+    notes = report.notes()
+    if report.labels and report.labels.without_subject:
+        notes.insert(
+            0,
+            f"rows of {report.labels.file} that belong to no subject: {report.labels.without_subject:,} of {report.labels.rows:,}",
+        )
+    if report.quarantined:
+        notes.insert(0, f"subjects quarantined: {report.quarantined:,}; quarantine.csv in the store lists them")
+    return notes
