@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,22 +47,36 @@ def upgraded(newer, monkeypatch) -> None:
     monkeypatch.setattr(utils, "_get_latest_schema_revision", lambda: NEWER)
 
 
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """Warnings of ours."""
+    messages: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    handler, ours = Kept(logging.WARNING), logging.getLogger("seqsetvae")
+    ours.addHandler(handler)
+    yield messages
+    ours.removeHandler(handler)
+
+
 @pytest.mark.usefixtures("upgraded")
-def test_what_mlflow_itself_knows_is_read_by_its_client(newer, store, caplog, tmp_path):
+def test_what_mlflow_itself_knows_is_read_by_its_client(newer, store, told, tmp_path):
     uri, run_id = newer
-    with caplog.at_level(logging.WARNING, "seqsetvae"):
-        for _ in range(2):
-            with open_histories(uri) as reader, open_histories(store) as known:
-                assert isinstance(reader, ClientRuns)
-                assert [run.run_id for run in reader.listing("exp")] == [run_id]
-                ours, same = reader.read(run_id), known.read(run_id)
+    for _ in range(2):
+        with open_histories(uri) as reader, open_histories(store) as known:
+            assert isinstance(reader, ClientRuns)
+            assert [run.run_id for run in reader.listing("exp")] == [run_id]
+            ours, same = reader.read(run_id), known.read(run_id)
     assert {key: one.value_T.tolist()[:3] for key, one in ours.metrics.items() if key != "grad_norm"} == {
         "train_loss": [30.0, 29.0, 28.0]
     }
     assert (ours.params, dict(ours.tags), ours.alerts) == (same.params, dict(same.tags), same.alerts)
-    [told] = [one.getMessage() for one in caplog.records if one.name.startswith("seqsetvae")]
     assert re.fullmatch(
-        rf"sqlite:.*newer\.db is read by MLflow's own client.*: the database is of a version \({NEWER}\) .*\.", told
+        rf"sqlite:.*newer\.db is read by MLflow's own client.*: the database is of a version \({NEWER}\) .*\.",
+        "\n".join(told),
     )
 
     follower = follow(uri, run_id, ["train_loss", "late"], points=3)
@@ -107,7 +122,7 @@ def test_what_mlflow_does_not_know_either_is_refused_and_left_alone(newer, sqlit
     assert list(tmp_path.glob("*unfinished*")) == []
 
 
-def test_a_database_that_is_upgraded_while_it_is_followed_is_read_on(store, tmp_path, monkeypatch, caplog):
+def test_a_database_that_is_upgraded_while_it_is_followed_is_read_on(store, tmp_path, monkeypatch, told):
     run_id = record(store, "exp")
     histories._say_once.cache_clear()
     follower = follow(store, run_id, ["train_loss"], points=3)
@@ -115,13 +130,12 @@ def test_a_database_that_is_upgraded_while_it_is_followed_is_read_on(store, tmp_
     with sqlite3.connect(tmp_path / "mlflow.db") as tables:
         tables.execute("UPDATE alembic_version SET version_num = ?", (NEWER,))
     monkeypatch.setattr(utils, "_get_latest_schema_revision", lambda: NEWER)
-    with caplog.at_level(logging.WARNING, "seqsetvae"):
-        write(store, run_id, [5], "train_loss")
-        with pytest.raises(InputError, match=rf"of a version \({NEWER}\) that this seqsetvae does not know"):
-            follower.poll()
-        for _ in range(3):
-            run = follower.poll()
+    write(store, run_id, [5], "train_loss")
+    with pytest.raises(InputError, match=rf"of a version \({NEWER}\) that this seqsetvae does not know"):
+        follower.poll()
+    for _ in range(3):
+        run = follower.poll()
     assert run.metrics["train_loss"].step_T.tolist() == [3, 4, 5]
-    assert len([one for one in caplog.records if NEWER in one.getMessage()]) == 1
+    assert len([one for one in told if NEWER in one]) == 1
     assert open_store(store).search_experiments()
     assert MlflowClient(store).get_run(run_id)
