@@ -34,6 +34,25 @@ time.sleep(600)
 """
 
 
+ENDING = """
+import os, sys
+from seqsetvae.config import TrackingConfig
+from seqsetvae.tracking.write import spool_writer
+from seqsetvae.tracking.write.spool import Spool
+from seqsetvae.tracking.write.start import start_run
+
+config = TrackingConfig(tracking_uri=sys.argv[1], log_system_metrics=False)
+run = start_run(config, kind="pretrain", run_name="victim", params={"seed": 0}, config_yaml="", tags={})
+print(run.run_id, flush=True)
+run.flush()
+spool_writer.WRITE_SECONDS = 1000.0  # both in one round
+run._writer._wake.set()
+Spool.keep_content = lambda *_: os.kill(os.getpid(), 9)
+run.log_text("scores", "scores.txt")
+run.finish()
+"""
+
+
 @pytest.fixture
 def victim(store):
     process: Any = subprocess.Popen([sys.executable, "-c", VICTIM, store], stdout=subprocess.PIPE, text=True)
@@ -116,3 +135,12 @@ def test_a_program_that_ends_without_finishing_its_run_still_delivers(store):
     run_id = done.stdout.strip()
     assert [step for step, _ in history(store, run_id, "loss")] == list(range(400))
     assert MlflowClient(store).get_run(run_id).info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_a_run_is_not_finished_before_its_last_files_are_safe(store, open_run):
+    died = subprocess.run([sys.executable, "-c", ENDING, store], stdout=subprocess.PIPE, text=True)
+    assert died.returncode == -signal.SIGKILL
+    with open_run(store):
+        pass
+    assert MlflowClient(store).get_run(died.stdout.strip()).info.status == "KILLED"

@@ -171,8 +171,9 @@ class SpoolWriter:
         if closing and not self._queue:
             self._offer_rejected_again()
         marks = self._take_queue()
-        # In any case all of them: a full disk may have room for the one and not for the other.
-        written = all([self.records.write(), self.uploads.write(self._on_disk)])
+        # Files first: a run whose end is on disk, and in the store a moment later, has its files there too, whatever kills it now. In
+        # any case both: a full disk may have room for the one and not for the other.
+        written = all([self.uploads.write(self._on_disk), self.records.write()])
         for mark in marks:
             if isinstance(mark, _DiskMark):
                 mark.written = written
