@@ -34,10 +34,11 @@ def comparison(
 
 def subgroup_table(rows: Sequence[SubgroupRow], kind: Kind) -> dict[str, object]:
     """All that is known of the subgroups, as a table of the run."""
-    columns = ["subgroup", "model", "stays", "positive", *list(kind.headings)[:2]]
+    counted = [kind.events_are] if kind.events_are else []
+    columns = ["subgroup", "model", "stays", *counted, *list(kind.headings)[:2]]
     cells = [
-        [group, label(name), stays, positives, str(auroc), str(auprc)]
-        for group, name, stays, positives, auroc, auprc in rows
+        [group, label(name), stays, *([events] if counted else []), str(first), str(second)]
+        for group, name, stays, events, first, second in rows
     ]
     return {"columns": columns, "data": cells}
 
@@ -45,12 +46,13 @@ def subgroup_table(rows: Sequence[SubgroupRow], kind: Kind) -> dict[str, object]
 def subgroup_text(rows: Sequence[SubgroupRow], groups: Sequence[str], models: Sequence[str], kind: Kind) -> str:
     """The first score of each model in each subgroup, and which subgroups are left out."""
     found = {(group, name): score for group, name, _, _, score, _ in rows}
-    sizes = {group: f"{stays} ({positives})" for group, _, stays, positives, _, _ in rows}
+    sizes = {group: f"{stays} ({events})" if kind.events_are else str(stays) for group, _, stays, events, _, _ in rows}
     lines = [[group, size, *(str(found[group, name]) for name in models)] for group, size in sizes.items()]
     score = next(iter(kind.headings.values()))
-    table = text_table([f"{score} in subgroups", "stays (positive)", *map(label, models)], lines) if lines else ""
+    size = f"stays ({kind.events_are})" if kind.events_are else "stays"
+    table = text_table([f"{score} in subgroups", size, *map(label, models)], lines) if lines else ""
     left_out = [group for group in groups if group not in sizes]
-    note = f"Too few of either outcome to be scored: {', '.join(left_out)}." if left_out else ""
+    note = f"Too few outcomes to be scored: {', '.join(left_out)}." if left_out else ""
     return "\n".join(part for part in (table, note) if part)
 
 

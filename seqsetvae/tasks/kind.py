@@ -35,6 +35,8 @@ class Kind(ABC):
     """Of the scores of an evaluation, by the names they are recorded under; the first ones are shown where there is little room."""
     shown: ClassVar[tuple[tuple[str, str], ...]]
     """Of the validation metrics those that are said, each by name and in words."""
+    events_are: ClassVar[str] = "positive"
+    """What :meth:`events` counts; empty where there is no such thing."""
     is_share: ClassVar[bool] = True
     """Whether a calibration curve compares risks with observed shares; otherwise values with values."""
 

@@ -33,6 +33,7 @@ class Regression(Kind):
 
     name: ClassVar[str] = "regression"
     says: ClassVar[str] = "Prediction of"
+    events_are: ClassVar[str] = ""
     headings: ClassVar[Mapping[str, str]] = {
         "r2": "R2",
         "mae": "mean absolute error",

@@ -37,6 +37,7 @@ class TimeToEvent(Kind):
 
     name: ClassVar[str] = "time_to_event"
     says: ClassVar[str] = "Time to"
+    events_are: ClassVar[str] = "with the event"
     headings: ClassVar[Mapping[str, str]] = {
         "c_index": "C-index (Harrell)",
         "brier_ipcw": "Brier (low is good)",

@@ -18,10 +18,8 @@ from seqsetvae.data.report import PrepareReport
 from seqsetvae.data.sources import Meds, meds
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from tests.support.meds_data import Row, write_meds
+from tests.support.meds_data import Row, write_events, write_meds
 from tests.support.small_ehr import events
-
-MEDS_NAME = {"train": "train", "valid": "tuning", "test": "held_out"}
 
 
 def prepared(root: Path, output: Path, least: int = 1, **options: Any) -> tuple[Store, PrepareReport]:
@@ -35,18 +33,7 @@ def test_the_demo_data_make_the_same_store_from_their_meds_form(
     tmp_path: Path, demo_frame: pd.DataFrame, files: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meds, "ROWS_AT_A_TIME", at_a_time)
-    frame = demo_frame.astype({"subject_id": str, "split": str, "variable": str, "label": float})
-    rows: dict[str, list[Row]] = {}
-    for number, (subject, of_subject) in enumerate(frame.groupby("subject_id")):
-        split = MEDS_NAME[of_subject["split"].iloc[0]]
-        place = f"{split}/0" if files == "one for each split" else str(number % 5)
-        ordered = of_subject.sort_values("minute", kind="stable")
-        rows.setdefault(place, []).extend(
-            (int(subject), float(minute), variable, float(value), None)
-            for minute, variable, value in zip(ordered["minute"], ordered["variable"], ordered["value"], strict=True)
-        )
-    splits = {int(str(s)): MEDS_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
-    root = write_meds(tmp_path / "in", rows, splits)
+    root = write_events(tmp_path / "in", demo_frame, files == "one for each split")
     store, report = prepared(root, tmp_path / "store")
     demo = open_store("demo")
     mine_V, its_V = store.vocabulary.to_table().to_pydict(), demo.vocabulary.to_table().to_pydict()

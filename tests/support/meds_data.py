@@ -7,13 +7,46 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from meds.schema import DataSchema, SubjectSplitSchema
+from meds.schema import DataSchema, LabelSchema, SubjectSplitSchema
 
 EPOCH = dt.datetime(1970, 1, 1)
 Row = tuple[int, float | None, str, float | None, str | None]
 """Subject, minutes since 1970 (None: static), code, number, text."""
+
+
+SPLIT_NAME = {"train": "train", "valid": "tuning", "test": "held_out"}
+
+
+def write_events(root: Path, events: pd.DataFrame, one_file_a_split: bool = True) -> Path:
+    """A table with subject_id, split, minute, variable, value as a MEDS data set: a file for each split, or five that hold all of them."""
+    frame = events.astype({"subject_id": str, "split": str, "variable": str})
+    rows: dict[str, list[Row]] = {}
+    for number, (subject, of_subject) in enumerate(frame.groupby("subject_id")):
+        place = f"{SPLIT_NAME[of_subject['split'].iloc[0]]}/0" if one_file_a_split else str(number % 5)
+        ordered = of_subject.sort_values("minute", kind="stable")
+        rows.setdefault(place, []).extend(
+            (int(str(subject)), float(minute), variable, float(value), None)
+            for minute, variable, value in zip(ordered["minute"], ordered["variable"], ordered["value"], strict=True)
+        )
+    splits = {int(str(s)): SPLIT_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
+    return write_meds(root, rows, splits)
+
+
+def write_labels(path: Path, minute: float, outcome: Mapping[str, bool | float]) -> Path:
+    """An outcome of each subject in the MEDS label schema, asked for `minute` minutes after 1970 began."""
+    values = pa.array(list(outcome.values()))
+    columns = {
+        "subject_id": pa.array([int(one) for one in outcome], pa.int64()),
+        "prediction_time": pa.array([EPOCH + dt.timedelta(minutes=minute)] * len(outcome), pa.timestamp("us")),
+        "boolean_value" if pa.types.is_boolean(values.type) else "float_value": values,
+    }
+    if "float_value" in columns:
+        columns["float_value"] = values.cast(pa.float32())
+    pq.write_table(LabelSchema.align(pa.table(columns)), path)
+    return path
 
 
 def write_meds(root: Path, rows: Mapping[str, Sequence[Row]], splits: Mapping[int, str] | None = None) -> Path:
