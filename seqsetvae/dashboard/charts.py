@@ -81,7 +81,7 @@ class Chart:
     def rows(self) -> tuple[Row, ...]:
         """The newest value of each curve in words; the first one has the chart's title and its range.
 
-        >>> trace = Trace("", np.array([1]), np.array([0.00345678]))
+        >>> trace = StepCurve("", np.array([1]), np.array([0.00345678]))
         >>> Chart("KL", "nats", (trace,), (Reference("threshold 0.01", 0.01, True),)).rows[0]
         Row(title='KL', value='0.003457', unit='nats', range='above 0.01', out_of_range=True)
         """

@@ -70,7 +70,7 @@ def indicators(view: View, width: int) -> Content:
 def sparkline(chart: Chart, trace: StepCurve, room: int) -> str:
     """A curve on one line: the mean of each stretch, from the lowest to the highest.
 
-    >>> series = Trace("", np.arange(4), np.array([0.0, 1.0, 2.0, 7.0]))
+    >>> series = StepCurve("", np.arange(4), np.array([0.0, 1.0, 2.0, 7.0]))
     >>> sparkline(Chart("", "", (series,)), series, 4)
     '▁▂▃█'
     """

@@ -146,7 +146,7 @@ def optimizer_steps(trainer: TrainerConfig, batches_per_epoch: int) -> int:
 def steps_to_the_end(trainer: TrainerConfig, batches_per_epoch: int, done: StepsDone) -> int:
     """Optimizer steps of a run of which a part is done.
 
-    >>> done = Progress(steps=10, place=Place(epoch=1, batches=0, batches_per_epoch=10, validation_due=False))
+    >>> done = StepsDone(steps=10, place=Place(epoch=1, batches=0, batches_per_epoch=10, validation_due=False))
     >>> steps_to_the_end(TrainerConfig(max_epochs=3), batches_per_epoch=5, done=done)
     20
     """

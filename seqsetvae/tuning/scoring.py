@@ -51,7 +51,7 @@ def constraints(evidence: TrialHealth, thresholds: SettledMonitor) -> dict[str, 
     >>> from seqsetvae.config import MonitorConfig
     >>> from seqsetvae.config.settling import settle_monitor
     >>> limits = settle_monitor(MonitorConfig(), total_steps=400)
-    >>> constraints(Evidence(Level.GREEN, 0.05, 2.0, 0.5), limits)["active_units"]
+    >>> constraints(TrialHealth(Level.GREEN, 0.05, 2.0, 0.5), limits)["active_units"]
     0.5
     """
     measured = {
@@ -74,7 +74,7 @@ def directions(config: TuneConfig) -> list[Literal["minimize", "maximize"]]:
 def values(val_metrics: Mapping[str, float], evidence: TrialHealth, config: TuneConfig) -> list[float]:
     """What Optuna compares: validation NLL, and with `pareto` the information in the latents.
 
-    >>> values({"val_recon": 12.5}, Evidence(Level.GREEN, 0.5, 2.0, 0.5), TuneConfig(goal="pareto"))
+    >>> values({"val_recon": 12.5}, TrialHealth(Level.GREEN, 0.5, 2.0, 0.5), TuneConfig(goal="pareto"))
     [12.5, 2.0]
     """
     nll = val_metrics[names.VAL_RECON]
