@@ -31,6 +31,6 @@ def test_in_a_file_progress_is_a_line_now_and_then_and_the_last(monkeypatch):
 
 def test_on_a_terminal_it_is_a_bar_that_moves():
     leader, follower = pty.openpty()
-    code = "from seqsetvae.progress import Progress\nfor _ in Progress(range(3), desc='prepare'): pass"
+    code = "from seqsetvae.progress import ProgressBar\nfor _ in ProgressBar(range(3), desc='prepare'): pass"
     subprocess.run([sys.executable, "-c", code], stderr=follower, check=True)
     assert b"\r" in os.read(leader, 10_000)

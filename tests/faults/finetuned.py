@@ -28,7 +28,7 @@ class Finetuned:
 
 def runs(folder: Path) -> list[Finetuned]:
     """Of a store in `folder`, oldest first."""
-    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=rw", uri=True)) as database:
         found = database.execute("SELECT run_uuid, status FROM runs ORDER BY start_time").fetchall()
         points = database.execute("SELECT run_uuid, key, step, value FROM metrics").fetchall()
         versions = database.execute("SELECT run_id, storage_location, source FROM model_versions").fetchall()
@@ -49,7 +49,7 @@ def runs(folder: Path) -> list[Finetuned]:
 
 def champions(folder: Path) -> list[tuple[str, str]]:
     """(status of the run, weights) of the versions that carry the alias `champion`."""
-    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=rw", uri=True)) as database:
         rows = database.execute(
             "SELECT runs.status, storage_location, source FROM registered_model_aliases AS a "
             "LEFT JOIN model_versions AS v ON v.name = a.name AND v.version = a.version "

@@ -51,7 +51,7 @@ class Stored:
 
 def newest_run(folder: Path) -> Stored:
     """The run of a store in `folder` that was begun last."""
-    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{folder / 'mlflow.db'}?mode=rw", uri=True)) as database:
         run_id, status = database.execute(
             "SELECT run_uuid, status FROM runs ORDER BY start_time DESC LIMIT 1"
         ).fetchone()

@@ -65,7 +65,7 @@ def wrong_parent(trials: list[dict[str, Any]], runs: dict[str, Any], parents: li
 
 def read_trials(database: Path) -> list[dict[str, Any]]:
     """Of the only study, by number."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as store:
         rows = store.execute(
             "SELECT t.trial_id, t.number, t.state, v.value FROM trials AS t LEFT JOIN trial_values AS v "
             "ON v.trial_id = t.trial_id ORDER BY t.number"
@@ -89,7 +89,7 @@ def read_trials(database: Path) -> list[dict[str, Any]]:
 
 def read_runs(database: Path) -> dict[str, dict[str, Any]]:
     """Id -> status, tags, and the last value of each metric."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as store:
+    with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as store:
         found = store.execute("SELECT run_uuid, status FROM runs").fetchall()
         tags = store.execute("SELECT run_uuid, key, value FROM tags").fetchall()
         points = store.execute("SELECT run_uuid, key, value FROM metrics ORDER BY step").fetchall()

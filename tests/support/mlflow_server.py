@@ -103,8 +103,20 @@ class _Forward(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Proxy
 
+    def _body(self) -> bytes:
+        """The whole of it: what is left of one would be read as the next request. An empty file comes in chunks, none of them."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        while self.rfile.readline().strip():  # what follows the last chunk
+            pass
+        return b"".join(chunks)
+
     def _forward(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
         self.server.requests += 1
         time.sleep(self.server.delay)
         if self.server.status is not None:

@@ -13,6 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
+from seqsetvae.tracking.compat.sqlite_tables import may_hold_runs
+from seqsetvae.tracking.read.histories import open_histories
 from seqsetvae.tracking.write.vanished import mend_stale_runs
 from tests.tracking.histories import history
 
@@ -144,3 +146,25 @@ def test_a_run_is_not_finished_before_its_last_files_are_safe(store, open_run):
     with open_run(store):
         pass
     assert MlflowClient(store).get_run(died.stdout.strip()).info.status == "KILLED"
+
+
+HALF = """
+import os, sqlite3, sys
+
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end of the transaction
+connection.execute("UPDATE metrics SET value = -1, key = key || printf('%.1000c', 'x')")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_store_that_a_killed_process_has_half_written_is_read(store, open_run, tmp_path):
+    with open_run(store) as run:
+        for step in range(400):
+            run.log_metrics({"loss": step / 2}, step)
+    died = subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "mlflow.db")])
+    assert died.returncode == -signal.SIGKILL
+    assert (tmp_path / "mlflow.db-journal").stat().st_size > 0
+    with open_histories(store) as reader:
+        assert reader.read(run.run_id).metrics["loss"].value_T.tolist() == [step / 2 for step in range(400)]
+    assert may_hold_runs(tmp_path / "mlflow.db")

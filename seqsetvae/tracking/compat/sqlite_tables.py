@@ -11,10 +11,36 @@ from urllib.parse import quote
 from seqsetvae.errors import StoreError
 from seqsetvae.tracking.compat.schema import KNOWN, MAKING, version_of_file
 
+FIRST_LOOK = "SELECT 1 FROM sqlite_master"
+LEFT_HALF_WRITTEN = (sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY)
+
+
+def open_to_read(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """A connection that cannot write, and waits so long for those who do.
+
+    A process that was killed in the middle of a transaction leaves half of it in the file, and what was there before in a journal
+    beside it: reading is refused until somebody who may write has put that back, which is done here.
+    """
+    address = f"file:{quote(str(path))}?mode="
+    connection = sqlite3.connect(f"{address}ro", uri=True, timeout=busy_seconds)
+    try:
+        connection.execute(FIRST_LOOK).fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode not in LEFT_HALF_WRITTEN:
+            raise
+        with closing(sqlite3.connect(f"{address}rw", uri=True, timeout=busy_seconds)) as mending:
+            mending.execute(FIRST_LOOK).fetchone()
+        connection = sqlite3.connect(f"{address}ro", uri=True, timeout=busy_seconds)
+    except sqlite3.DatabaseError:
+        connection.close()
+        raise
+    return connection
+
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)) as connection:
+    with closing(open_to_read(path, 5.0)) as connection:
         yield connection
 
 

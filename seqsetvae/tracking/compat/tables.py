@@ -5,14 +5,12 @@ All points of a run are one query. The tracking client reads them metric by metr
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import sqlalchemy as sa
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy.pool import NullPool
 
 from seqsetvae.tracking.compat.schema import require_known
+from seqsetvae.tracking.compat.sqlite_tables import open_to_read
 
 CONNECT_SECONDS = 8
 ROW = np.dtype([("key", "i4"), ("step", "i8"), ("time", "i8"), ("value", "f8"), ("nan", "?")])
@@ -54,11 +53,8 @@ class Tables:
         if file is None:
             self.engine = _engine(uri)
         else:
-            address = f"file:{quote(str(file))}?mode=ro"
             self.engine = sa.create_engine(
-                "sqlite://",
-                creator=lambda: sqlite3.connect(address, uri=True, timeout=busy_seconds),
-                poolclass=NullPool,
+                "sqlite://", creator=lambda: open_to_read(file, busy_seconds), poolclass=NullPool
             )
 
     @contextmanager
