@@ -53,10 +53,17 @@ def describe_lengths(quantiles: dict[str, list[float]]) -> str:
     >>> describe_lengths({"sets_per_stay": [2, 40, 90], "events_per_set": [1, 3, 8], "days": [0.5, 2.0, 2.0]})
     'sets per stay 40 (2 to 90), events per set 3 (1 to 8), days 2 (0.5 to 2)'
     """
-    return ", ".join(
-        f"{name.replace('_', ' ')} {middle:.3g} ({low:.3g} to {high:.3g})"
-        for name, (low, middle, high) in quantiles.items()
-    )
+    return ", ".join(f"{name.replace('_', ' ')} {median_and_span(found)}" for name, found in quantiles.items())
+
+
+def median_and_span(quantiles: list[float]) -> str:
+    """Of three quantiles the middle one, and from where to where the others reach.
+
+    >>> median_and_span([2, 40, 90])
+    '40 (2 to 90)'
+    """
+    low, middle, high = quantiles
+    return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
 def stays_with(pieces: Iterable[Packed], variables: int) -> tuple[NDArray[np.int64], int]:

@@ -136,9 +136,7 @@ class Preparation:
 
     def _count_subjects(self, packed: Packed) -> None:
         """In how many subjects each variable occurs."""
-        subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
-        pair = np.unique(subject_N * np.int64(len(self.number)) + packed.variable_N)
-        found = np.bincount(pair % len(self.number), minlength=len(self.number))
+        found, _ = stays_with([packed], len(self.number))
         self.subjects_with.resize(len(self.number), refcheck=False)
         self.subjects_with += found
 

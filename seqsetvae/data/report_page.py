@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from seqsetvae.data.overview import FILE as VARIABLES
+from seqsetvae.data.overview import median_and_span
 from seqsetvae.data.report import PAGE, RULES, PrepareReport, SplitReport
 from seqsetvae.templates import page
 
@@ -31,16 +32,7 @@ def write_page(folder: Path, report: PrepareReport) -> None:
 
 
 def _cells(split: SplitReport) -> list[str]:
-    lengths = (
-        [
-            f"{middle:,.3g} ({low:,.3g} to {high:,.3g})"
-            for low, middle, high in (
-                split.quantiles.get(name, []) for name in ("sets_per_stay", "events_per_set", "days")
-            )
-        ]
-        if split.quantiles
-        else [""] * 3
-    )
+    lengths = [median_and_span(found) for found in split.quantiles.values()] or [""] * 3
     prevalence = f"{split.prevalence:.1%}" if split.labelled else ""
     return [
         *(f"{n:,}" for n in (split.subjects, split.sets, split.events)),
