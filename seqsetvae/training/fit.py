@@ -74,10 +74,10 @@ def pretrain_listening(
     if resume:
         say(f"  {'from':<8}{resume.path}, step {resume.steps}")
     notifier = make_notifier(plan.config.monitor)
-    with signals.patience():  # a run that is half open could not be closed
-        run = open_run(
-            plan, run_name(plan.config), tags, resumed=resume.recipe if resume else None, parent_run_id=parent_run_id
-        )
+    signals.hold()  # a run that is half open could not be closed; `train` answers what comes meanwhile
+    run = open_run(
+        plan, run_name(plan.config), tags, resumed=resume.recipe if resume else None, parent_run_id=parent_run_id
+    )
     root, attempt, checkpoint, remark = parent_run_id or run.run_id, 0, resume.path if resume else None, ""
     try:
         result = train(plan, run, checkpoint, draw, notifier, callbacks, signals)
@@ -93,8 +93,8 @@ def pretrain_listening(
                 run.set_tag(names.TAG_RESCUED_BY, child.run_id)
                 remark = f"It goes on, with a milder objective, as {link(child)}."
                 before = close_run(run, plan, result, remark, drawn=draw is not None)
-            remark = f"Rescue {attempt} of {link(run)}, which collapsed."
-            plan, run = milder, child
+                remark = f"Rescue {attempt} of {link(run)}, which collapsed."
+                plan, run = milder, child
             result = train(plan, run, checkpoint, draw, notifier, callbacks, signals)
             result = replace(result, not_written=before.not_written)
         registers = plan.config.tracking.register_model and parent_run_id is None
@@ -119,7 +119,7 @@ def train(
 ) -> PretrainResult:
     """Run the training loop from a plan into an open run; a run that fails or is interrupted is closed here."""
     try:
-        signals.check()
+        signals.release()
         return fit(plan, run, checkpoint, draw, notifier, callbacks, signals)
     except Interrupted as stop:
         signals.end()

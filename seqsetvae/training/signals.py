@@ -34,7 +34,7 @@ class Signals:
     def __init__(self) -> None:
         self.requested: int | None = None
         """The signal that was noted and has yet to be answered."""
-        self._patient = self._ending = False
+        self._patient = self._held = self._ending = False
         self._previous: dict[int, Any] = {}
         self._terminals: list[int] = []
 
@@ -70,6 +70,15 @@ class Signals:
         """As :meth:`patience`, from now on or until now."""
         self._patient = patient
 
+    def hold(self) -> None:
+        """Until :meth:`release` every signal is only noted, however many come: a run is being opened, which takes some seconds at most."""
+        self._held = True
+
+    def release(self) -> None:
+        """End :meth:`hold`, and raise what came meanwhile. Called within the `try` that closes the run."""
+        self._held = False
+        self.check()
+
     def check(self) -> None:
         """Raise what was noted."""
         if self.requested is not None:
@@ -85,6 +94,9 @@ class Signals:
             self._let_go_of_terminal()
         if self._ending:
             _say(f"{name}: the run is being ended already.")
+        elif self._held:
+            self.requested = number
+            _say(f"{name}: stopping as soon as the run is open.")
         elif self._patient and self.requested is None:
             self.requested = number
             _say(f"{name}: stopping after this step, with a checkpoint. Once more stops at once.")

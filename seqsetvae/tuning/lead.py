@@ -116,9 +116,8 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
     """Open the parent run and the study, have it worked on, record what was found."""
     if study is not None:
         check_leader(study)
-    signals.be_patient(
-        True
-    )  # from here on something would be left half open; a second signal is answered at once all the same
+    signals.be_patient(True)  # from here on something would be left half open
+    signals.hold()
     run = start_run(
         job.base.tracking,
         kind="tune",
@@ -131,6 +130,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
     job = replace(job, parent_run_id=run.run_id)
     record = StudyRecord(run, job)
     try:
+        signals.release()
         study = open_study(job, storage)
         _log.info(record.heading())
         try:

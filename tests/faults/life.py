@@ -44,7 +44,7 @@ class Fault:
     signum: int = signal.SIGKILL
     hook: str = ""
     times: int = 1
-    """How often, a tenth of a second apart; of a moment only."""
+    """How often: a tenth of a second apart at a moment, at once at a statement."""
     whom: str = "command"
     """`command`: the process itself. `worker`: one that it has started, or itself while there is none. `all`: both, as a machine does."""
 
@@ -72,6 +72,8 @@ class Life:
     seconds_after_signal: float
     """From a signal that the process may answer to its end; 0 without one."""
     output: str
+    pid: int
+    """Of the process: a run names the last one that opened it."""
 
 
 def live(
@@ -100,7 +102,7 @@ def live(
     assert process.exitcode is not None
     if struck.exists():
         told = float(struck.read_text())
-    return Life(process.exitcode, ended - started, ended - told if told else 0.0, log.read_text())
+    return Life(process.exitcode, ended - started, ended - told if told else 0.0, log.read_text(), process.pid or 0)
 
 
 def _strike(pid: int, fault: Fault) -> None:
@@ -155,7 +157,8 @@ def _die(folder: str, fault: Fault) -> None:
         return
     os.write(file, str(time.monotonic()).encode())  # the same clock for all processes
     os.close(file)
-    os.kill(os.getpid(), fault.signum)
+    for _ in range(fault.times):
+        os.kill(os.getpid(), fault.signum)
 
 
 def _die_at_statement(folder: str, fault: Fault) -> None:

@@ -21,6 +21,7 @@ TINY = shlex.split(
 ANSWERED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 FINISHED = (0, 3)
 """Exit codes of a run that came to its end, or was ended by a collapse."""
+ENDED = ("KILLED", "FINISHED")
 SECONDS_TO_STOP = 10.0
 HOOKS = (
     *(
@@ -116,9 +117,10 @@ def ordeal(folder: Path, arguments: list[str], faults: list[Fault]) -> list[Outc
             assert life.code in FINISHED, life.output
             break
         problems = check_end(life, fault)
-        # A signal that comes while the run is being closed finds it FINISHED.
-        if life.code == 128 + fault.signum and (status := newest_run(folder).status) not in ("KILLED", "FINISHED"):
-            problems.append(f"the run's status is {status}")
+        # A signal while the run is being closed finds it FINISHED; one before it is opened, as an earlier life has left it.
+        newest = newest_run(folder)
+        if life.code == 128 + fault.signum and newest.opened_by == life.pid and newest.status not in ENDED:
+            problems.append(f"the run's status is {newest.status}")
         outcomes.append(Outcome(fault, problems))
         resume = ["--resume_from_checkpoint", "last.ckpt"] if list(folder.glob("mlruns/*/*")) else []
     return outcomes

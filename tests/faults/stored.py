@@ -31,6 +31,8 @@ class Stored:
     """Of the final checkpoint."""
     steps: int
     tags: dict[str, str]
+    opened_by: int
+    """Process."""
 
     def differences(self, other: Stored) -> list[str]:
         """Of this run, which should be like the other; empty if it is."""
@@ -80,6 +82,7 @@ def newest_run(folder: Path) -> Stored:
         weights=end["state_dict"],
         steps=end["global_step"],
         tags={key: value for key, value in tags.items() if key.startswith("collapse")},
+        opened_by=int(tags.get("seqsetvae.pid", 0)),
     )
 
 

@@ -57,3 +57,19 @@ def test_whoever_presses_ctrl_c_again_gets_a_killed_run(
         tally.add(f"pretrain: Ctrl-C {fault.times} times", held)
         wrong += [] if held else [f"{fault}: {life.code}, {life.seconds_after_signal:.1f} s: {life.output[-1000:]}"]
     assert wrong == []
+
+
+def test_signals_while_the_run_is_being_opened_end_it_killed(
+    tmp_path: Path, store_template: Path, tally: Tally, how_many: int
+) -> None:
+    """However many come: nothing is left half open."""
+    wrong = []
+    for number, statement in enumerate((8, 14, 20, 26, 32) if how_many else (14,)):
+        folder = fresh(tmp_path / str(number), store_template)
+        fault = Fault("statement", statement, signal.SIGHUP, times=2)
+        life = live(folder, ["pretrain", *TINY, "--on_collapse", "warn"], fault)
+        begun = bool(list(folder.glob("mlruns/*/*")))
+        held = life.code == 128 + signal.SIGHUP and (not begun or newest_run(folder).status == "KILLED")
+        tally.add("pretrain: a signal while the run is being opened", held)
+        wrong += [] if held else [f"{fault}: {life.code}: {life.output[-1000:]}"]
+    assert wrong == []

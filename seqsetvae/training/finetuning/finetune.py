@@ -105,17 +105,17 @@ def finetune_listening(
         names.TAG_PRETRAINED_RUN: model.recipe.run_id,
     }
     settings = {"finetune": asdict(config), "tracking": asdict(recorded(tracking))}
-    with signals.patience():  # a run that is half open could not be closed
-        run = start_run(
-            tracking,
-            kind="finetune",
-            run_name=name,
-            params=settings,
-            config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
-            tags=tags,
-        )
+    signals.hold()  # a run that is half open could not be closed
+    run = start_run(
+        tracking,
+        kind="finetune",
+        run_name=name,
+        params=settings,
+        config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
+        tags=tags,
+    )
     with run:
-        signals.check()
+        signals.release()
         lines = [
             f"Finetuning {config.model}",
             f"  {'train':<8}{train.describe()}",
