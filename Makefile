@@ -103,7 +103,7 @@ lint: $(INSTALLED) ## Check style and formatting (ruff)
 types: $(INSTALLED) ## Check types (mypy)
 	mypy
 
-bench: $(INSTALLED) ## Measure every figure that the README claims
+bench: $(INSTALLED) ## Measure every figure that docs/speed.md claims
 	seqsetvae bench $(ARGS)
 
 LOCK_ENV := build/lock-env

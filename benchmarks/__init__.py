@@ -1,1 +1,1 @@
-"""Benchmarks behind every figure in the README: `seqsetvae bench`, ratios measured in one run."""
+"""Benchmarks behind every figure in docs/speed.md and docs/evaluate.md: `seqsetvae bench`, ratios measured in one run."""

@@ -165,9 +165,9 @@ def metrics_of(folder: str) -> dict[str, dict[int, float]]:
 
 
 @pytest.mark.slow
-def test_the_readmes_script_trains_with_the_settings_that_it_gives():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    [script] = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "PretrainModule" in block]
+def test_the_script_of_the_docs_trains_with_the_settings_that_it_gives():
+    page = (Path(__file__).parents[1] / "docs" / "train.md").read_text(encoding="utf-8")
+    [script] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "PretrainModule" in block]
     made: dict[str, Any] = {}
     exec(script, made)
     seen = metrics_of("logs")

@@ -17,10 +17,10 @@ def read(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_notebooks_and_the_readme_names_each():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_there_are_notebooks_and_their_page_names_each():
+    page = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
     assert len(NOTEBOOKS) == 4
-    assert [path.name for path in NOTEBOOKS if f"notebooks/{path.name}" not in readme] == []
+    assert [path.name for path in NOTEBOOKS if f"notebooks/{path.name}" not in page] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""What a benchmark returns: a table that reads the same in the terminal and in the README."""
+"""What a benchmark returns: a table that reads the same in the terminal and on a page of docs."""
 
 from __future__ import annotations
 

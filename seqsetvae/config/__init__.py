@@ -1,4 +1,4 @@
-"""Every setting, once: the Python API, the command line, the YAML file and the README's tables are read from these classes.
+"""Every setting, once: the Python API, the command line, the YAML file and the tables of docs are read from these classes.
 
 A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.errors.InputError` at construction and name the flag.
 `None` means "decided at start from the hardware, the data or the length of the run, and printed".
