@@ -38,6 +38,7 @@ from seqsetvae.tracking.connection.place import check_place
 
 if TYPE_CHECKING:
     from seqsetvae.data.external import KnownVocabulary
+    from seqsetvae.tracking.write.spool import Wish
 
 VOCABULARY_OF_HELP = (
     "Prepare an external cohort for a model, pretrained or finetuned (models:/..., a run id, a checkpoint or a folder): with its "
@@ -118,13 +119,13 @@ def register(arguments: list[str]) -> None:
     print(f"Registered {made.version.uri}\nChampion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
 
 
-def finetune(arguments: list[str]) -> None:
+def finetune(arguments: list[str]) -> int:
     """Train a classifier of death, or of a task of yours, on a pretrained model, and register it."""
     chosen = chosen_settings(finetune, arguments, finetune=FinetuneConfig, tracking=TrackingConfig)
     check_place(chosen.tracking)
     from seqsetvae.app import composition
 
-    composition.finetune(chosen.finetune, chosen.tracking)
+    return int(bool(composition.finetune(chosen.finetune, chosen.tracking).not_written))
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -150,10 +151,10 @@ def sync(arguments: list[str]) -> int:
     config = chosen_settings(sync, arguments, tracking=TrackingConfig).tracking
     from seqsetvae.tracking.write.delivery import sync as deliver_spools
 
-    def register(uri: str, run_id: str) -> bool:
-        from seqsetvae.training.pretrained.registration import register_at_end
+    def register(uri: str, wish: Wish) -> bool:
+        from seqsetvae.training.finetuning.registering import register_late
 
-        return register_at_end(run_id, replace(config, tracking_uri=uri))
+        return register_late(wish, replace(config, tracking_uri=uri))
 
     return 0 if deliver_spools(config.work_dir, given=config.tracking_uri, register=register).complete else 1
 

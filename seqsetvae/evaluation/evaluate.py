@@ -114,7 +114,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         _log.info(f"\n{run.where_to_look}")
     for name, (_, version) in models.items():
         if version is not None:
-            record_input(uri, run_id, version)
+            record_input(uri, run_id, version.model_id)
             found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
             tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
     return Evaluation(run_id, len(label_B), positive, scores, latents, label_B, risks)

@@ -36,7 +36,8 @@ class Fault:
     """What happens to a process, and when.
 
     `moment`: `at` seconds after its start. `file`: at its `at`-th operation on a file below its folder (opened for writing, renamed or
-    removed). `statement`: at the `at`-th statement that it sends to a database. `hook`: at the `at`-th call of the trainer's `hook`.
+    removed). `statement`: at the `at`-th statement that it sends to a database, of those that hold the text `hook`. `hook`: at the
+    `at`-th call of the trainer's `hook`.
     """
 
     kind: str
@@ -167,8 +168,8 @@ def _die_at_statement(folder: str, fault: Fault) -> None:
     number = itertools.count(1)
 
     @sa.event.listens_for(sa.Engine, "before_cursor_execute")
-    def count(*_: object) -> None:
-        if next(number) == fault.at:
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if fault.hook in statement and next(number) == fault.at:
             _die(folder, fault)
 
 

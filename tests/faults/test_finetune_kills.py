@@ -69,6 +69,8 @@ def ordeal(root: Path, template: Path, command: list[str], dice: random.Random, 
     }
     life = live(killed, command)
     assert life.code == 0, life.output
+    late = live(killed, ["sync"])  # what was killed between a run's end and its registration
+    assert late.code == 0, late.output
     wrong = differences(runs(killed), runs(undisturbed))
     if champions(killed) != champions(undisturbed):
         wrong.append("the champion is another")
@@ -90,7 +92,7 @@ def answer(folder: Path, command: list[str], fault: Fault) -> list[str]:
 
 
 def differences(found: list[Finetuned], undisturbed: list[Finetuned]) -> list[str]:
-    """The last run is like the undisturbed one; each before it was KILLED on its way there, or is like it too but for the registering."""
+    """The last run is like the undisturbed one; each before it was KILLED on its way there, or is like it too, its model registered."""
     (right,), (*earlier, last) = undisturbed, found
     assert right.status == "FINISHED"
     assert len(right.models) == 1
@@ -100,10 +102,8 @@ def differences(found: list[Finetuned], undisturbed: list[Finetuned]) -> list[st
             wrong.append(f"run {number} is {run.status}")
         if run.status == "KILLED" and (run.models or run.points - right.points):
             wrong.append(f"run {number} is KILLED, with {len(run.models)} models and points that no other has")
-        if run.status == "FINISHED" and (run.points, run.tables) != (right.points, right.tables):
-            wrong.append(f"run {number} is FINISHED and not whole")
-        if len(run.models) > 1 or set(run.models) - set(right.models):
-            wrong.append(f"run {number} has {len(run.models)} models")
+        if run.status == "FINISHED" and run != right:
+            wrong.append(f"run {number} is FINISHED and not whole: {run} instead of {right}")
     return wrong
 
 
@@ -117,3 +117,20 @@ def test_a_killed_finetuning_leaves_a_true_record_and_the_next_one_a_whole_one(
         (folder := tmp_path / str(seed)).mkdir()
         wrong += [f"{seed}, {problem}" for problem in ordeal(folder, store_template, command, dice, tally)]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "statement", ["INSERT INTO logged_models", "INSERT INTO model_versions", "registered_model_aliases"]
+)
+def test_a_finetuning_killed_while_its_model_is_registered_is_registered_by_sync(
+    tmp_path: Path, store_template: Path, pretrained: Path, tally: Tally, statement: str
+) -> None:
+    command = ["finetune", "--model", str(pretrained), *random_settings(random.Random(0))]
+    undisturbed, killed = fresh(tmp_path / "undisturbed", store_template), fresh(tmp_path / "killed", store_template)
+    assert live(undisturbed, command).code == 0
+    life = live(killed, command, Fault("statement", 1, hook=statement))
+    assert life.code == -signal.SIGKILL, life.output
+    late = live(killed, ["sync"])
+    held = late.code == 0 and runs(killed) == runs(undisturbed) and champions(killed) == champions(undisturbed)
+    tally.add("finetune: SIGKILL while its model is registered, then `sync`", held)
+    assert held, (late.output, runs(killed), runs(undisturbed))

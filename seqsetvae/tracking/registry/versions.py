@@ -101,12 +101,12 @@ def tag_version(tracking_uri: str, version: Registered, tags: Mapping[str, str])
             client.set_model_version_tag(version.name, version.version, key, value)
 
 
-def record_input(tracking_uri: str, run_id: str, version: Registered) -> None:
+def record_input(tracking_uri: str, run_id: str, model_id: str) -> None:
     """Lineage: the run has used this model version."""
     from mlflow.entities import LoggedModelInput
 
     with readable_errors(tracking_uri):
-        open_store(tracking_uri).log_inputs(run_id, models=[LoggedModelInput(model_id=version.model_id)])
+        open_store(tracking_uri).log_inputs(run_id, models=[LoggedModelInput(model_id=model_id)])
 
 
 def _known(client: MlflowClient) -> str:

@@ -19,7 +19,7 @@ from seqsetvae.tracking.write.answers import RefusedError, UnreachableError, cla
 from seqsetvae.tracking.write.journal import Journal
 from seqsetvae.tracking.write.ownership import is_alive
 from seqsetvae.tracking.write.shipper import Shipper
-from seqsetvae.tracking.write.spool import Spool, left_over
+from seqsetvae.tracking.write.spool import Spool, Wish, left_over
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 SYNC_SECONDS = 15
 
-Register = Callable[[str, str], bool]
-"""Registers the model of a run, from the address of the store and the run's id, or refuses to; False where it can do neither now."""
+Register = Callable[[str, Wish], bool]
+"""Registers the model of a run in the store of an address, or refuses to; False where it can do neither now."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def deliver(spool: Spool, given: str | None = None, register: Register | None = 
         delivered, trouble = sum(part[0] for part in parts), next((part[1] for part in parts if part[1]), "")
         unsent = spool.n_unsent()
         rejected = sum(1 for _ in spool.rejections())
-        if not unsent and spool.wants_registration and register is not None and register(uri, run_id):
+        if not unsent and spool.wants_registration and register is not None and register(uri, spool.wish):
             spool.registered()
         unregistered = spool.wants_registration
         if not unsent:

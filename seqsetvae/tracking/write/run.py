@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ from seqsetvae.tracking.compat.experiment_page import run_page, runs_page
 from seqsetvae.tracking.compat.image_series import image_series
 from seqsetvae.tracking.connection.address import local_folder, without_password
 from seqsetvae.tracking.write.params import flatten
+from seqsetvae.tracking.write.spool import Wish
 from seqsetvae.tracking.write.spool_writer import CHECKPOINTS, SpoolWriter
 
 if TYPE_CHECKING:
@@ -218,11 +218,30 @@ class Run:
         if self._writer is not None and self.local_artifact_dir is None:
             self._writer.put(CHECKPOINTS)
 
-    def register_when_delivered(self) -> None:
-        """Should the store be away at the end, `sync` registers the model once it has delivered everything."""
-        if self._writer is not None and not self._writer.is_copy:
-            with suppress(OSError):  # a full disk: then it is registered by hand
-                self._writer.spool.wish_registration()
+    def register_when_delivered(
+        self, known: Mapping[str, Any] | None = None, export: Callable[[Path], None] | None = None
+    ) -> Wish | None:
+        """Should the store be away at the end, or the process be killed, `sync` registers the model once it has delivered everything.
+
+        Args:
+            known: what has to be known for it.
+            export: writes the model into a folder; None: it is among the run's checkpoints.
+
+        Returns:
+            What is wished; None on a copy of the run, and on a full disk, after which it is registered by hand.
+        """
+        if self._writer is None or self._writer.is_copy:
+            return None
+        spool = self._writer.spool
+        try:
+            if export is not None:
+                export(spool.model)
+            spool.wish_registration(known or {})
+        except OSError as full:
+            if export is not None:
+                self.not_written(f"the model, which is not registered ({full.strerror or full})")
+            return None
+        return spool.wish
 
     def registered(self) -> None:
         """The model is registered, or will not be: nothing is left to `sync`."""

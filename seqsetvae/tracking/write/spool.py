@@ -5,7 +5,8 @@
         000001.jsonl ...      journal of what goes into MLflow's tables
         uploads/000001.jsonl  journal of files, which may wait for an artifact store while everything else goes on
         rejected.jsonl        records that the store has refused, each with the reason; `sync` offers them again
-        register.json         the model is to be registered once everything has arrived
+        register.json         the model is to be registered once everything has arrived, and what has to be known for it
+        model/                the model itself, where it lies nowhere else
         files/                copies of uploads that may change later (text, figures), links to checkpoints
         refused/              those of them that the store has refused
     <work_dir>/spool/<run_id>.lock
@@ -49,6 +50,17 @@ class Header:
     """Of a store that is a file of this machine: its path, from the spool."""
 
 
+@dataclass(frozen=True)
+class Wish:
+    """A model that is to be registered."""
+
+    run_id: str
+    folder: Path
+    """Where it lies; not there if it is among the run's checkpoints."""
+    known: Mapping[str, Any]
+    """What the command that made it has left for its registration."""
+
+
 class Spool:
     """The journals of one run. One process writes them, and whoever holds :meth:`lock` delivers them."""
 
@@ -59,6 +71,7 @@ class Spool:
         self._refused = folder / "refused"
         self.records, self.uploads = Journal(folder), Journal(folder / "uploads")
         self._wish = folder / "register.json"
+        self.model = folder / "model"
         # Any thread may release it, whichever thread of this process took it.
         self._lock = FileLock(folder.with_suffix(".lock"), thread_local=False)
 
@@ -152,17 +165,23 @@ class Spool:
         self.uploads.append([record for record in again if "file" in record])
         self._offered.unlink()
 
-    def wish_registration(self) -> None:
-        """Have the run's model registered by whoever delivers the last record."""
-        write_json(self._wish, {})
+    def wish_registration(self, known: Mapping[str, Any]) -> None:
+        """Have the run's model registered by whoever delivers the last record; `known` tells how, and may speak of what is in `model`."""
+        write_json(self._wish, known)
 
     @property
     def wants_registration(self) -> bool:
         return self._wish.exists()
 
+    @property
+    def wish(self) -> Wish:
+        """What is wanted."""
+        return Wish(self.folder.name, self.model, json.loads(self._wish.read_text(encoding="utf-8")))
+
     def registered(self) -> None:
         """Forget the wish; a spool that was kept for it alone goes."""
         self._wish.unlink(missing_ok=True)
+        shutil.rmtree(self.model, ignore_errors=True)
         if self.folder.exists() and not (self.records.segments() or self.uploads.segments() or any(self.rejections())):
             shutil.rmtree(self.folder, ignore_errors=True)
 

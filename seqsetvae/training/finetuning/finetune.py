@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -33,10 +34,12 @@ from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
-from seqsetvae.training.finetuning.registering import register_risk_model
+from seqsetvae.training.finetuning.registering import register_when_possible, wish_registration
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
+from seqsetvae.training.pretrained.registration import attempt
+from seqsetvae.training.recording import say_losses
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 _log = logging.getLogger(__name__)
@@ -53,7 +56,9 @@ class FinetuneResult:
     model: RiskModel
     val_metrics: dict[str, float]
     version: Registered | None
-    """None where it was not registered."""
+    """None where it was not registered, or not yet."""
+    not_written: tuple[str, ...] = ()
+    """What a full disk has kept from being written, in words."""
 
     def __repr__(self) -> str:
         metrics = "".join(f", {name} {value:.4g}" for name, value in self.val_metrics.items())
@@ -143,24 +148,22 @@ def finetune_listening(
         seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
         run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
         found = record_validation(run, kind, risk_B, label_B, draw)
-        run_id, uri = run.run_id, run.tracking_uri
         facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
         tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
         tables |= {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"} if draw else {}
         run.describe(
             f"**Validation {found}** (it chose the epoch)\n\n"
             f"{facts}\n\n"
-            f"{artifact_links(run.experiment_id, run_id, tables)}"
+            f"{artifact_links(run.experiment_id, run.run_id, tables)}"
         )
         signals.end()
-    if version is not None:
-        record_input(uri, run_id, version)
-    made = (
-        register_risk_model(uri, run_id, risk_model, metrics, store, version, config)
-        if tracking.register_model
-        else None
-    )
-    return FinetuneResult(run_id, risk_model, metrics, made)
+        wish = wish_registration(run, risk_model, metrics, store, version, config) if tracking.register_model else None
+        delivered = run.finish()
+    if version is not None and delivered:
+        attempt(partial(record_input, run.tracking_uri, run.run_id, version.model_id))
+    made = register_when_possible(run, wish, delivered) if wish is not None else None
+    say_losses(run)
+    return FinetuneResult(run.run_id, risk_model, metrics, made, run.losses)
 
 
 def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking: TrackingConfig) -> str:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import math
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from seqsetvae import names
-from seqsetvae.config import FinetuneConfig
+from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.data.store import Store
+from seqsetvae.errors import InputError
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tracking.connection.address import resolve_uri
+from seqsetvae.tracking.read.run_record import read_run
 from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, register
-from seqsetvae.tracking.registry.versions import Registered, champion, make_champion
+from seqsetvae.tracking.registry.versions import Registered, champion, make_champion, versions_of
+from seqsetvae.tracking.write.run import Run
+from seqsetvae.tracking.write.spool import Wish
 from seqsetvae.training.finetuning.mortality import RiskModel, export_risk_model
 from seqsetvae.training.pretrained.model_cards import CARDS, finetuned_version
-from seqsetvae.training.pretrained.registration import example_events
+from seqsetvae.training.pretrained.registration import attempt, example_events, register_at_end
 
 _log = logging.getLogger(__name__)
 
@@ -58,17 +65,44 @@ def card_of(config: FinetuneConfig, kind: Kind) -> str:
     )
 
 
-def register_risk_model(
-    uri: str,
-    run_id: str,
+def wish_registration(
+    run: Run,
     model: RiskModel,
     metrics: Mapping[str, float],
     store: Store,
     pretrained: Registered | None,
     config: FinetuneConfig,
-) -> Registered:
-    """Make it the next version of its task's model; the champion moves to a higher monitored score on the same data."""
-    name, monitor = model_name(config), model.kind.monitor(config)
+) -> Wish | None:
+    """Lay the model and what has to be known beside what the run has to deliver, where no end of this process can take them away."""
+    known = what_to_register(model, metrics, store, pretrained, config)
+    return run.register_when_delivered(known, lambda folder: export_risk_model(model, folder, known["tags"]))
+
+
+def register_when_possible(run: Run, wish: Wish, delivered: bool) -> Registered | None:
+    """Register the model of a run that has ended now, or leave it to `sync`."""
+    made, settled = attempt(lambda: register_risk_model(run.tracking_uri, wish)) if delivered else (None, False)
+    if settled:
+        run.registered()
+    else:
+        _log.info("`seqsetvae sync` registers the model as soon as the store takes everything.")
+    return made
+
+
+def register_late(wish: Wish, tracking: TrackingConfig) -> bool:
+    """Register what a command has left to `sync`, of whichever kind. Returns whether that is settled."""
+    if not wish.known:
+        return register_at_end(wish.run_id, tracking)
+    return attempt(lambda: register_risk_model(resolve_uri(tracking), wish))[1]
+
+
+def what_to_register(
+    model: RiskModel,
+    metrics: Mapping[str, float],
+    store: Store,
+    pretrained: Registered | None,
+    config: FinetuneConfig,
+) -> dict[str, Any]:
+    """What has to be known to register a model with no more than its folder at hand, as JSON takes it."""
     origin = pretrained.uri if pretrained is not None else str(config.model)
     tags = {key: f"{value:.6g}" for key, value in metrics.items()} | {
         "data_hash": store.content_hash,
@@ -78,37 +112,62 @@ def register_risk_model(
         "task": task_of(config),
         "kind": model.kind.name,
     }
-    example = example_events(model.pretrained)
-    with tempfile.TemporaryDirectory() as folder:
-        export_risk_model(model, Path(folder) / "model", tags)
-        made = register(
-            uri,
-            Candidate(
-                name=name,
-                folder=Path(folder) / "model",
-                code=PACKAGE / "serving" / "mortality.py",
-                run_id=run_id,
-                tags=tags,
-                example=example,
-                output={
-                    "subject": "string",
-                    **dict.fromkeys(model.kind.columns, "double"),
-                    "error": "string",
-                    "warnings": "string",
-                    "model": "string",
-                },
-                description=finetuned_version(origin, tags, model.kind.shown),
-                card=card_of(config, model.kind),
-            ),
-        )
-    before = champion(uri, name)
-    same_data = before is not None and before.tags.get("data_hash") == tags["data_hash"]
-    score = metrics[monitor]
-    held = float("nan") if before is None else float(before.tags.get(monitor, "nan"))
-    if before is None or not math.isfinite(held) or (same_data and score > held):
+    return {
+        "name": model_name(config),
+        "monitor": model.kind.monitor(config),
+        "tags": tags,
+        "example": example_events(model.pretrained).to_dict("records"),
+        "columns": list(model.kind.columns),
+        "description": finetuned_version(origin, tags, model.kind.shown),
+        "card": card_of(config, model.kind),
+    }
+
+
+def register_risk_model(uri: str, wish: Wish) -> Registered:
+    """Make the model of a run the next version of its task's model, unless it is one; the champion moves to a higher monitored score on
+    the same data.
+
+    Raises:
+        InputError: the run has not come to its end.
+        StoreError: the store cannot be used now.
+    """
+    known = wish.known
+    status = read_run(TrackingConfig(tracking_uri=uri), wish.run_id).status
+    if status != "FINISHED":
+        raise InputError(f"run {wish.run_id} did not come to its end, its status is {status}")
+    earlier = versions_of(uri, known["name"], wish.run_id)  # a process was killed between that and the rest
+    made = earlier[0] if earlier else register(uri, candidate(wish))
+    if why_not := why_not_champion(known["tags"], champion(uri, known["name"]), known["monitor"]):
+        _log.info(f"Registered {made.uri}; {why_not}.")
+    else:
         make_champion(uri, made)
         _log.info(f"Registered {made.uri}; it is the champion.")
-    else:
-        why = f"has {monitor} {before.tags.get(monitor)}" if same_data else "was finetuned on other data"
-        _log.info(f"Registered {made.uri}; the champion, version {before.version}, {why}.")
     return made
+
+
+def candidate(wish: Wish) -> Candidate:
+    """The model as the registry takes it."""
+    known = wish.known
+    answers = dict.fromkeys(known["columns"], "double")
+    return Candidate(
+        name=known["name"],
+        folder=wish.folder,
+        code=PACKAGE / "serving" / "mortality.py",
+        run_id=wish.run_id,
+        tags=known["tags"],
+        example=pd.DataFrame(known["example"]),
+        output={"subject": "string", **answers, "error": "string", "warnings": "string", "model": "string"},
+        description=known["description"],
+        card=known["card"],
+    )
+
+
+def why_not_champion(tags: Mapping[str, str], holder: Registered | None, monitor: str) -> str:
+    """Why a version with these tags leaves the alias where it is; empty if it takes it."""
+    held = math.nan if holder is None else float(holder.tags.get(monitor, "nan"))
+    if holder is None or not math.isfinite(held):
+        return ""
+    if holder.tags.get("data_hash") != tags["data_hash"]:
+        return f"the champion, version {holder.version}, was finetuned on other data"
+    better = float(tags[monitor]) > held
+    return "" if better else f"the champion, version {holder.version}, has {monitor} {holder.tags[monitor]}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -26,6 +26,8 @@ from seqsetvae.training.pretrained.model_cards import CARDS, pretrained_version
 from seqsetvae.training.weights import WeightsNotFinite
 
 _log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
 
 METRICS = (
     names.VAL_LOSS,
@@ -89,24 +91,30 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
 
 
 def register_at_end(run_id: str, tracking: TrackingConfig) -> bool:
-    """Register a run that has ended, if it may be, and say what came of it. Never raises: the run itself has gone well.
+    """Register a pretraining that has ended, if it may be, and say what came of it. Returns whether that is settled."""
+    made, settled = attempt(lambda: register_run(RegisterConfig(run=run_id), tracking))
+    if made is not None:
+        _log.info(f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
+    return settled
 
-    Returns whether that is settled; False: the store is away, and it can be tried again.
+
+def attempt(registering: Callable[[], Made]) -> tuple[Made | None, bool]:
+    """Register a run that has ended, and say why not. Never raises: the run itself has gone well.
+
+    Returns what was made, and whether that is settled; False: the store is away, and it can be tried again.
     """
     try:
-        made = register_run(RegisterConfig(run=run_id), tracking)
+        return registering(), True
     except StoreError as away:
         _log.info(f"Not registered yet: {away}")
-        return False
+        return None, False
     except InputError as refused:
         _log.info(f"Not registered: {refused}")
+        return None, True
     except Exception as error:  # whatever a store or a disk may come up with
         first = (str(error).splitlines() or [""])[0]
         _log.info(f"Not registered yet: {type(error).__name__}: {first}")
-        return False
-    else:
-        _log.info(f"Registered {made.version.uri}; champion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
-    return True
+        return None, False
 
 
 def not_finite_at(record: RunRecord, step: int) -> str:
