@@ -71,6 +71,8 @@ class Preparation:
     shards: list[ShardInfo] = field(default_factory=list)
 
     def write_splits(self) -> None:
+        if lack := self.source.empty_split():
+            raise InputError(lack)
         train, *others = SPLITS
         self.shards = self._write_split(train, is_train=True)
         self._settle_variables()

@@ -116,6 +116,11 @@ class Source(ABC):
     def describe(self) -> dict[str, object]:
         """Provenance for the manifest: what was read, from where, with which rules. JSON types only."""
 
+    def empty_split(self) -> str:
+        """Which split has no data and what would mend it, where that can be told beforehand; empty: none. Only an external cohort may have
+        one."""
+        return ""
+
     @abstractmethod
     def n_subjects(self, split: str) -> int:
         """Subjects on offer in a split, before any is rejected."""

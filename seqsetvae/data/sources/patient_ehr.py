@@ -34,7 +34,7 @@ LONGEST_TEXT = 200
 
 @dataclass(frozen=True)
 class PatientEhr(Source):
-    """Folders train/, valid/, test/ of one Parquet file per stay.
+    """Folders train/, valid/, test/ of one Parquet file per stay; of an external cohort one of them is enough.
 
     Columns: variable (text), value (numbers, or numbers as text) and minute (numbers, timestamps or dates), and optionally set_index
     (whole number), which must then belong to one time only. The name of the file is the subject's id; `200001.0` and `200001` are
@@ -124,21 +124,29 @@ class PatientEhr(Source):
         path = self._beside(self.label_path, "oc")
         return read_labels(path, "ts_id", "in_hospital_mortality") if path else Labels()
 
+    def empty_split(self) -> str:
+        return next((self._lack(split) for split in SPLITS if not self._files[split]), "")
+
+    def _lack(self, split: str) -> str:
+        folder = self._folder / split
+        if folder.is_dir():
+            return f"{folder}: no .parquet file. Every split needs at least one stay."
+        return f"{folder}: no such folder. The input needs the folders {', '.join(SPLITS)}."
+
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
+        """The stays of each split. Raises InputError where there is none at all."""
         files: dict[str, list[Path]] = {}
         others = 0
         for split in SPLITS:
             folder = self._folder / split
-            if not folder.is_dir():
-                raise InputError(f"{folder}: no such folder. The input needs the folders {', '.join(SPLITS)}.")
-            entries = list(folder.iterdir())
+            entries = list(folder.iterdir()) if folder.is_dir() else []
             # `._7.parquet`, which a Mac leaves beside 7.parquet, `.DS_Store`, `_SUCCESS`: none of them is a stay.
             stays = [path for path in entries if path.suffix == ".parquet" and path.name[0] not in "._"]
             others += len(entries) - len(stays)
             files[split] = sorted(stays, key=lambda path: (normalise_id(path.stem), path.name))
-            if not files[split]:
-                raise InputError(f"{folder}: no .parquet file. Every split needs at least one stay.")
+        if not any(files.values()):
+            raise InputError(self._lack(SPLITS[0]))
         refuse_repeats((normalise_id(path.stem), str(path)) for split in SPLITS for path in files[split])
         self._counts["files_that_are_not_data"] = others
         return files
