@@ -7,7 +7,7 @@ from zlib import crc32
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 YELLOW, ORANGE, VERMILION, PURPLE = "#F0E442", "#E69F00", "#D55E00", "#CC79A7"
 
-LEVELS = {"green": GREEN, "yellow": YELLOW, "orange": ORANGE, "red": VERMILION}
+LEVELS = {"unknown": "#999999", "green": GREEN, "yellow": YELLOW, "orange": ORANGE, "red": VERMILION}
 """Of the collapse levels, by their word: "red" is vermilion, which red-green-blind readers tell from the green."""
 COOL, WARM = (BLUE, GREEN, SKY, BLACK), (VERMILION, ORANGE, PURPLE)
 """Of runs that nothing is wrong with, and of the others: more than one, so that they can be told apart in one chart."""

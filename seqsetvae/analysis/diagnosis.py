@@ -123,7 +123,7 @@ def collapse(evidence: Evidence) -> Finding | None:
     for key, words in (
         (names.COLLAPSE_ACTIVE_UNITS, "active units"),
         (names.COLLAPSE_MUTUAL_INFORMATION, "mutual information, nats"),
-        (names.COLLAPSE_DECODER_USE, "decoder use, nats per set"),
+        (names.COLLAPSE_DECODER_INFORMATION, "information that reaches the decoder, nats per set"),
     ):
         if (series := evidence.get(key)) is not None:
             said.append(

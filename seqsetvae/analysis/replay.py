@@ -154,6 +154,8 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
                 active_ratio_by_mean_variance=value(names.COLLAPSE_VARIANCE_RATIO_BY_MEAN, step, by_variance),
                 finite=all(math.isfinite(one) and abs(one) < INFINITE for one in figures),
                 decoder_use=optional(names.COLLAPSE_DECODER_USE, step),
+                decoder_information=optional(names.COLLAPSE_DECODER_INFORMATION, step),
+                decoder_information_error=optional(names.COLLAPSE_DECODER_INFORMATION_ERROR, step),
                 recon=optional(names.COLLAPSE_RECON, step),
                 recon_slope=optional(names.COLLAPSE_RECON_SLOPE, step),
                 beta=beta,

@@ -151,15 +151,41 @@ class LinearVAEs:
 
     @torch.no_grad()
     def information(self) -> Tensor:
-        """Exact nats from x through the latents to the decoder, shape (R,): the lesser of mutual information and decoder use.
+        """Exact nats from x through the latents to the decoder, shape (R,): the lesser of what goes in and what is made use of.
 
         I(x; z) = 0.5 ln det(I + Sigma^-1/2 A C A^T Sigma^-1/2): z is a linear function of a Gaussian x, and noise.
-        Decoder use = E[-log p(x | z of another x)] - E[-log p(x | z)] = tr(C A^T W^T) / s2, since E x = 0.
+        What the decoder makes of it is E[log p(x | z) - log of its mean over the z of all x], which is never above I(x; z), whatever
+        variance p has: the one that shows most counts (at the optimum of a beta-VAE that is beta s2, and all of I). Not less than 0: a
+        decoder that reads noise loses by it.
         """
         seen_RXZ = self.root_RXX @ (self._sees_R11 * self.A_RXZ)
         signal_RXZ = (seen_RXZ * (-0.5 * self.logvar_R1Z).exp()).double()
         identity_XX = torch.eye(self.x_dims, dtype=torch.float64)
         into_R = 0.5 * torch.logdet(identity_XX + signal_RXZ @ signal_RXZ.mT)
-        product_RXX = self.root_RXX.mT @ seen_RXZ @ (self._hears_R11 * self.W_RZX)
-        out_R = product_RXX.double().diagonal(dim1=1, dim2=2).sum(1) / NOISE_VARIANCE
-        return into_R.minimum(out_R)
+        return into_R.minimum(self._made_use_of(seen_RXZ)).clamp(min=0.0)
+
+    def _made_use_of(self, seen_RXZ: Tensor) -> Tensor:
+        """E[log p(x | z) - log p(x)] of the decoder's own p(x) = N(W E z + b, v I + W Cov(z) W^T), shape (R,), at the best v.
+
+        `seen`: root A, so that Cov(z) = seen^T seen + Sigma.
+        """
+        seen, root = seen_RXZ.double(), self.root_RXX.double()
+        heard_RZX = (self._hears_R11 * self.W_RZX).double()
+        spread_RZZ = seen.mT @ seen + torch.diag_embed(self.logvar_R1Z.double().exp()[:, 0])
+        heard_RXX = heard_RZX.mT @ spread_RZZ @ heard_RZX
+        data_RXX = root.mT @ root
+        residual_RXX = data_RXX - 2.0 * root.mT @ seen @ heard_RZX + heard_RXX
+        # How far the mean of what is decoded is from that of x, which is 0.
+        shift_R1X = (self.a_R1Z + 1.0 - self._sees_R11).double() @ heard_RZX + self.b_R1X.double()
+        shift_RXX = shift_R1X.mT @ shift_R1X
+        found = []
+        for variance in torch.logspace(-2, 3, 51).tolist():
+            own_R = self.x_dims * math.log(variance) + _trace(residual_RXX + shift_RXX) / variance
+            marginal_RXX = variance * torch.eye(self.x_dims, dtype=torch.float64) + heard_RXX
+            without_R = torch.logdet(marginal_RXX) + _trace(torch.linalg.solve(marginal_RXX, data_RXX + shift_RXX))
+            found.append(0.5 * (without_R - own_R))
+        return torch.stack(found).amax(0)
+
+
+def _trace(matrix_RXX: Tensor) -> Tensor:
+    return matrix_RXX.diagonal(dim1=1, dim2=2).sum(1)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from seqsetvae.certify.linear import LinearRun, LinearVAEs, active_by_closed_form, is_critical
 from seqsetvae.certify.trajectory import Observation, Trajectory
+from seqsetvae.collapse.information import CANDIDATES, DecoderInformation, decoder_information
 from seqsetvae.collapse.measured import slope
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, OptimizerConfig
@@ -16,6 +18,7 @@ from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor, settle_optimizer
 from seqsetvae.posterior import DiagonalGaussian, posterior_statistics
 from seqsetvae.training.module import learning_rate_factor
+from seqsetvae.training.monitor.decoder_probe import PROBE_SETS
 
 BATCH = 128
 
@@ -82,13 +85,19 @@ class _Watcher:
         self.settings = settings
         self.recon: list[float] = []
 
-    def see(self, step: int, posterior: DiagonalGaussian, recon: float, rise: float, information: float) -> None:
+    def see(
+        self, step: int, posterior: DiagonalGaussian, recon: float, heard: DecoderInformation, information: float
+    ) -> None:
         self.recon = [*self.recon, recon][-self.settings.window_size :]
         statistics = CollapseStatistics.of(
-            posterior_statistics(posterior),
+            posterior_statistics(posterior, seed=step),
             step=step,
             var_threshold=self.settings.var_threshold,
-            decoder_use=rise,
+            decoder={
+                "decoder_use": float(heard.use),
+                "decoder_information": float(heard.bound),
+                "decoder_information_error": float(heard.error),
+            },
             recon=recon,
             recon_slope=slope(self.recon) if len(self.recon) > 1 else None,
             updates=len(self.recon),
@@ -99,16 +108,29 @@ class _Watcher:
 
 @torch.no_grad()
 def _look(vaes: LinearVAEs, watchers: Sequence[_Watcher], step: int, settings: SettledMonitor) -> None:
-    """One check of all runs. Decoder use: the posteriors are exchanged, each keeps its noise."""
+    """One check of all runs. What the decoder hears is measured on as many sets as in a real run."""
     rows = settings.pool_sets
     x_RMX = vaes.sample(rows)
     mu_RMZ, logvar_R1Z = vaes.encode(x_RMX)
-    noise_RMZ, other_RMZ = vaes.noise(rows), vaes.noise(rows)
-    spread_RMZ = (0.5 * logvar_R1Z).exp() * noise_RMZ
-    recon_R = vaes.negative_log_likelihood(x_RMX, mu_RMZ + spread_RMZ, other_RMZ).mean(1)
-    exchanged_RMZ = mu_RMZ.roll(rows // 2, 1) + spread_RMZ
-    rise_R = vaes.negative_log_likelihood(x_RMX, exchanged_RMZ, other_RMZ).mean(1) - recon_R
+    deviation_R1Z = (0.5 * logvar_R1Z).exp()
+    # Noise that stands in for z is not z: it stays as it is when latents are exchanged.
+    other_RMZ = vaes.noise(rows)
+
+    def nll(mu_RSZ: Tensor) -> Tensor:
+        sets = mu_RSZ.shape[1]
+        z_RSZ = mu_RSZ + deviation_R1Z * vaes.noise(sets)
+        return vaes.negative_log_likelihood(x_RMX[:, :sets], z_RSZ, other_RMZ[:, :sets])
+
+    recon_R = nll(mu_RMZ).mean(1)
+    shifts = [place * PROBE_SETS for place in range(CANDIDATES)]
+    likelihood_KRS = torch.stack([-nll(mu_RMZ.roll(shift, 1)[:, :PROBE_SETS]) for shift in shifts])
     information_R = vaes.information()
     for place, one in enumerate(watchers):
         posterior = DiagonalGaussian(mu_RMZ[place], logvar_R1Z[place].expand_as(mu_RMZ[place]))
-        one.see(step, posterior, float(recon_R[place]), float(rise_R[place]), float(information_R[place]))
+        one.see(
+            step,
+            posterior,
+            float(recon_R[place]),
+            decoder_information(likelihood_KRS[:, place]),
+            float(information_R[place]),
+        )

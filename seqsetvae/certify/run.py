@@ -63,9 +63,9 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
     return certificate.passed
 
 
-def observe_all(quick: bool = False, only: str | None = None) -> list[Trajectory]:
-    """Train every run and keep what a monitor sees of it."""
-    seeds = 1 if quick else SEEDS
+def observe_all(quick: bool = False, only: str | None = None, seeds: int = SEEDS) -> list[Trajectory]:
+    """Train every run and keep what a monitor sees of it; with `seeds=1` a sample of every case."""
+    seeds = 1 if quick else seeds
     studies = [grid(seeds, quick), interventions(seeds, quick)]
     real = seqsetvae_runs.seqsetvae_runs(seeds, quick)
     if only is not None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from seqsetvae.certify.trajectory import Observation, Trajectory
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
@@ -99,9 +100,15 @@ def judge(trajectory: Trajectory, config: MonitorConfig, make_detector: MakeDete
     outlook = BetaOutlook(trajectory.total_steps, trajectory.warmup_steps, trajectory.beta_at)
     detector = make_detector(settled, outlook)
     levels: list[Level] = []
-    use = None
+    heard: CollapseStatistics | None = None
     for update, one in enumerate(trajectory.observations):
         if detector.wants_decoder_use(update):
-            use = one.statistics.decoder_use
-        levels.append(detector.check(replace(one.statistics, decoder_use=use)).level)
+            heard = one.statistics
+        seen = replace(
+            one.statistics,
+            decoder_use=heard.decoder_use if heard else None,
+            decoder_information=heard.decoder_information if heard else None,
+            decoder_information_error=heard.decoder_information_error if heard else None,
+        )
+        levels.append(detector.check(seen).level)
     return score(trajectory, levels, settled.grace_steps)

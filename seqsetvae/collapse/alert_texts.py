@@ -8,8 +8,14 @@ from collections.abc import Sequence
 from seqsetvae.collapse.alerts import PRIMARY, Alert
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 
-CIRCLES = {Level.GREEN: "🟢", Level.YELLOW: "🟡", Level.ORANGE: "🟠", Level.RED: "🔴"}
-LOG_WORDS = {Level.GREEN: "INFO", Level.YELLOW: "WARNING", Level.ORANGE: "WARNING", Level.RED: "ERROR"}
+CIRCLES = {Level.UNKNOWN: "⚪", Level.GREEN: "🟢", Level.YELLOW: "🟡", Level.ORANGE: "🟠", Level.RED: "🔴"}
+LOG_WORDS = {
+    Level.UNKNOWN: "WARNING",
+    Level.GREEN: "INFO",
+    Level.YELLOW: "WARNING",
+    Level.ORANGE: "WARNING",
+    Level.RED: "ERROR",
+}
 
 
 def log_stamp(seconds: float) -> str:

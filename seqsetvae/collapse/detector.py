@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.rules import RULES, advice
+from seqsetvae.collapse.rules import NOT_LISTENED, RULES, advice
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
@@ -64,7 +64,7 @@ class DetectorState:
     warnings: int = 0
     red_streak: int = 0
     first_red_step: int | None = None
-    worst: int = 0
+    worst: int = int(Level.UNKNOWN)
 
 
 class Detector:
@@ -114,29 +114,76 @@ class Detector:
         indicators = RULES[config.rules](statistics, config)
         fired = [one for one in indicators if (one.released() if one.name in state.out_of_range else one).out_of_range]
         state.out_of_range = [one.name for one in fired]
-        looks_collapsed = len(fired) >= 2 or "decoder_use" in state.out_of_range
+        looks_collapsed = len(fired) >= 2 or not NOT_LISTENED.isdisjoint(state.out_of_range)
         self._remember(statistics, fired, looks_collapsed)
 
         held_back = self._objection(statistics) if looks_collapsed else ""
         level = self._level(statistics, bool(fired), looks_collapsed, bool(held_back))
-        level = self._settle(min(level, self.ceiling))
+        level = self._known(self._settle(min(level, self.ceiling)), statistics)
+        state.level = int(level)
         state.warnings += level > Level.GREEN
         state.worst = max(state.worst, int(level))
         state.red_streak = state.red_streak + 1 if level == Level.RED else 0
         if level == Level.RED and state.first_red_step is None:
             state.first_red_step = statistics.step
-        reasons = tuple(map(str, fired)) if statistics.finite else (not_finite(statistics),)
         return Diagnosis(
             step=statistics.step,
             level=level,
             indicators=tuple(indicators),
-            reasons=reasons,
+            reasons=self._reasons(statistics, fired, level),
             advice=advice(fired, statistics, level),
             held_back=held_back,
             streak=state.streak,
             beta=statistics.beta,
             detector=self.name,
         )
+
+    def verdict(self, measured: Sequence[CollapseStatistics]) -> Diagnosis:
+        """Judge the model that training has left behind, whatever was said on the way. Nothing is remembered.
+
+        Nothing is waited for any more but the grace period: of a run that was too short to be judged nobody knows. Red takes measurements
+        that all look collapsed, each with noise of its own.
+
+        Args:
+            measured: at the end, one after the other; at least one.
+        """
+        config = self.config
+        judged = [(one, RULES[config.rules](one, config)) for one in measured]
+        fired = [[one for one in indicators if one.out_of_range] for _, indicators in judged]
+        collapsed = [len(out) >= 2 or not NOT_LISTENED.isdisjoint(one.name for one in out) for out in fired]
+        place = len(measured) - 1 if all(collapsed) else collapsed.index(False)
+        last, out = measured[place], fired[place]
+        held_back = ""
+        if not all(one.finite for one in measured):
+            level = Level.RED
+        elif not all(collapsed):
+            level = self._known(Level.YELLOW if out else Level.GREEN, last)
+        elif self.in_grace(last.step):
+            level, held_back = Level.YELLOW, f"the run ended within the grace period, until step {config.grace_steps}"
+        else:
+            level = Level.RED if len(measured) >= config.confirm_checks else Level.ORANGE
+        return Diagnosis(
+            step=last.step,
+            level=level,
+            indicators=tuple(judged[place][1]),
+            reasons=self._reasons(last, out, level),
+            advice=advice(out, last, level),
+            held_back=held_back,
+            streak=self.state.streak,
+            beta=last.beta,
+            detector=self.name,
+        )
+
+    @staticmethod
+    def _reasons(statistics: CollapseStatistics, fired: list[Indicator], level: Level) -> tuple[str, ...]:
+        if not statistics.finite:
+            overflow = math.isinf(statistics.kl) or not math.isnan(statistics.kl)
+            return (
+                ("KL or mutual information is beyond all numbers",) if overflow else ("a posterior holds NaN or inf",)
+            )
+        if level == Level.UNKNOWN:
+            return ("what the decoder makes of the latents was not measured",)
+        return tuple(map(str, fired))
 
     def _level(self, statistics: CollapseStatistics, any_fired: bool, looks_collapsed: bool, held_back: bool) -> Level:
         if not statistics.finite:
@@ -154,7 +201,7 @@ class Detector:
         state = self.state
         state.information = [*state.information, statistics.mutual_information][-self.config.confirm_checks :]
         state.green_streak = 0 if fired else state.green_streak + 1
-        used = statistics.decoder_use is None or statistics.decoder_use > ALIVE_USE * self.config.decoder_use_threshold
+        used = statistics.heard is None or statistics.heard > ALIVE_USE * self.config.decoder_use_threshold
         state.alive |= used and state.green_streak >= ALIVE_CHECKS
         if not looks_collapsed:
             state.streak, state.streak_high_beta, state.relief_step, state.relief_checks = 0, 0.0, None, 0
@@ -202,10 +249,15 @@ class Detector:
             return f"beta has fallen at step {state.relief_step}, and it may yet recover"
         return ""
 
+    def _known(self, level: Level, statistics: CollapseStatistics) -> Level:
+        """Nothing is green before the decoder was asked."""
+        asked = statistics.heard is not None or self.config.rules == "source"
+        return Level.UNKNOWN if level == Level.GREEN and not asked else level
+
     def _settle(self, level: Level) -> Level:
         """A level falls only after `confirm_checks` consecutive checks below it."""
         state = self.state
-        if level >= state.level:
+        if level >= max(state.level, Level.GREEN):
             state.calm = 0
             state.level = int(level)
         else:

@@ -10,8 +10,9 @@ RELEASE = 1.5
 
 
 class Level(IntEnum):
-    """How bad it is."""
+    """How bad it is. Unknown is better than yellow and worse than green: nothing looks wrong, and nobody asked the decoder."""
 
+    UNKNOWN = -1
     GREEN = 0
     YELLOW = 1
     ORANGE = 2
@@ -74,6 +75,8 @@ class Diagnosis:
     def headline(self) -> str:
         if self.level == Level.RED:
             return f"posterior collapse detected! Step: {self.step}"
+        if self.level == Level.UNKNOWN:
+            return f"Step {self.step}: not known whether the latents are in use"
         if self.level == Level.GREEN:
             return f"Step {self.step}: back in range"
         return f"Step {self.step}: posterior collapse warning!"

@@ -13,11 +13,22 @@ SOURCE_TREND_CHECKS = 50
 SOURCE_TREND_THRESHOLD = 0.001
 
 
+INFORMED = 10.0
+"""Multiple of the mutual information threshold from which any active unit will do."""
+UNASKED = "Offer `negative_log_likelihood(z, batch)` (nats per set) on the module: only the decoder can tell whether it listens."
+HEARD = ("decoder_information", "information that reaches the decoder")
+NOT_LISTENED = frozenset({HEARD[0], "decoder_use"})
+"""Indicators that say of themselves that the latents are not in use, whatever the posterior looks like."""
+
+
 def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
     """Information into the latents, three ways, and out of them, one way."""
+    # Few units of many are no fault where they carry much: four factors fill four dimensions, whatever the latent space has room for.
+    informed = statistics.mutual_information >= INFORMED * config.mutual_information_threshold
+    least_units = 0.5 / statistics.latent_dim if informed else config.active_units_threshold
     found = [
         Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
-        Indicator("active_units", "active units ratio", statistics.active_units_ratio, config.active_units_threshold),
+        Indicator("active_units", "active units ratio", statistics.active_units_ratio, least_units),
         Indicator(
             "mutual_information",
             "mutual information",
@@ -25,8 +36,9 @@ def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor
             config.mutual_information_threshold,
         ),
     ]
-    if statistics.decoder_use is not None:
-        found.append(Indicator("decoder_use", "decoder use", statistics.decoder_use, config.decoder_use_threshold))
+    if statistics.heard is not None:
+        name, label = HEARD if statistics.decoder_information is not None else ("decoder_use", "decoder use")
+        found.append(Indicator(name, label, statistics.heard, config.decoder_use_threshold))
     return found
 
 
@@ -64,7 +76,7 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
     if not statistics.finite:
         return "Lower --optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
     if not fired:
-        return "Nothing to do."
+        return UNASKED if level == Level.UNKNOWN else "Nothing to do."
     if level == Level.YELLOW and names == {"active_units"}:
         return (
             f"{statistics.active_units} of {statistics.latent_dim} dimensions are in use: fine if the reconstruction is; a smaller "
@@ -75,7 +87,7 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
             "KL is paid for without information, as by a constant shift of the means: lower --objective.max_beta"
             f"{beta}, and --objective.free_bits if there are any."
         )
-    if names == {"decoder_use"}:
+    if names and names <= NOT_LISTENED:
         return "The decoder ignores the latents although they carry information: weaken it, or lower its learning rate."
     return (
         f"Lower --objective.max_beta{beta}, lengthen --objective.beta_warmup_steps, give some --objective.free_bits, or let "

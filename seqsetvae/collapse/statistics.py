@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,12 @@ class CollapseStatistics:
     """KL of each dimension, nats, shape (Z,)."""
     finite: bool = True
     decoder_use: float | None = None
-    """The latest measurement; None where the model does not offer it, or it was not measured yet."""
+    """Rise in negative log-likelihood when latents are exchanged, nats per set: the latest measurement; None where the model does not
+    offer it, or it was not measured yet."""
+    decoder_information: float | None = None
+    """What the decoder gets out of the latents, nats per set, a lower bound; None as above, and in runs of before it was recorded."""
+    decoder_information_error: float | None = None
+    """Its standard error."""
     recon: float | None = None
     recon_slope: float | None = None
     updates: int = 0
@@ -55,6 +61,12 @@ class CollapseStatistics:
         return self.active_units / self.latent_dim
 
     @property
+    def heard(self) -> float | None:
+        """What is held against the threshold of decoder use: the bound in nats of information, or, in runs of before it was
+        recorded, the rise of the loss; None where neither was measured."""
+        return self.decoder_use if self.decoder_information is None else self.decoder_information
+
+    @property
     def marginal_kl(self) -> float:
         """KL(q(z) || p(z)) = KL - mutual information (Hoffman & Johnson 2016)."""
         return self.kl - self.mutual_information
@@ -67,15 +79,20 @@ class CollapseStatistics:
         step: int,
         var_threshold: float,
         decoder_use: float | None = None,
+        decoder: Mapping[str, float] | None = None,
         recon: float | None = None,
         recon_slope: float | None = None,
         updates: int = 0,
         beta: float | None = None,
     ) -> CollapseStatistics:
-        """Numbers from tensors. Waits for the device on which they are."""
+        """Numbers from tensors. Waits for the device on which they are.
+
+        `decoder`: `decoder_use`, `decoder_information` and `decoder_information_error`, where they were measured.
+        """
         from seqsetvae.posterior import ACTIVE_UNIT_VARIANCE, COLLAPSE_DELTA
 
         kl_Z = statistics.kl_Z.float().cpu().numpy()
+        heard = decoder or {}
         return cls(
             step=step,
             sets=statistics.sets,
@@ -90,7 +107,9 @@ class CollapseStatistics:
             active_ratio_by_mean_variance=float((statistics.mean_variance_Z > var_threshold).float().mean()),
             kl_Z=kl_Z,
             finite=bool(statistics.finite),
-            decoder_use=decoder_use,
+            decoder_use=heard.get("decoder_use", decoder_use),
+            decoder_information=heard.get("decoder_information"),
+            decoder_information_error=heard.get("decoder_information_error"),
             recon=recon,
             recon_slope=recon_slope,
             updates=updates,
@@ -107,6 +126,8 @@ class CollapseStatistics:
             names.COLLAPSE_MUTUAL_INFORMATION_CEILING: self.mutual_information_ceiling,
             names.COLLAPSE_MARGINAL_KL: self.marginal_kl,
             names.COLLAPSE_DECODER_USE: self.decoder_use,
+            names.COLLAPSE_DECODER_INFORMATION: self.decoder_information,
+            names.COLLAPSE_DECODER_INFORMATION_ERROR: self.decoder_information_error,
             names.COLLAPSE_DEAD_RATIO: self.collapsed_dimensions_ratio,
             names.COLLAPSE_VARIANCE: self.mean_variance,
             names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,

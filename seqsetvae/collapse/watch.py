@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,10 @@ class Watch:
                 before = Level(detector.state.level)
                 checks.append(Check(detector.check(statistics), before))
         return checks
+
+    def verdict(self, measured: Sequence[CollapseStatistics]) -> Check:
+        """Judge the finished model by what was measured at the end (:meth:`Detector.verdict`)."""
+        return Check(self.primary.verdict(measured), Level(self.primary.state.level))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold."""

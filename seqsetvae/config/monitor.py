@@ -40,11 +40,11 @@ class MonitorConfig:
     mutual_information_threshold: float = 0.1
     """Mutual information between set and latent below this is out of range, nats."""
     decoder_use_threshold: float = 0.01
-    """Rise in negative log-likelihood when latents are exchanged between patients; below this the decoder ignores them. Nats per
-    set."""
-    decoder_use_every: int = 10
-    """Measure decoder use at every so many updates, and at each while the posterior looks collapsed: it takes two passes of the
-    decoder."""
+    """Information that reaches the decoder (a lower bound in nats per set, by latents exchanged between patients); below this the
+    decoder ignores them."""
+    decoder_use_every: int = 5
+    """Measure decoder use at every so many updates, and at each while the posterior looks collapsed: it takes eight
+    passes of the decoder for some sets."""
     var_threshold: float | None = None
     """Rules `source` only: mean posterior variance below this is out of range. None: the preset's (0.1; fast 0.05)."""
     pool_sets: int = 1024

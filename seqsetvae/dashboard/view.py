@@ -18,11 +18,12 @@ FOLLOWED = (
     *(names.BETA, names.GRADIENT_NORM, names.PATIENTS_PER_SECOND, names.FINETUNE_AUC, names.FINETUNE_AUPRC),
     *(names.COLLAPSE_LEVEL, names.COLLAPSE_KL, names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO),
     *(names.COLLAPSE_MUTUAL_INFORMATION, names.COLLAPSE_MUTUAL_INFORMATION_CEILING, names.COLLAPSE_DECODER_USE),
+    *(names.COLLAPSE_DECODER_INFORMATION, names.COLLAPSE_DECODER_INFORMATION_ERROR),
     *(names.COLLAPSE_DEAD_RATIO, names.COLLAPSE_VARIANCE, names.COLLAPSE_VARIANCE_RATIO),
     *(names.COLLAPSE_VARIANCE_RATIO_BY_MEAN, names.COLLAPSE_BETA, names.COLLAPSE_RECON, names.COLLAPSE_RECON_SLOPE),
 )
 """The metrics that a dashboard needs."""
-SYMBOLS = {Level.GREEN: "●", Level.YELLOW: "▲", Level.ORANGE: "◆", Level.RED: "✖"}
+SYMBOLS = {Level.UNKNOWN: "○", Level.GREEN: "●", Level.YELLOW: "▲", Level.ORANGE: "◆", Level.RED: "✖"}
 """As in the figures: the level is told by a shape as well as by a color."""
 UNKNOWN = ("○", "#999999")
 """Shape and color where nobody watches."""
@@ -114,7 +115,7 @@ def level_now(history: RunHistory, alerts: Sequence[Diagnosis]) -> Level | None:
     """By the newest check; alerts may come a moment later, or be out of reach."""
     recorded = history.metrics.get(names.COLLAPSE_LEVEL)
     if recorded is not None and len(recorded):
-        return Level(min(max(int(recorded.value_T[-1]), 0), 3))
+        return Level(min(max(int(recorded.value_T[-1]), -1), 3))
     said = own(alerts)
     return said[-1].level if said else None
 

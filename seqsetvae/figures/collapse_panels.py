@@ -147,6 +147,13 @@ def collapse_panels(history: Sequence[CollapseStatistics], config: SettledMonito
             count_of=last.latent_dim,
         ),
         Panel(
+            "Decoder information",
+            "nats per set",
+            (line("lower bound, at most 2.08", lambda update: update.decoder_information),),
+            threshold("decoder_information"),
+            linear_below=config.decoder_use_threshold,
+        ),
+        Panel(
             "Decoder use",
             "nats per set",
             (line("loss when z is exchanged", lambda update: update.decoder_use),),

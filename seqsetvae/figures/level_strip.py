@@ -12,6 +12,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.figures import style
 
 MEANINGS = {
+    Level.UNKNOWN: "the decoder was not asked",
     Level.GREEN: "in range",
     Level.YELLOW: "one indicator out of range",
     Level.ORANGE: "two or more",

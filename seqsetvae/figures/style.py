@@ -28,7 +28,7 @@ from seqsetvae.collapse.diagnosis import Level
 BLACK, BLUE, PURPLE, SKY = palette.BLACK, palette.BLUE, palette.PURPLE, palette.SKY
 GRAY, SHADE, GRID = "#666666", "#f1f1f1", "#e4e4e4"
 LEVEL_COLORS = {level: palette.LEVELS[level.word] for level in Level}
-LEVEL_MARKERS = {Level.GREEN: "o", Level.YELLOW: "^", Level.ORANGE: "D", Level.RED: "X"}
+LEVEL_MARKERS = {Level.UNKNOWN: "s", Level.GREEN: "o", Level.YELLOW: "^", Level.ORANGE: "D", Level.RED: "X"}
 
 DPI = 100
 SIZE = (14.0, 10.0)

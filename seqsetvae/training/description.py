@@ -15,6 +15,7 @@ from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 
 HEADLINES = {
+    Level.UNKNOWN: "Not known whether the latents are in use",
     Level.GREEN: "Healthy",
     Level.YELLOW: "One indicator is out of range",
     Level.ORANGE: "Close to collapse",
@@ -97,8 +98,8 @@ def indicators(last: CollapseStatistics, config: SettledMonitor) -> str:
         f"active units {last.active_units} of {last.latent_dim}, {last.active_units_ratio:.0%} "
         f"(below {config.active_units_threshold:.0%})",
     ]
-    if last.decoder_use is not None:
-        lines.append(f"decoder use {last.decoder_use:.3g} nats per set (below {config.decoder_use_threshold:g})")
+    if last.heard is not None:
+        lines.append(f"decoder gets {last.heard:.3g} nats per set (below {config.decoder_use_threshold:g})")
     return "\n".join([f"At the end, step {last.step}:\n", *(f"- {line}" for line in lines)])
 
 

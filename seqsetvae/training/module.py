@@ -148,6 +148,10 @@ class PretrainModule(pl.LightningModule):
         """Weight of the KL term in the step just taken."""
         return None if self.step_metrics is None else self.step_metrics.beta
 
+    def encode(self, batch: EventBatch) -> DiagonalGaussian:
+        """Posterior of every set of a batch."""
+        return self.vae.encode(batch)
+
     def negative_log_likelihood(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         """-log p(set | z) of every set of a batch for given latents, nats, shape (S,)."""
         return negative_log_likelihood(self.vae.decode(z_SZ, batch), batch)

@@ -31,7 +31,7 @@ class TrialHealth:
 
     @classmethod
     def of(cls, last: CollapseStatistics, worst: Level) -> TrialHealth:
-        return cls(worst, last.active_units_ratio, last.mutual_information, last.decoder_use)
+        return cls(worst, last.active_units_ratio, last.mutual_information, last.heard)
 
     def attributes(self) -> dict[str, float | str | None]:
         """As recorded with the trial."""

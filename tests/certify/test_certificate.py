@@ -156,7 +156,10 @@ def test_the_documentation_has_every_case():
 
 @pytest.mark.nightly
 @pytest.mark.slow
-def test_certification_passes_and_the_documentation_says_what_came_out():
-    certificate = judge_all(observe_all())
+def test_a_sample_of_certification_passes_and_is_as_documented():
+    """One seed of every case; `seqsetvae certify` runs all of them."""
+    certificate = judge_all(observe_all(seeds=1))
     assert unmet(certificate) == ""
-    assert [outcome(row) for row in certificate.cases.rows] == documented()
+    known = {case: (truth, int(reds) == int(runs)) for case, truth, runs, reds in documented()}
+    found = [outcome(row) for row in certificate.cases.rows]
+    assert {case: (truth, int(reds) == int(runs)) for case, truth, runs, reds in found} == known

@@ -95,7 +95,7 @@ def test_decoder_use_alone_is_enough():
 
 
 def test_partial_collapse_is_said_and_is_not_red():
-    few = replace(HEALTHY, active_units=1)
+    few = replace(HEALTHY, active_units=1, mutual_information=0.5)
     watcher = detector(grace_steps=0)
     assert set(levels(watcher, [few] * 60)) == {"y"}
     assert set(levels(detector(grace_steps=4000), [few] * 60)) == {
@@ -195,7 +195,50 @@ def test_a_frequency_longer_than_the_run_is_refused():
         settle_monitor(MonitorConfig(check_frequency=500), 400)
 
 
-@pytest.mark.parametrize(("kl", "information"), [(math.inf, 2.0), (5.0, math.nan)])
-def test_what_is_beyond_all_numbers_is_red_at_once(kl, information):
-    judged = detector().check(replace(HEALTHY, kl=kl, mutual_information=information, finite=False, step=50))
+def test_a_decoder_that_nobody_asked_is_unknown_and_never_green():
+    unasked = replace(HEALTHY, decoder_use=None)
+    watcher = detector()
+    assert levels(watcher, [unasked] * 30) == "u" * 30
+    assert (watcher.state.worst, watcher.state.warnings) == (Level.UNKNOWN, 0)
+    judged = watcher.check(replace(unasked, step=2000))
+    assert judged.reasons == ("what the decoder makes of the latents was not measured",)
+    assert "negative_log_likelihood" in judged.advice
+    assert watcher.verdict([replace(unasked, step=10_000)]).level == Level.UNKNOWN
+    assert levels(watcher, [HEALTHY] * 3, start=2000) == "ggg"
+    assert levels(detector(), [replace(COLLAPSED, decoder_use=None)] * 21)[-1] == "r", "what looks dead is not unknown"
+    assert set(levels(detector(rules="source"), [unasked] * 30)) == {"g"}, "the guides' rules never ask"
+
+
+def test_the_threshold_is_held_against_the_bound_and_against_the_rise_where_that_is_all_there_is():
+    whispering = replace(HEALTHY, decoder_use=217.0, decoder_information=0.001)
+    assert levels(detector(grace_steps=0), [whispering] * 3) == "oor"
+    divided = replace(HEALTHY, decoder_use=0.005, decoder_information=0.9)
+    assert set(levels(detector(), [divided] * 40)) == {"g"}
+
+
+def test_few_units_of_many_are_no_fault_where_they_carry_much():
+    four_factors = replace(HEALTHY, latent_dim=128, active_units=4, mutual_information=3.0)
+    assert set(levels(detector(), [four_factors] * 60)) == {"g"}
+    little = replace(four_factors, mutual_information=0.5)
+    assert levels(detector(grace_steps=0), [little] * 3) == "yyy"
+    assert "y" in levels(detector(grace_steps=0), [replace(four_factors, active_units=0)] * 3)
+
+
+@pytest.mark.parametrize(("kl", "mutual_information"), [(math.inf, 2.0), (5.0, math.nan)])
+def test_what_is_beyond_all_numbers_is_red_at_once(kl, mutual_information):
+    judged = detector().check(replace(HEALTHY, kl=kl, mutual_information=mutual_information, finite=False, step=50))
     assert (judged.level, judged.reasons) == (Level.RED, ("KL or mutual information is beyond all numbers",))
+
+
+def test_the_verdict_at_the_end_is_on_what_was_measured_then_and_changes_nothing():
+    watcher = detector()
+    levels(watcher, [HEALTHY] * 190)
+    before = watcher.state_dict()
+    deaf = replace(HEALTHY, step=10_000, decoder_information=0.0)
+    assert watcher.verdict([deaf] * 3).level == Level.RED
+    assert watcher.verdict([deaf] * 2).level == Level.ORANGE, "red takes three measurements"
+    assert watcher.verdict([deaf, replace(HEALTHY, step=10_000)]).level == Level.GREEN
+    assert watcher.state_dict() == before
+    short = detector()
+    judged = short.verdict([replace(COLLAPSED, step=300)] * 3)
+    assert (judged.level, "grace period" in judged.held_back) == (Level.YELLOW, True)

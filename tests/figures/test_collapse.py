@@ -153,7 +153,7 @@ def test_alerts_are_marked_at_their_steps_in_their_colors():
     spans = [(one.get_paths()[0].get_extents(), one.get_facecolor()) for one in strip.collections]
     assert [(extent.x0, extent.x1) for extent, _ in spans] == [(50, 800), (800, 850), (850, 1000), (1000, 2000)]
     assert len({tuple(color[0]) for _, color in spans}) == 4
-    assert len(set(style.LEVEL_MARKERS.values())) == len(set(style.LEVEL_COLORS.values())) == 4
+    assert len(set(style.LEVEL_MARKERS.values())) == len(set(style.LEVEL_COLORS.values())) == 5
 
 
 def test_words_say_what_happened():

@@ -1,4 +1,4 @@
-"""A VAE that knows nothing of this project but the one attribute that the monitor looks at."""
+"""A VAE that knows nothing of this project but the attribute and the method that the monitor looks at."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class PlainVAE(pl.LightningModule):
         self.posterior = DiagonalGaussian(mu.detach(), logvar.detach())
         recon = 0.5 * (self.decoder(self.posterior_sample(mu, logvar)) - x).square().sum(1).mean()
         return recon + self.beta * 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+
+    def negative_log_likelihood(self, z, x):
+        return 0.5 * (self.decoder(z) - x).square().sum(1)
 
     @staticmethod
     def posterior_sample(mu, logvar):

@@ -45,7 +45,7 @@ def diagnosis(level: Level, step: int, kl: float = 0.008, detector: str = "prima
     return Diagnosis(step, level, indicators, tuple(map(str, fired)), "Lower beta.", beta=0.1, detector=detector)
 
 
-COURSE = [diagnosis(level, 1000 * place) for place, level in enumerate([*Level, Level.GREEN], 1)][1:]
+COURSE = [diagnosis(level, 1000 * place) for place, level in enumerate([*[*Level][1:], Level.GREEN], 1)][1:]
 """Yellow at step 2000, orange, red at step 4000, green."""
 
 
@@ -246,11 +246,14 @@ def test_tags_go_back_to_those_of_the_checkpoint(run):
     assert (tags[names.TAG_COLLAPSE], tags[names.TAG_COLLAPSE_WORST]) == ("yellow", "yellow")
 
 
-def test_a_healthy_run_is_tagged_green(run):
-    silent(run=run)
+@pytest.mark.parametrize(("judged", "tagged"), [((), "unknown"), ((Level.GREEN,), "green")])
+def test_a_healthy_run_is_tagged_green_once_it_was_judged(run, judged, tagged):
+    record = silent(run=run)
+    for level in judged:
+        record.judged("primary", level)
     assert run.finish()
     tags = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(run.run_id).data.tags
-    assert tags[names.TAG_COLLAPSE] == "green"
+    assert (tags[names.TAG_COLLAPSE], tags[names.TAG_COLLAPSE_WORST]) == (tagged, tagged)
 
 
 def test_the_log_of_an_earlier_run_in_the_same_folder_is_put_aside(tmp_path):

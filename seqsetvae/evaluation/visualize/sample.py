@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from seqsetvae.batch import EventBatch
+from seqsetvae.collapse.information import decoder_information
 from seqsetvae.config import PretrainConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed, gather
@@ -23,7 +24,7 @@ from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableErr
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.progress import ProgressBar
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.monitor.posterior_pool import decoder_use
+from seqsetvae.training.monitor.decoder_probe import Heard, log_likelihoods
 from seqsetvae.training.pretrained.exported import Pretrained
 
 SETS_KEPT = 4000
@@ -95,7 +96,8 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
         raise InputError(f"The model knows no variable of any of the {len(rows_B)} drawn stays of {store.path}.")
     hour_S, label_S, severity_S, stay_S, *moments = posteriors.rows(0).T
     mu_ZS, logvar_ZS = np.split(np.array(moments, dtype=np.float32), 2)
-    use = sum(value * sets for value, sets in uses) / sum(sets for _, sets in uses)
+    known = [(value, sets) for value, sets in uses if math.isfinite(value)]
+    use = sum(value * sets for value, sets in known) / sum(sets for _, sets in known) if known else math.nan
     return Sampled(
         latents=LatentSample(
             mu_SZ=mu_ZS.T,
@@ -133,8 +135,8 @@ def reconstruction_errors(
 def measure_use(model: Pretrained, batch: EventBatch, posterior: DiagonalGaussian, seed: int) -> float:
     """Rise in negative log-likelihood, nats per set, when latents are exchanged between stays: as the collapse monitor measures it."""
     module = PretrainModule(PretrainConfig(), model.vae, total_steps=1).eval()
-    rise: Tensor = decoder_use(module, batch, posterior, seed)
-    return float(rise)
+    found = log_likelihoods(module, Heard(batch, posterior, 0), [], torch.Generator().manual_seed(seed))
+    return math.nan if found is None else float(decoder_information(found).use)
 
 
 def summaries(errors: Reservoir, model: Pretrained, store: Store) -> Iterator[VariableError]:

@@ -7,7 +7,7 @@ What it needs from a module, for a VAE of your own:
 
         def training_step(self, batch, batch_idx):
             mu, logvar = self.encoder(batch).chunk(2, dim=1)
-            self.posterior = DiagonalGaussian(mu.detach(), logvar.detach())
+            self.posterior = DiagonalGaussian(mu, logvar)  # or a torch Normal, or Independent of it; any shape (rows, ..., Z)
             ...
 
     Trainer(callbacks=[CollapseMonitor()]).fit(PlainVAE(), loader)
@@ -16,7 +16,10 @@ That is all. What it uses where the module offers it:
 
     reconstruction_loss                       0-d tensor: of the step just taken
     current_beta                              number or 0-d tensor: weight of the KL term in the step just taken
-    negative_log_likelihood(z_SZ, batch)      nats per set, shape (S,): for decoder use
+    negative_log_likelihood(z_SZ, batch)      nats per row of the batch, shape (S,): whether the decoder listens. Without it a run is
+                                              never green, but unknown: only the decoder can tell
+    encode(batch)                             posterior of a batch of the validation split, for the verdict at the end; without it the
+                                              last training batches have to do
     beta_outlook                              BetaOutlook: length of the run and planned course of beta
 
 Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.monitor.collapse_record.CollapseRecord`.
@@ -24,11 +27,13 @@ Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.mon
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector
@@ -41,13 +46,17 @@ from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
+from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.collapse_report import final_report
+from seqsetvae.training.monitor.decoder_probe import DecoderProbe
 from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
+from seqsetvae.training.monitor.final_sample import as_numbers, noise_seed, validation_sample
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
-from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool, decoder_use
-from seqsetvae.training.outlook import planned_steps
+from seqsetvae.training.monitor.offered import offered_posterior, offers_posterior
+from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool
+from seqsetvae.training.monitor.steps import planned_steps, steps_of
 
 
 class CollapseMonitor(pl.Callback):
@@ -87,8 +96,11 @@ class CollapseMonitor(pl.Callback):
         self._pending: Measurement | None = None
         self._judged: list[Check] = []
         """Of the detector that acts; yet to be acted upon."""
-        self._micro_batches: list[tuple[Any, Any]] = []
-        self._decoder_use: float | None = None
+        self._micro_batches: list[tuple[DiagonalGaussian, Any, Any]] = []
+        self._probe = DecoderProbe()
+        self._decoder: dict[str, float] = {}
+        """What the decoder was found to get out of the latents when it was asked last, as in `CollapseStatistics`."""
+        self._final: tuple[CollapseStatistics, Level] | None = None
         self._updates = 0
         self._last_step = 0
         self._restored: dict[str, Any] = {}
@@ -99,25 +111,37 @@ class CollapseMonitor(pl.Callback):
     # Lightning's hooks
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not hasattr(pl_module, "posterior"):
+        if not offers_posterior(pl_module):
             raise InputError(
                 f"{type(pl_module).__name__} offers no posterior to watch. Set `self.posterior = DiagonalGaussian(mu, logvar)` in "
                 "its training_step (and `posterior = None` in the class), or leave the monitor out "
                 "(--monitor.disable_metrics_monitoring)."
             )
         attach()
+        earlier: Watch | None = getattr(self, "watch", None)
+        known = {} if earlier is None else earlier.state_dict()
+        if known and not self._restored and trainer.global_step == 0:
+            # A second fit, from the start: nothing of the first one counts.
+            known, self.history, self.stopped_at, self._backup, self._updates = {}, MeasuredSoFar(), None, None, 0
+            self._probe, self._decoder, self._pending = DecoderProbe(), {}, None
+        self._final = None
         outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(planned_steps(trainer))
         self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
         self.watch = Watch(self.config, outlook)
-        self.watch.load_state_dict(self._restored.get("detectors", {}))
-        self._pool = PosteriorPool(self.config.pool_sets, trainer.world_size)
+        self.watch.load_state_dict(self._restored.get("detectors", known))
         self._figures = FigureThread(self.draw, self.record, self.config, self.title) if self.draw else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._started = (time.perf_counter(), trainer.global_step)
-        self._last_step = trainer.global_step
+        self._started = (time.perf_counter(), steps_of(trainer))
+        self._last_step = steps_of(trainer)
+        batches = trainer.num_training_batches
+        self._pool = PosteriorPool(
+            self.config.pool_sets, trainer.world_size, int(batches) if math.isfinite(batches) else None
+        )
         if pool := self._restored.get("pool"):
             self._pool.load_state_dict(pool, pl_module.device)
+        if probe := self._restored.get("probe"):
+            self._probe.load_state_dict(probe, pl_module.device)
         if self._restored and self.healthy is not None and trainer.is_global_zero:
             self.healthy.sweep(trainer.global_step)
         if self._figures is not None:
@@ -132,19 +156,20 @@ class CollapseMonitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module: Any = pl_module
-        if module.posterior is None:
-            raise InputError(f"{type(pl_module).__name__}.training_step has not set self.posterior.")
-        self._micro_batches.append((module.posterior, getattr(module, "reconstruction_loss", None)))
-        step = trainer.global_step
+        recon = getattr(module, "reconstruction_loss", None)
+        recon = recon.detach() if isinstance(recon, Tensor) else recon
+        self._micro_batches.append((offered_posterior(module), recon, batch))
+        step = steps_of(trainer)
         if step == self._last_step:
             return  # a micro-batch of an optimizer step that is not yet complete: a run that fails now gets it again
         self._last_step = step
-        for posterior, recon in self._micro_batches:
+        for posterior, recon, seen in self._micro_batches:
             self._pool.add(posterior, recon)
+            self._probe.keep(seen, posterior, self._pool.steps[-1].serial)
         self._micro_batches = []
         self._judge_pending(trainer)
         if step % self.config.update_frequency == 0 or self.watch.due(step):
-            self._pending = self._measure(trainer, module, batch, step)
+            self._pending = self._measure(trainer, module, step)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
         self._act(trainer)  # last, since it may write a checkpoint, from which a run goes on behind this step
@@ -152,8 +177,10 @@ class CollapseMonitor(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._judge_pending(trainer)
         self._act(trainer)
+        if self.stopped_at is None and self.config.rules == "principled" and len(self.history):
+            self._judge_finished(trainer, pl_module)
         if self._figures is not None:
-            self._figures.draw(self.history, trainer.global_step)
+            self._figures.draw(self.history, steps_of(trainer))
         self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -169,9 +196,10 @@ class CollapseMonitor(pl.Callback):
             "detectors": self.watch.state_dict(),
             "history": self.history.state_dict(),
             "record": self.record.state_dict(),
-            "decoder_use": self._decoder_use,
+            "decoder": dict(self._decoder),
             "updates": self._updates,
             "pool": self._pool.state_dict(),
+            "probe": self._probe.state_dict(),
             "healthy": None if self.healthy is None else self.healthy.state_dict(),
             "stopped_at": self.stopped_at,
             "figures": [] if self._figures is None else list(self._figures.waiting),
@@ -182,7 +210,7 @@ class CollapseMonitor(pl.Callback):
         self._restored = state_dict
         self.history.load_state_dict(state_dict["history"])
         self.record.load_state_dict(state_dict["record"])
-        self._decoder_use, self._updates = state_dict["decoder_use"], state_dict["updates"]
+        self._decoder, self._updates = dict(state_dict["decoder"]), state_dict["updates"]
         if self.healthy is not None and state_dict["healthy"] is not None:
             self.healthy.load_state_dict(state_dict["healthy"])
         self.stopped_at = state_dict.get("stopped_at")
@@ -194,12 +222,18 @@ class CollapseMonitor(pl.Callback):
         """Of the run so far."""
         state = self.primary.state
         newest = self.healthy.newest if self.healthy else None
+        last = self.history[-1] if len(self.history) else None
+        level, worst, red = Level(state.level), Level(state.worst), state.first_red_step
+        if self._final is not None:
+            last, level = self._final
+            worst = max(worst, level)
+            red = last.step if level == Level.RED and red is None else red
         return CollapseOutcome(
-            level=Level(state.level),
-            worst=Level(state.worst),
-            first_red_step=state.first_red_step,
+            level=level,
+            worst=worst,
+            first_red_step=red,
             stopped_at=self.stopped_at,
-            last=self.history[-1] if len(self.history) else None,
+            last=last,
             healthy=newest if newest is not None and newest.healthy else None,
         )
 
@@ -210,13 +244,13 @@ class CollapseMonitor(pl.Callback):
         """The detector that acts."""
         return self.watch.primary
 
-    def _measure(self, trainer: pl.Trainer, module: Any, batch: Any, step: int) -> Measurement:
-        use = None
+    def _measure(self, trainer: pl.Trainer, module: Any, step: int) -> Measurement:
+        decoder = None
         if self.primary.wants_decoder_use(self._updates) and hasattr(module, "negative_log_likelihood"):
             with trainer.precision_plugin.forward_context():
-                use = decoder_use(module, batch, module.posterior, step)
+                decoder = self._probe.measure(module, self._pool.steps, noise_seed(step))
         self._updates += 1
-        return self._pool.measure(step, getattr(module, "current_beta", None), use)
+        return self._pool.measure(step, getattr(module, "current_beta", None), decoder, noise_seed(step))
 
     def _judge_pending(self, trainer: pl.Trainer) -> None:
         if self._pending is None:
@@ -227,6 +261,7 @@ class CollapseMonitor(pl.Callback):
         self.history.append(statistics)
         step = statistics.step
         for check in self.watch.update(statistics):
+            self.record.judged(check.diagnosis.detector, check.diagnosis.level)
             if check.is_alert:
                 self.record.alert(check.diagnosis)
             if check.diagnosis.detector == self.primary.name:
@@ -241,15 +276,15 @@ class CollapseMonitor(pl.Callback):
             self._figures.draw(self.history, step)
 
     def _numbers(self, measured: Measurement) -> CollapseStatistics:
-        if measured.decoder_use is not None:
-            self._decoder_use = float(measured.decoder_use)
+        if measured.decoder is not None:
+            self._decoder = as_numbers(measured.decoder)
         recon = None if measured.recon is None else float(measured.recon)
         window = [*self.history.recon_window(self.config.window_size - 1), *([] if recon is None else [recon])]
         return CollapseStatistics.of(
             measured.posterior,
             step=measured.step,
             var_threshold=self.config.var_threshold,
-            decoder_use=self._decoder_use,
+            decoder=self._decoder,
             recon=recon,
             recon_slope=slope(window) if len(window) > 1 else None,
             updates=len(window),
@@ -261,7 +296,7 @@ class CollapseMonitor(pl.Callback):
         judged, self._judged = self._judged, []
         patient = self.primary.state.red_streak < self.config.early_stop_patience
         if judged and self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
-            self.stopped_at = trainer.global_step
+            self.stopped_at = steps_of(trainer)
             trainer.should_stop = True
         if self.healthy is not None:
             for check in judged:
@@ -275,6 +310,40 @@ class CollapseMonitor(pl.Callback):
             self._backup = healthy.back_up(diagnosis.step)
             self.record.note(Level.GREEN, healthy.backup_message(self._backup))
 
+    def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
+        """The verdict on the model as it is now: everything measured anew, on the validation split where that can be done."""
+        step, beta = steps_of(trainer), self.history[-1].beta
+        with trainer.precision_plugin.forward_context():
+            pool, probe = validation_sample(trainer, module, self.config.pool_sets) or (self._pool, self._probe)
+            measured: list[CollapseStatistics] = []
+            while len(measured) < self.config.confirm_checks:
+                seed = noise_seed(step, 1 + len(measured))
+                asks = hasattr(module, "negative_log_likelihood")
+                found = pool.measure(step, None, probe.measure(module, pool.steps, seed) if asks else None, seed).wait()
+                statistics: CollapseStatistics = trainer.strategy.broadcast(
+                    CollapseStatistics.of(
+                        found.posterior,
+                        step=step,
+                        var_threshold=self.config.var_threshold,
+                        decoder={} if found.decoder is None else as_numbers(found.decoder),
+                        recon=None if found.recon is None else float(found.recon),
+                        beta=beta,
+                    )
+                )
+                measured.append(statistics)
+                if self.watch.verdict(measured).diagnosis.level < Level.ORANGE:
+                    break
+        check = self.watch.verdict(measured)
+        self._final = (measured[-1], check.diagnosis.level)
+        self.record.judged(check.diagnosis.detector, check.diagnosis.level)
+        if check.is_alert:
+            self.record.alert(check.diagnosis)
+        figures = {
+            name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in measured[-1].metrics().items()
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics({**figures, names.COLLAPSE_LEVEL: int(check.diagnosis.level)}, step=step)
+
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None
         started, first_step = self._started
@@ -285,7 +354,7 @@ class CollapseMonitor(pl.Callback):
                 self.config,
                 self.history[-1] if len(self.history) else None,
                 planned_steps=self.primary.outlook.total_steps - first_step,
-                done_steps=trainer.global_step - first_step,
+                done_steps=steps_of(trainer) - first_step,
                 seconds=seconds,
                 backup=self._backup,
                 log_file=self.record.log_file,

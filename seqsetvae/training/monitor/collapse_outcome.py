@@ -35,7 +35,10 @@ class CollapseOutcome:
         """One line for people."""
         if self.last is None:
             return "Collapse: not measured, the run was too short."
-        used = "" if self.last.decoder_use is None else f", decoder use {self.last.decoder_use:.3g} nats per set"
+        heard = self.last.decoder_information
+        used = ", whether the decoder uses them was not measured" if self.last.heard is None else ""
+        if heard is not None:
+            used = f", of which {heard:.2f} +- {self.last.decoder_information_error or 0.0:.2f} nats reach the decoder"
         return (
             f"Collapse: {self.level.word}"
             + (f" (first red at step {self.first_red_step})" if self.first_red_step is not None else "")

@@ -62,7 +62,7 @@ class CollapseRecord:
         self._log: list[str] = []
         self._levels: dict[str, int] = {}
         self._newest: dict[str, bytes] = {}
-        self._worst = Level.GREEN
+        self._worst = Level.UNKNOWN
         self._first_red_step: int | None = None
         self._tag()
 
@@ -77,6 +77,13 @@ class CollapseRecord:
         if self._folder is None:
             return "none, as there is no log_dir" if self.run is None else names.ARTIFACT_COLLAPSE_LOG
         return str(self._folder.path / file_name(names.ARTIFACT_COLLAPSE_LOG))
+
+    def judged(self, detector: str, level: Level) -> None:
+        """A detector has checked, whether or not that changed its level: until then it is unknown."""
+        if detector == PRIMARY and self._levels.get(PRIMARY) is None:
+            self._levels[PRIMARY] = int(level)
+            self._worst = max(self._worst, level)
+            self._tag()
 
     def alert(self, diagnosis: Diagnosis) -> None:
         """A detector's level has changed."""
@@ -160,7 +167,7 @@ class CollapseRecord:
     def _tag(self) -> None:
         if self.run is None:
             return
-        level = Level(self._levels.get(PRIMARY, Level.GREEN)).word
+        level = Level(self._levels.get(PRIMARY, Level.UNKNOWN)).word
         self.run.set_tag(names.TAG_COLLAPSE, level)
         self.run.set_tag("mlflow.runColor", run_color(self.run.run_id, level))
         self.run.set_tag(names.TAG_COLLAPSE_WORST, self._worst.word)

@@ -110,12 +110,18 @@ def statistics(last: CollapseStatistics | None) -> list[str]:
     if last is None:
         return ["Final statistics: none, the run was too short for a measurement"]
     use = "not measured" if last.decoder_use is None else f"{last.decoder_use:.4f} nats per set"
+    heard = (
+        "not measured: whether the latents are in use is not known"
+        if last.decoder_information is None
+        else f"{last.decoder_information:.4f} +- {last.decoder_information_error or 0.0:.4f} nats per set (a lower bound, at most 2.08)"
+    )
     return [
         f"Final statistics, at step {last.step}:",
         f"KL divergence: {last.kl:.6f} nats per set",
         f"Active units: {last.active_units} of {last.latent_dim}",
         f"Mutual information: {last.mutual_information:.4f} nats of at most {last.mutual_information_ceiling:.2f} "
         f"(ln {last.sets}: {last.sets} sets were pooled)",
+        f"Information that reaches the decoder: {heard}",
         f"Decoder use: {use}",
         f"Collapsed dimensions: {last.collapsed_dimensions_ratio:.1%}",
         f"Mean posterior variance: {last.mean_variance:.4f} (the prior's is 1)",

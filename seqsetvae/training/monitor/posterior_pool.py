@@ -1,7 +1,4 @@
-"""The posteriors of the last steps, pooled over steps and devices, and what they say.
-
-Nothing here waits for a device but the cut of the batch and the noise of decoder use, which is measured rarely.
-"""
+"""The posteriors of the last steps, pooled over steps and devices, and what they say. Nothing here waits for a device."""
 
 from __future__ import annotations
 
@@ -13,11 +10,13 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from seqsetvae.batch import EventBatch
+from seqsetvae.collapse.information import DecoderInformation
 from seqsetvae.posterior import DiagonalGaussian, PosteriorStatistics, posterior_statistics
 
-USE_SETS = 256
-"""Sets on which decoder use is measured."""
+POOL_STEPS = 256
+"""Batches that the pool spans at most: older posteriors are of another encoder, and its drift would look like signal."""
+DRIFT_STEPS = 8
+"""Batches from which drift can be told from the difference between two batches."""
 
 
 @dataclass
@@ -27,7 +26,7 @@ class Measurement:
     step: int
     posterior: PosteriorStatistics
     recon: Tensor | None
-    decoder_use: Tensor | None
+    decoder: DecoderInformation | None
     beta: Tensor | float | None
     arrived: torch.cuda.Event | None
 
@@ -45,122 +44,145 @@ class Measurement:
             "step": self.step,
             "posterior": figures,
             "recon": self.recon,
-            "decoder_use": self.decoder_use,
+            "decoder": None
+            if self.decoder is None
+            else {one.name: getattr(self.decoder, one.name) for one in fields(self.decoder)},
             "beta": self.beta.cpu() if isinstance(self.beta, Tensor) else self.beta,
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Measurement:
         """As it was saved; its figures have arrived."""
-        return cls(**state | {"posterior": PosteriorStatistics(**state["posterior"])}, arrived=None)
+        decoder = None if state["decoder"] is None else DecoderInformation(**state["decoder"])
+        return cls(**state | {"posterior": PosteriorStatistics(**state["posterior"]), "decoder": decoder}, arrived=None)
+
+
+@dataclass(frozen=True)
+class PooledStep:
+    """What is kept of one batch: references, no copies."""
+
+    posterior: DiagonalGaussian
+    recon: Tensor | None
+    serial: int
+    """Number of the batch since training began: its age is told by it."""
+
+    @property
+    def sets(self) -> int:
+        """Its latents, of all places of a row where a row has several."""
+        return self.posterior.mu_SZ.shape[:-1].numel()
 
 
 class PosteriorPool:
-    """Keeps the moments of the last steps until at least `sets` posteriors are there: references, no copies.
+    """Keeps the moments of the last batches until at least `sets` posteriors are there.
 
     On several devices each keeps its share, and :meth:`measure` gathers them: the figures are those of one device with all the sets.
+
+    Args:
+        sets: posteriors that are wanted, on all devices together.
+        devices: how many there are.
+        epoch: batches of an epoch; the pool spans no more of them, so that no set is in it twice. None: unknown.
     """
 
-    def __init__(self, sets: int, devices: int = 1) -> None:
+    def __init__(self, sets: int, devices: int = 1, epoch: int | None = None) -> None:
         self.sets = -(-sets // devices)
-        self._steps: deque[tuple[DiagonalGaussian, Tensor | None]] = deque()
-        self._held = 0
+        self.steps: deque[PooledStep] = deque(maxlen=min(POOL_STEPS, epoch or POOL_STEPS))
+        self._serial = 0
 
     def add(self, posterior: DiagonalGaussian, recon: Tensor | None) -> None:
-        """Take in one step. `recon`: its reconstruction loss, mean over the sets, 0-d."""
-        self._steps.append((posterior, recon))
-        self._held += len(posterior.mu_SZ)
-        while self._held - len(self._steps[0][0].mu_SZ) >= self.sets:
-            self._held -= len(self._steps.popleft()[0].mu_SZ)
+        """Take in one batch. `recon`: its reconstruction loss, mean over the sets, 0-d."""
+        self.steps.append(PooledStep(posterior, recon, self._serial))
+        self._serial += 1
+        held = sum(step.sets for step in self.steps)
+        while held - self.steps[0].sets >= self.sets:
+            held -= self.steps.popleft().sets
 
     def state_dict(self) -> dict[str, Any]:
         """A few megabytes, so that the first update of a resumed run is that of one that never stopped."""
         return {
+            "serial": self._serial,
             "steps": [
-                (q.mu_SZ.cpu(), q.logvar_SZ.cpu(), None if recon is None else recon.cpu()) for q, recon in self._steps
-            ]
+                (
+                    one.posterior.mu_SZ.cpu(),
+                    one.posterior.logvar_SZ.cpu(),
+                    None if one.recon is None else one.recon.cpu(),
+                )
+                for one in self.steps
+            ],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self._steps.clear()
-        self._held = 0
+        self.steps.clear()
+        self._serial = state.get("serial", len(state["steps"])) - len(state["steps"])
         for mu_SZ, logvar_SZ, recon in state["steps"]:
             self.add(
                 DiagonalGaussian(mu_SZ.to(device), logvar_SZ.to(device)), None if recon is None else recon.to(device)
             )
 
-    def measure(self, step: int, beta: Tensor | float | None, decoder_use: Tensor | None) -> Measurement:
-        """Statistics of the pool, gathered over all devices."""
+    def measure(
+        self, step: int, beta: Tensor | float | None, decoder: DecoderInformation | None, seed: int
+    ) -> Measurement:
+        """Statistics of the pool, gathered over all devices. `seed`: of the noise of the mutual information."""
         newest = slice(-self.sets, None)
-        mu_SZ = _gathered(torch.cat([posterior.mu_SZ for posterior, _ in self._steps])[newest])
-        logvar_SZ = _gathered(torch.cat([posterior.logvar_SZ for posterior, _ in self._steps])[newest])
+        flat = [(_rows(one.posterior.mu_SZ), _rows(one.posterior.logvar_SZ)) for one in self.steps]
         # In single precision at least, also where the step ran in half.
-        figures = posterior_statistics(DiagonalGaussian(mu_SZ.float(), logvar_SZ.float()), seed=step)
+        mu_SZ = gathered(torch.cat([mu for mu, _ in flat])[newest].float())
+        logvar_SZ = gathered(torch.cat([logvar for _, logvar in flat])[newest].float())
+        serials = [torch.full((one.sets,), float(one.serial), device=mu_SZ.device) for one in self.steps]
+        steady_SZ = without_drift(mu_SZ, gathered(torch.cat(serials)[newest]), len(self.steps))
+        figures = posterior_statistics(DiagonalGaussian(mu_SZ, logvar_SZ), steady_SZ, seed)
         recon = self._recon(mu_SZ.device)
         arrived = None
         if mu_SZ.is_cuda:
-            figures = replace(
-                figures, **{field.name: _to_host(getattr(figures, field.name)) for field in fields(figures)}
-            )
-            recon, decoder_use = _to_host(recon), _to_host(decoder_use)
+            figures, recon = _copied(figures), _to_host(recon)
+            decoder = None if decoder is None else _copied(decoder)
             arrived = torch.cuda.Event()
             arrived.record()
-        return Measurement(step, figures, recon, decoder_use, beta, arrived)
+        return Measurement(step, figures, recon, decoder, beta, arrived)
 
     def _recon(self, device: torch.device) -> Tensor | None:
-        weighted = [(recon * len(q.mu_SZ), len(q.mu_SZ)) for q, recon in self._steps if recon is not None]
+        weighted = [(one.recon * one.sets, one.sets) for one in self.steps if one.recon is not None]
         if not weighted:
             return None
         total = torch.stack([value.float() for value, _ in weighted]).sum()
         sums = torch.stack([total, torch.tensor(float(sum(count for _, count in weighted)), device=device)])
-        gathered = _gathered(sums[None]).sum(0)
-        return gathered[0] / gathered[1]
+        everywhere = gathered(sums[None]).sum(0)
+        return everywhere[0] / everywhere[1]
 
 
-def decoder_use(module: Any, batch: Any, posterior: DiagonalGaussian, step: int) -> Tensor:
-    """Rise in negative log-likelihood, nats per set, when each set gets the posterior of a set of another subject. 0-d.
+def without_drift(mu_SZ: Tensor, serial_S: Tensor, steps: int) -> Tensor:
+    """Posterior means less the straight line that each dimension follows over the batches of the pool.
 
-    The noise of a set stays as it is when its posterior is exchanged: where all posteriors are the same the difference is exactly 0. Sets
-    are exchanged by rolling all of them by half, over all devices, so that most come from another subject and in their order.
+    While an encoder moves, its means move with it, for all sets alike: that is variance over the pool, and no information. In random
+    order of the sets the line takes next to nothing of the signal with it.
 
-    Args:
-        module: offers `negative_log_likelihood(z_SZ, batch)`, nats per set, shape (S,).
-        batch: of the step just taken.
-        posterior: its moments, on this device.
-        step: seeds the noise.
+    >>> serial_S = torch.arange(1000.0)
+    >>> drifting = without_drift(0.01 * serial_S[:, None].repeat(1, 2), serial_S, 1000)
+    >>> bool(drifting.var(0).max() < 1e-6)
+    True
     """
-    if isinstance(batch, EventBatch):  # half a batch tells as much as a whole one, at half the cost
-        batch = batch.head(USE_SETS)
-        posterior = DiagonalGaussian(posterior.mu_SZ[: batch.n_sets], posterior.logvar_SZ[: batch.n_sets])
-    mine = len(posterior.mu_SZ)
-    everywhere = DiagonalGaussian(_gathered(posterior.mu_SZ), _gathered(posterior.logvar_SZ))
-    mu_SZ, logvar_SZ = everywhere.mu_SZ, everywhere.logvar_SZ
-    generator = torch.Generator().manual_seed(step)
-    noise_SZ = torch.randn(mu_SZ.shape, generator=generator).to(mu_SZ.device)
-    rank, counts = 0, [mine]
-    if torch.distributed.is_initialized():
-        rank = torch.distributed.get_rank()
-        counts = _gathered(torch.tensor([mine], device=mu_SZ.device)).tolist()
-    here = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
-    half = len(mu_SZ) // 2
-    own_SZ = everywhere.sample(noise_SZ)
-    exchanged_SZ = DiagonalGaussian(mu_SZ.roll(half, 0), logvar_SZ.roll(half, 0)).sample(noise_SZ)
-    # A frozen BatchNorm in a training module is in evaluation already, and must be so afterwards.
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    with torch.no_grad():
-        rise_S = module.negative_log_likelihood(exchanged_SZ[here], batch)
-        rise_S = rise_S - module.negative_log_likelihood(own_SZ[here], batch)
-    for part, mode in modes:
-        part.training = mode
-    return _gathered(rise_S.double()).mean()
+    if steps < DRIFT_STEPS:
+        return mu_SZ
+    age_S1 = (serial_S - serial_S.mean())[:, None].double()
+    centred_SZ = mu_SZ.double() - mu_SZ.double().mean(0)
+    slope_Z = (age_S1 * centred_SZ).sum(0) / age_S1.square().sum().clamp(min=1e-12)
+    return (mu_SZ - (age_S1 * slope_Z)).to(mu_SZ.dtype)
 
 
-def _gathered(mine: Tensor) -> Tensor:
+def gathered(mine: Tensor) -> Tensor:
     """Rows of all devices, in order of their rank."""
     if not torch.distributed.is_initialized():
         return mine
     return torch.cat(gather_all_tensors(mine.contiguous()))
+
+
+def _rows(latents: Tensor) -> Tensor:
+    """(B, ..., Z) as (B * ..., Z)."""
+    return latents.reshape(-1, latents.shape[-1])
+
+
+def _copied(figures: Any) -> Any:
+    """The same figures in host memory, on their way."""
+    return replace(figures, **{one.name: _to_host(getattr(figures, one.name)) for one in fields(figures)})
 
 
 def _to_host(value: Any) -> Any:

@@ -1,0 +1,245 @@
+"""The monitor on other people's models: what killed or blessed them wrongly once."""
+
+from __future__ import annotations
+
+import warnings
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal
+from torch.utils.data import DataLoader
+
+from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.config import MonitorConfig
+from seqsetvae.errors import InputError
+from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
+from seqsetvae.training.monitor.decoder_probe import DecoderProbe, as_in_evaluation, pack, unpack
+from seqsetvae.training.monitor.posterior_pool import POOL_STEPS, PosteriorPool
+from tests.training.plain_vae import PlainVAE, loader
+
+WATCH = MonitorConfig(update_frequency=5, plot_frequency=50, early_stop_patience=3, grace_steps=20, verbose=False)
+
+
+def train(module: pl.LightningModule, batches: DataLoader | None = None, valid: DataLoader | None = None, **trainer):
+    monitor = CollapseMonitor(WATCH)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        settings = {"max_epochs": 2, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        pl.Trainer(
+            accelerator="cpu",
+            callbacks=[monitor],
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **settings | trainer,
+        ).fit(module, batches or loader(), valid)
+    return monitor
+
+
+def one_by_one() -> DataLoader:
+    return DataLoader(loader().dataset[:300], batch_size=1)
+
+
+def test_a_healthy_model_is_not_killed_at_batch_size_one():
+    outcome = train(PlainVAE(beta=0.2), one_by_one()).outcome
+    assert outcome.stopped_at is None
+    assert outcome.level <= Level.YELLOW
+    assert outcome.last.decoder_information > 0.05
+
+
+class Hookless(PlainVAE):
+    negative_log_likelihood = property(doc="An AttributeError, as if it were not there.")
+
+
+class DeafAndFree(PlainVAE):
+    """Free bits keep the posterior informative; the decoder gets no latent."""
+
+    def training_step(self, x, _):
+        super().training_step(x, _)
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean(0)
+        return 0.5 * (self.decoder(torch.zeros_like(mu)) - x).square().sum(1).mean() + kl.clamp(min=0.5).sum()
+
+    def negative_log_likelihood(self, z, x):
+        return 0.5 * (self.decoder(torch.zeros_like(z)) - x).square().sum(1)
+
+
+class DeafAndHookless(DeafAndFree):
+    negative_log_likelihood = property()
+
+
+@pytest.mark.parametrize("model", [Hookless(beta=0.5), DeafAndHookless(beta=0.5)], ids=["healthy", "deaf"])
+def test_without_a_likelihood_nothing_is_green(model, capsys):
+    monitor = train(model)
+    assert monitor.outcome.level == Level.UNKNOWN
+    assert monitor.outcome.worst == Level.UNKNOWN
+    assert "was not measured" in monitor.outcome.verdict
+    assert [alert.level for alert in monitor.record.alerts] == [Level.UNKNOWN]
+
+
+def test_free_bits_with_a_deaf_decoder_are_red_where_the_decoder_can_be_asked():
+    assert train(DeafAndFree(beta=0.5), max_epochs=3).outcome.level == Level.RED
+
+
+class DeafAtTheEnd(PlainVAE):
+    def training_step(self, x, _):
+        if self.trainer.global_step == self.trainer.estimated_stepping_batches - 3:
+            nn.init.zeros_(self.decoder.weight)
+            self.decoder.weight.requires_grad_(False)
+        return super().training_step(x, _)
+
+    def encode(self, x):
+        return DiagonalGaussian(*self.encoder(x).chunk(2, dim=1))
+
+
+@pytest.mark.parametrize("valid", [None, loader()], ids=["training batches", "validation split"])
+def test_a_decoder_that_goes_deaf_just_before_the_end_is_red_at_the_end(valid):
+    class WithValidation(DeafAtTheEnd):
+        def validation_step(self, x, _): ...
+
+    monitor = train((DeafAtTheEnd if valid is None else WithValidation)(beta=0.5), valid=valid)
+    assert monitor.primary.state.level <= Level.ORANGE, "training ended before it could be confirmed"
+    assert monitor.outcome.level == Level.RED
+    assert monitor.record.alerts[-1].level == Level.RED
+
+
+class DividedByPixels(PlainVAE):
+    def negative_log_likelihood(self, z, x):
+        return super().negative_log_likelihood(z, x) / 784
+
+
+def test_a_likelihood_divided_by_the_number_of_pixels_is_as_good_as_any():
+    outcome = train(DividedByPixels(beta=0.5)).outcome
+    assert (outcome.level, outcome.stopped_at) == (Level.GREEN, None)
+    assert outcome.last.decoder_use < 0.02
+
+
+class AsTorchHasIt(PlainVAE):
+    """A method that gives a distribution with its graph, latents of shape (rows, 2, 2)."""
+
+    def training_step(self, x, _):
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        self.kept = Independent(Normal(mu.reshape(-1, 2, 2), (0.5 * logvar).exp().reshape(-1, 2, 2)), 2)
+        kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+        return (self.negative_log_likelihood(self.kept.rsample(), x) + 0.2 * kl).mean()
+
+    def posterior(self):
+        return self.kept
+
+    def negative_log_likelihood(self, z, x):
+        assert z.shape[1:] == (2, 2)
+        return super().negative_log_likelihood(z.flatten(1), x)
+
+
+def test_distributions_of_any_shape_from_a_method():
+    outcome = train(AsTorchHasIt(beta=0.2)).outcome
+    assert (outcome.level, outcome.last.latent_dim) == (Level.GREEN, 2)
+
+
+def test_what_cannot_be_measured_is_refused_with_the_reason():
+    class Odd(PlainVAE):
+        def training_step(self, x, _):
+            loss = super().training_step(x, _)
+            self.posterior = torch.distributions.Bernoulli(logits=torch.zeros(4))
+            return loss
+
+    with pytest.raises(InputError, match=r"Odd\.posterior is a Bernoulli"):
+        train(Odd(beta=0.5))
+
+
+def test_each_submodule_keeps_the_mode_it_was_in():
+    frozen = nn.BatchNorm1d(3).eval()
+    model = nn.Sequential(nn.Linear(3, 3), frozen, nn.Dropout())
+    with as_in_evaluation(model):
+        assert not any(part.training for part in model.modules())
+    assert [part.training for part in model.modules()] == [True, True, False, True]
+
+
+def test_a_run_without_an_end_a_second_fit_and_several_optimizers():
+    endless = train(PlainVAE(beta=0.5), max_epochs=-1, max_steps=60)
+    assert len(endless.history) == 12
+
+    class ThreeOptimizers(PlainVAE):
+        automatic_optimization = False
+
+        def training_step(self, x, _):
+            loss = super().training_step(x, _)
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+            self.manual_backward(loss)
+            for optimizer in self.optimizers():
+                optimizer.step()
+            return loss
+
+        def configure_optimizers(self):
+            return [torch.optim.Adam(self.parameters(), lr=3e-3) for _ in range(3)]
+
+    assert len(train(ThreeOptimizers(beta=0.5)).history) == 40
+
+    monitor = CollapseMonitor(WATCH)
+    for epochs in (2, 1):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            pl.Trainer(
+                accelerator="cpu",
+                callbacks=[monitor],
+                max_epochs=epochs,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+            ).fit(PlainVAE(beta=0.5), loader())
+        assert len(monitor.history) == 20 * epochs
+
+
+def test_the_pool_is_young_and_drift_is_no_signal():
+    pool = PosteriorPool(1024)
+    for step in range(2000):  # an encoder that says nothing, and moves
+        pool.add(DiagonalGaussian(torch.full((1, 4), 0.01 * step), torch.zeros(1, 4)), None)
+    assert len(pool.steps) == POOL_STEPS
+    found = pool.measure(2000, None, None, seed=0).posterior
+    assert float(found.signal_Z.max()) < 1e-4
+    assert abs(float(found.mutual_information)) < 1e-3
+
+
+def test_no_set_counts_twice():
+    """50 samples seen again and again, by an encoder that moves: the estimate cannot pass ln 50."""
+    pool, generator = PosteriorPool(1024, epoch=5), torch.Generator().manual_seed(0)
+    for _ in range(100):
+        pool.add(DiagonalGaussian(torch.randn(10, 8, generator=generator), torch.full((10, 8), -6.0)), None)
+    found = pool.measure(100, None, None, seed=0).posterior
+    assert found.sets == 50
+    assert float(found.mutual_information) <= torch.tensor(50.0).log() + 1e-4
+
+
+@pytest.mark.parametrize("rows", [1, 3, 200])
+def test_a_probe_continues_from_its_state(rows):
+    model, generator = PlainVAE(beta=0.5), torch.Generator().manual_seed(0)
+    batches = [torch.randn(rows, 10, generator=generator) for _ in range(30)]
+
+    def see(probe, pool, batch):
+        mu, logvar = model.encoder(batch).detach().chunk(2, dim=1)
+        pool.add(DiagonalGaussian(mu, logvar), None)
+        probe.keep(batch, pool.steps[-1].posterior, pool.steps[-1].serial)
+
+    whole, pool = DecoderProbe(), PosteriorPool(1024)
+    for batch in batches[:20]:
+        see(whole, pool, batch)
+    whole.measure(model, pool.steps, 1)
+    resumed, again = DecoderProbe(), PosteriorPool(1024)
+    resumed.load_state_dict(whole.state_dict(), torch.device("cpu"))
+    again.load_state_dict(pool.state_dict(), torch.device("cpu"))
+    for batch in batches[20:23]:
+        see(whole, pool, batch)
+        see(resumed, again, batch)
+    one, other = whole.measure(model, pool.steps, 2), resumed.measure(model, again.steps, 2)
+    assert (one.bound, one.error, one.use) == (other.bound, other.error, other.use)
+
+
+def test_a_batch_of_any_usual_kind_is_packed_and_of_another_left_out():
+    batch = {"x": torch.ones(2), "pair": (torch.zeros(1), [torch.ones(3)])}
+    again = unpack(pack(batch), torch.device("cpu"))
+    assert again["pair"][1][0].equal(torch.ones(3))
+    assert pack({"x": object()}) is None
