@@ -76,6 +76,10 @@ def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Re
     updates = count_windows([*(one for one in before if one.step < first), *own], config)
     watch = Watch(config, outlook)
     alerts = [check.diagnosis for update in updates for check in watch.update(update) if check.is_alert]
+    if final := statistics_at_the_end(history, outlook, config):
+        # What was measured last stands for all measurements at the end: they go on only while each looks collapsed.
+        check = watch.verdict([final] * config.confirm_checks)
+        alerts += [check.diagnosis] if check.is_alert else []
     if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in history.metrics:
         guessed = (*guessed, names.COLLAPSE_VARIANCE_RATIO_BY_MEAN)
     return Replay(tuple(updates), tuple(alerts), config, guessed)
@@ -162,6 +166,20 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
             )
         )
     return found
+
+
+def statistics_at_the_end(
+    history: RunHistory, outlook: BetaOutlook, config: SettledMonitor
+) -> CollapseStatistics | None:
+    """What the verdict of a finished run rests on; None where it has none, as a run that was ended or is of an older version."""
+    final = {
+        key.replace(names.COLLAPSE_FINAL, "collapse/"): series
+        for key, series in history.metrics.items()
+        if key.startswith(names.COLLAPSE_FINAL)
+    }
+    if names.COLLAPSE_KL not in final:
+        return None
+    return statistics_of(changed(history, metrics=final), outlook, config)[-1]
 
 
 def count_windows(updates: Sequence[CollapseStatistics], config: SettledMonitor) -> list[CollapseStatistics]:

@@ -118,7 +118,7 @@ class Detector:
         self._remember(statistics, fired, looks_collapsed)
 
         held_back = self._objection(statistics) if looks_collapsed else ""
-        level = self._level(statistics, bool(fired), looks_collapsed, bool(held_back))
+        level = self._level(statistics, fired, looks_collapsed, bool(held_back))
         level = self._known(self._settle(min(level, self.ceiling)), statistics)
         state.level = int(level)
         state.warnings += level > Level.GREEN
@@ -177,23 +177,22 @@ class Detector:
     @staticmethod
     def _reasons(statistics: CollapseStatistics, fired: list[Indicator], level: Level) -> tuple[str, ...]:
         if not statistics.finite:
-            overflow = math.isinf(statistics.kl) or not math.isnan(statistics.kl)
-            return (
-                ("KL or mutual information is beyond all numbers",) if overflow else ("a posterior holds NaN or inf",)
-            )
+            return (not_finite(statistics),)
         if level == Level.UNKNOWN:
             return ("what the decoder makes of the latents was not measured",)
         return tuple(map(str, fired))
 
-    def _level(self, statistics: CollapseStatistics, any_fired: bool, looks_collapsed: bool, held_back: bool) -> Level:
+    def _level(
+        self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool, held_back: bool
+    ) -> Level:
         if not statistics.finite:
             return Level.RED
         grace = self.in_grace(statistics.step)
-        if not looks_collapsed:
-            # An untrained posterior is never quite in range.
-            return Level.YELLOW if any_fired and not grace else Level.GREEN
         if grace:
-            return Level.YELLOW
+            # An untrained posterior is never quite in range, and an untrained decoder has not learned to listen.
+            return Level.YELLOW if sum(one.name not in NOT_LISTENED for one in fired) >= 2 else Level.GREEN
+        if not looks_collapsed:
+            return Level.YELLOW if fired else Level.GREEN
         confirmed = self.state.streak >= self.config.confirm_checks
         return Level.RED if confirmed and not held_back else Level.ORANGE
 

@@ -36,9 +36,9 @@ def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor
             config.mutual_information_threshold,
         ),
     ]
-    if statistics.heard is not None:
+    if statistics.heard_at_most is not None:
         name, label = HEARD if statistics.decoder_information is not None else ("decoder_use", "decoder use")
-        found.append(Indicator(name, label, statistics.heard, config.decoder_use_threshold))
+        found.append(Indicator(name, label, statistics.heard_at_most, config.decoder_use_threshold))
     return found
 
 

@@ -99,6 +99,12 @@ def test_the_rules_replayed_give_the_alerts_of_the_run(store):
     assert replay(rescue, again.statistics).differences(rescue.alerts) == []
     assert replay(mild).differences(mild.alerts) == []
     assert len(replay(mild).statistics) == len(mild.metrics[names.COLLAPSE_KL])
+    # The verdict at the end is replayed from what was measured then, whatever was said on the way.
+    final = {key: one for key, one in mild.metrics.items() if key.startswith(names.COLLAPSE_FINAL)}
+    silent = {key: replace(one, value_T=0.0 * one.value_T) for key, one in final.items() if "decoder" in key}
+    assert len(silent) == 3
+    last = replay(replace(mild, metrics=mild.metrics | silent)).alerts[-1]
+    assert (last.level, last.step) == (Level.RED, int(mild.metrics[names.COLLAPSE_KL].step_T[-1]))
 
 
 @pytest.mark.slow

@@ -242,3 +242,16 @@ def test_the_verdict_at_the_end_is_on_what_was_measured_then_and_changes_nothing
     short = detector()
     judged = short.verdict([replace(COLLAPSED, step=300)] * 3)
     assert (judged.level, "grace period" in judged.held_back) == (Level.YELLOW, True)
+
+
+def test_a_bound_of_a_few_sets_that_may_be_noise_alone_is_no_evidence():
+    """0.1 nats, measured on 64 sets, read 0 now and then: twice the standard error is given to them."""
+    uncertain = replace(HEALTHY, decoder_information=0.0, decoder_information_error=0.02)
+    assert set(levels(detector(grace_steps=0), [uncertain] * 9)) == {"g"}
+    sure = replace(uncertain, decoder_information_error=0.001)
+    assert levels(detector(grace_steps=0), [sure] * 3) == "oor"
+
+
+def test_a_decoder_that_has_not_learned_to_listen_yet_is_no_warning_within_the_grace_period():
+    deaf = replace(HEALTHY, decoder_information=0.0, decoder_information_error=0.0)
+    assert levels(detector(grace_steps=500), [deaf] * 12) == "gggggggggrrr"

@@ -6,10 +6,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from seqsetvae.posterior import DiagonalGaussian, mutual_information, posterior_statistics
-from seqsetvae.training.monitor.posterior_pool import decoder_use
 
 
 @pytest.mark.parametrize(("dims", "variance"), [(1, 0.5), (2, 0.5), (2, 0.9), (3, 0.7)])
@@ -41,19 +39,3 @@ def test_pinpoint_posteriors_can_all_be_told_apart(logvar):
 def test_overflow_is_not_finite(mu, logvar):
     statistics = posterior_statistics(DiagonalGaussian(torch.full((1000, 2), mu), torch.full((1000, 2), logvar)))
     assert not bool(statistics.finite)
-
-
-class PartlyFrozen(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.frozen, self.live = nn.BatchNorm1d(3).eval(), nn.Dropout()
-
-    def negative_log_likelihood(self, z_SZ, batch):
-        assert not any(part.training for part in self.modules())
-        return z_SZ.sum(1)
-
-
-def test_each_submodule_keeps_the_mode_it_was_in():
-    module = PartlyFrozen()
-    decoder_use(module, torch.zeros(4, 3), DiagonalGaussian(torch.zeros(4, 3), torch.zeros(4, 3)), step=1)
-    assert [part.training for part in module.modules()] == [True, False, True]
