@@ -125,7 +125,7 @@ class AsTorchHasIt(PlainVAE):
         kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
         return (self.negative_log_likelihood(self.kept.rsample(), x) + 0.2 * kl).mean()
 
-    def posterior(self):
+    def posterior(self):  # type: ignore[override]
         return self.kept
 
     def negative_log_likelihood(self, z, x):
@@ -142,7 +142,7 @@ def test_what_cannot_be_measured_is_refused_with_the_reason():
     class Odd(PlainVAE):
         def training_step(self, x, _):
             loss = super().training_step(x, _)
-            self.posterior = torch.distributions.Bernoulli(logits=torch.zeros(4))
+            self.posterior = torch.distributions.Bernoulli(logits=torch.zeros(4))  # type: ignore[assignment]
             return loss
 
     with pytest.raises(InputError, match=r"Odd\.posterior is a Bernoulli"):
