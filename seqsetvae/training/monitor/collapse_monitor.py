@@ -56,7 +56,7 @@ from seqsetvae.training.monitor.final_sample import as_numbers, noise_seed, vali
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.offered import offered_posterior, offers_posterior
 from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool
-from seqsetvae.training.monitor.steps import planned_steps, steps_of
+from seqsetvae.training.monitor.steps import expected_steps, steps_of
 
 
 class CollapseMonitor(pl.Callback):
@@ -125,7 +125,7 @@ class CollapseMonitor(pl.Callback):
             known, self.history, self.stopped_at, self._backup, self._updates = {}, MeasuredSoFar(), None, None, 0
             self._probe, self._decoder, self._pending = DecoderProbe(), {}, None
         self._final = None
-        outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(planned_steps(trainer))
+        outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(expected_steps(trainer))
         self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
         self.watch = Watch(self.config, outlook)
         self.watch.load_state_dict(self._restored.get("detectors", known))

@@ -19,7 +19,7 @@ def steps_of(trainer: pl.Trainer) -> int:
     return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
 
 
-def planned_steps(trainer: pl.Trainer) -> int:
+def expected_steps(trainer: pl.Trainer) -> int:
     """Of the whole run; :data:`UNKNOWN_LENGTH` where it has no end."""
     total = trainer.estimated_stepping_batches
     return int(total) if math.isfinite(total) and total > 0 else UNKNOWN_LENGTH
