@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from seqsetvae.config.finetune import TaskKind
 from seqsetvae.config.require import require
 
 HOURS = re.compile(r"([0-9]+(?:\.[0-9]+)?)h", re.ASCII)
@@ -25,9 +26,11 @@ class EmbedConfig:
     """Whose stays."""
     at: str = "end"
     """When: `end` of each stay, `every_set`, hours from its first event such as `24h`, or a table of outcomes with prediction times
-    (.csv, .csv.gz, .parquet), whose outcome becomes a column."""
+    (.csv, .csv.gz, .parquet), whose outcome becomes a column, or several where an outcome is several numbers."""
     task: str | None = None
-    """Column of that table. Default: boolean_value, as in the MEDS label schema."""
+    """Column of that table, or several with commas between them. Default: that of the MEDS label schema which has values."""
+    kind: TaskKind = "auto"
+    """What the outcomes of that table are, as in `seqsetvae finetune`."""
     progress_bar: bool = True
     """Show progress."""
 

@@ -8,6 +8,7 @@ from typing import Literal
 from seqsetvae.config.require import require
 from seqsetvae.errors import InputError
 
+TaskKind = Literal["auto", "binary", "multiclass", "multilabel", "regression", "time_to_event"]
 HEAD_PARTS = ("posterior", "history", "summaries")
 """What a finetuned head may look at."""
 
@@ -42,9 +43,10 @@ class FinetuneConfig:
     what came later is not looked at. Default: the store's own outcomes, and whole stays."""
     task: str | None = None
     """Column of --labels, or several with commas between them. Default: that of the MEDS label schema which has values."""
-    kind: Literal["auto", "binary", "multilabel", "regression", "time_to_event"] = "auto"
-    """What the outcomes are. auto: by the column (boolean_value, integer_value, float_value, categorical_value), several of 0 and 1 are
-    multilabel, one with a column NAME_hours beside it is time_to_event, and any other is binary."""
+    kind: TaskKind = "auto"
+    """What the outcomes are. auto: by the column of the MEDS label schema (categorical_value is multiclass, or multilabel where a patient
+    has several at one time); several of 0 and 1 are multilabel, one with a column NAME_hours beside it is time_to_event, and any other is
+    binary."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     head_input: str = "auto"
@@ -153,9 +155,10 @@ class EvaluateConfig:
     what came later is not looked at. Default: the store's own outcomes, and whole stays."""
     task: str | None = None
     """Column of --labels, or several with commas between them. Default: that of the MEDS label schema which has values."""
-    kind: Literal["auto", "binary", "multilabel", "regression", "time_to_event"] = "auto"
-    """What the outcomes are. auto: by the column (boolean_value, integer_value, float_value, categorical_value), several of 0 and 1 are
-    multilabel, one with a column NAME_hours beside it is time_to_event, and any other is binary."""
+    kind: TaskKind = "auto"
+    """What the outcomes are. auto: by the column of the MEDS label schema (categorical_value is multiclass, or multilabel where a patient
+    has several at one time); several of 0 and 1 are multilabel, one with a column NAME_hours beside it is time_to_event, and any other is
+    binary."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     split: Literal["train", "valid", "test", "all"] = "test"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ BOOLEAN, INTEGER, FLOAT, CATEGORICAL = MEDS_COLUMNS = (
 HOURS = "_hours"
 """Behind a column's name: the column with the hours until its event, or until the stay was lost."""
 BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0}
+CATEGORICAL_KINDS = ("multiclass", "multilabel")
+"""Of which an outcome is a number for each of several names."""
 MOST_CATEGORIES = 200
 LARGEST = float(np.finfo(np.float32).max)
 Outcome = float | tuple[float, ...]
@@ -35,23 +38,26 @@ class Outcomes:
     values: list[Outcome | None]
 
 
-def read_outcomes(table: TextTable, task: str | None, kind: str) -> Outcomes:
+def read_outcomes(table: TextTable, task: str | None, kind: str, categories: Sequence[str] = ()) -> Outcomes:
     """The outcomes of a task.
 
     The kind is said by `kind`, or with `auto` by the columns: boolean_value is binary, float_value regression, integer_value binary where
-    all are 0 or 1 and else regression, categorical_value multilabel, a label for each category; so are several columns of 0 and 1. A
-    column with NAME_hours beside it is time_to_event. Any other column is binary.
+    all are 0 or 1 and else regression, categorical_value multiclass, and several columns of 0 and 1 multilabel. A column with NAME_hours
+    beside it is time_to_event. Any other column is binary. Of categories each has a number: 1 for what a row says, 0 for the others;
+    `categories` are those that there may be, in their order (empty: those of the table).
 
     Raises:
         InputError: a column is missing, or a cell is no outcome of that kind; file, row and column are named.
     """
     columns = _columns(table, task)
     kind = _kind(table, columns) if kind == "auto" else kind
-    if kind == "multilabel":
-        return _categories(table, columns[0]) if _is_text(table, columns) else _several(table, columns)
+    if kind == "multilabel" and not _is_text(table, columns):
+        return _several(table, columns)
     if len(columns) > 1:
         raise InputError(f"--task {task} names {len(columns)} columns, but a task of kind {kind} has one.")
     [column] = columns
+    if kind in CATEGORICAL_KINDS:
+        return _categories(table, column, kind, categories)
     if kind == "time_to_event":
         return _times(table, column)
     read = _number if kind == "regression" else _zero_or_one
@@ -75,9 +81,11 @@ def _columns(table: TextTable, task: str | None) -> list[str]:
 
 
 def _kind(table: TextTable, columns: list[str]) -> str:
-    if len(columns) > 1 or columns[0] == CATEGORICAL:
+    if len(columns) > 1:
         return "multilabel"
     [column] = columns
+    if column == CATEGORICAL:
+        return "multiclass"
     if column + HOURS in table.columns:
         return "time_to_event"
     if column == FLOAT:
@@ -98,7 +106,7 @@ def _zero_or_one(table: TextTable, column: str, row: int, text: str) -> float | 
     if text.lower() not in BINARY:
         raise InputError(
             f"{table.path}, row {row}, column {column!r}: {text[:40]!r} is not 0 or 1. Correct the cell, or say what the outcomes are "
-            "with --kind regression or multilabel."
+            "with --kind regression, multiclass or multilabel."
         )
     return BINARY[text.lower()]
 
@@ -121,16 +129,22 @@ def _several(table: TextTable, columns: list[str]) -> Outcomes:
     return Outcomes("multilabel", tuple(columns), values)
 
 
-def _categories(table: TextTable, column: str) -> Outcomes:
+def _categories(table: TextTable, column: str, kind: str, known: Sequence[str]) -> Outcomes:
     """A label for each category; what a row does not say is 0. Rows of one subject and time are put together by who reads them."""
     cells = [None if text.lower() in NO_LABEL else text for text in table.column(column)]
-    names = sorted({text for text in cells if text is not None})
+    names = list(known) or sorted({text for text in cells if text is not None})
     if len(names) > MOST_CATEGORIES:
         raise InputError(
             f"{table.path}, column {column!r}: {len(names)} categories, of at most {MOST_CATEGORIES}. Put rare ones together."
         )
+    for row, text in enumerate(cells, start=1):
+        if text is not None and text not in names:
+            raise InputError(
+                f"{table.path}, row {row}, column {column!r}: {text[:40]!r} is none of the categories that were learned: "
+                f"{', '.join(names[:8])}. Write it as one of them, or leave the cell empty."
+            )
     values = [None if text is None else tuple(float(text == name) for name in names) for text in cells]
-    return Outcomes("multilabel", tuple(names), list(values))
+    return Outcomes(kind, tuple(names), list(values))
 
 
 def _times(table: TextTable, column: str) -> Outcomes:

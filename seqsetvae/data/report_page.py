@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from seqsetvae.data.overview import FILE as VARIABLES
 from seqsetvae.data.overview import median_and_span
 from seqsetvae.data.report import PAGE, RULES, PrepareReport, SplitReport
-from seqsetvae.templates import page
+from seqsetvae.templates import page, piece
 
+TASKS = "<!-- tasks that are chosen later -->"
+"""Where they have their place in a page."""
 MOST_VARIABLES = 500
 """That a page shows, the most frequent ones; the table of the store has all."""
 
@@ -27,8 +30,17 @@ def write_page(folder: Path, report: PrepareReport) -> None:
         rules=[*report.rules, *RULES],
         variables=variables[:MOST_VARIABLES],
         n_variables=len(variables),
+        tasks=TASKS,
     )
     (folder / PAGE).write_text(content, encoding="utf-8")
+
+
+def with_task(folder: Path, task: str, splits: Sequence[str], rows: Sequence[Sequence[str]]) -> str | None:
+    """The page of a store with a table about a task that was chosen later; None where the store has no page, or one of before."""
+    path = folder / PAGE
+    content = path.read_text(encoding="utf-8") if path.is_file() else ""
+    section = piece("data_tables.html.jinja", "task", task, splits, rows)
+    return content.replace(TASKS, f"{section}\n{TASKS}") if TASKS in content else None
 
 
 def _cells(split: SplitReport) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsetvae.data.outcomes import Outcome, read_outcomes
+from seqsetvae.data.outcomes import CATEGORICAL_KINDS, Outcome, read_outcomes
 from seqsetvae.data.packed import Packed, concatenate
 from seqsetvae.data.sources.base import normalise_id
 from seqsetvae.data.store import HeldStore, Store
@@ -55,7 +55,7 @@ class TaskLabels:
         )
 
 
-def read_task(path: Path, task: str | None, kind: str = "auto") -> TaskLabels:
+def read_task(path: Path, task: str | None, kind: str = "auto", categories: Sequence[str] = ()) -> TaskLabels:
     """Read a table of outcomes: .csv, .csv.gz or .parquet, one column for each task, or in the MEDS label schema.
 
     The subject stands in subject_id or ts_id; a prediction_time, if there is one, is a date and time, or minutes as the store's source
@@ -63,7 +63,7 @@ def read_task(path: Path, task: str | None, kind: str = "auto") -> TaskLabels:
     :func:`seqsetvae.data.outcomes.read_outcomes`. Raises InputError naming file, row and column.
     """
     table = read_table(path)
-    found = read_outcomes(table, task, kind)
+    found = read_outcomes(table, task, kind, categories)
     ids = table.column(_first(path, table.columns, ID_COLUMNS, "of the subjects"))
     time_column = next((name for name in TIME_COLUMNS if name in table.columns), None)
     times = [""] * len(ids) if time_column is None else table.column(time_column)
@@ -77,10 +77,27 @@ def read_task(path: Path, task: str | None, kind: str = "auto") -> TaskLabels:
         rows.append((normalise_id(subject), tick, outcome))
     if not rows:
         raise InputError(f"{path}, column {', '.join(found.names)!r}: no row has an outcome.")
-    if found.kind == "multilabel":
-        rows = list(_together(rows))
+    rows, kind = _settled(path, rows, found.kind, said=kind)
     subjects, ticks, outcomes = zip(*rows, strict=True)
-    return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes, found.kind, found.names)
+    return TaskLabels(path, task or path.name.split(".")[0], subjects, ticks, outcomes, kind, found.names)
+
+
+def _settled(
+    path: Path, rows: list[tuple[str, int, Outcome]], kind: str, said: str
+) -> tuple[list[tuple[str, int, Outcome]], str]:
+    """Categories of one subject and time as one row; where there are several they exclude each other in no class, but are labels."""
+    if kind not in CATEGORICAL_KINDS:
+        return rows, kind
+    rows = list(_together(rows))
+    several = [subject for subject, _, outcome in rows if isinstance(outcome, tuple) and sum(outcome) > 1]
+    if kind == "multilabel" or not several:
+        return rows, kind
+    if said == "multiclass":
+        raise InputError(
+            f"{path}: subject {several[0]!r} has several categories at one time, but those of --kind multiclass exclude each other. "
+            "Say --kind multilabel, or leave one of its rows."
+        )
+    return rows, "multilabel"
 
 
 def _together(rows: Sequence[tuple[str, int, Outcome]]) -> Iterator[tuple[str, int, Outcome]]:
@@ -120,7 +137,14 @@ class TaskStore(HeldStore):
         super().__init__(store, hashlib.sha256(seen.encode()).hexdigest(), held)
 
 
-def open_task(store: Store, labels: str | None, task: str | None, at_hours: float | None, kind: str = "auto") -> Store:
+def open_task(
+    store: Store,
+    labels: str | None,
+    task: str | None,
+    at_hours: float | None,
+    kind: str = "auto",
+    categories: Sequence[str] = (),
+) -> Store:
     """The store itself where no task is chosen: then its own labels and whole stays count.
 
     Args:
@@ -129,6 +153,7 @@ def open_task(store: Store, labels: str | None, task: str | None, at_hours: floa
         task: its column.
         at_hours: hours from a stay's first event at which outcomes without a prediction time are predicted.
         kind: of the outcomes; `auto`: by the table's columns.
+        categories: that a model has learned, in their order; empty: those of the table.
 
     Raises:
         InputError: the table cannot be used, or none of its rows is of a stay.
@@ -141,7 +166,7 @@ def open_task(store: Store, labels: str | None, task: str | None, at_hours: floa
         return store
     if at_hours is not None and not at_hours > 0:
         raise InputError(f"--at_hours is {at_hours}, but must be above 0.")
-    rows = read_task(Path(labels), task, kind)
+    rows = read_task(Path(labels), task, kind, categories)
     found = TaskStore(store, rows, at_hours)
     if found.without_stay == found.rows:
         first = store.subject_ids(store.splits[0], [0])[0]

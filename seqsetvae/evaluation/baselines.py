@@ -17,6 +17,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from seqsetvae.scores import auroc
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.multiclass import MultiClass
 from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tasks.regression import Regression
 from seqsetvae.tasks.time_to_event import TimeToEvent
@@ -72,6 +73,8 @@ REGRESSORS: dict[str, tuple[Callable[[float], Any], tuple[float, ...]]] = {
 
 def baseline_answers(kind: Kind, train: Stays, valid: Stays, evaluated: Stays) -> dict[str, Array]:
     """Answer of each baseline about the evaluated stays, fitted on `train`, with the setting that `valid` chooses."""
+    if isinstance(kind, MultiClass):
+        return _classes(kind, train, valid, evaluated)
     if isinstance(kind, MultiLabel):
         return _label_by_label(kind, train, valid, evaluated)
     if isinstance(kind, Regression):
@@ -104,6 +107,22 @@ def _label_by_label(kind: MultiLabel, train: Stays, valid: Stays, evaluated: Sta
         for name, risk_B in risks.items():
             found[name].append(risk_B)
     return {name: np.stack(columns, axis=1) for name, columns in found.items()}
+
+
+def _classes(kind: MultiClass, train: Stays, valid: Stays, evaluated: Stays) -> dict[str, Array]:
+    """Probabilities of all classes at once, with the setting of the best mean AUROC of the validation stays."""
+
+    def answer(model: Any, x_BF: Array) -> Array:
+        found = np.zeros((len(x_BF), len(kind.labels)))
+        found[:, model.classes_] = model.predict_proba(x_BF)  # one that train lacks has none
+        return found
+
+    mean_auroc, found = kind.measures()["auroc"], {}
+    for name, (make, settings) in BASELINES.items():
+        fitted = [make(one).fit(train.x_BF, train.label_B.argmax(1)) for one in settings]
+        best = max(fitted, key=lambda model: mean_auroc(valid.label_B, answer(model, valid.x_BF)))
+        found[name] = answer(best, evaluated.x_BF)
+    return found
 
 
 def _known(stays: Stays, column: int) -> Stays:

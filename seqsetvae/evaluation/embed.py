@@ -19,7 +19,7 @@ from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
-from seqsetvae.data.tasks import TaskStore, open_task, up_to
+from seqsetvae.data.tasks import TaskStore, names_of, open_task, up_to
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
 from seqsetvae.progress import ProgressBar
@@ -30,20 +30,17 @@ _log = logging.getLogger(__name__)
 
 STAYS_AT_A_TIME = 64
 VECTOR = pa.list_(pa.float32())
-SCHEMA = pa.schema(
-    [
-        pa.field("subject_id", pa.string()),
-        pa.field("split", pa.string()),
-        pa.field("minute", pa.float64()),
-        pa.field("sets", pa.int32()),
-        pa.field("outcome", pa.float32()),
-        pa.field("mean", VECTOR),
-        pa.field("variance", VECTOR),
-        pa.field("state", VECTOR),
-    ]
-)
-"""A row per stay, or per set: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none, or
-several numbers), mean and variance of the set's posterior, and the state of the history after it."""
+WHO = (("subject_id", pa.string()), ("split", pa.string()), ("minute", pa.float64()), ("sets", pa.int32()))
+VECTORS = (("mean", VECTOR), ("variance", VECTOR), ("state", VECTOR))
+
+
+def schema_of(store: Store) -> pa.Schema:
+    """A row per stay, or per set: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none), mean and
+    variance of the set's posterior, and the state of the history after it. An outcome of several numbers has a column for each.
+    """
+    names = names_of(store)
+    outcomes = ["outcome"] if len(names) == 1 else [f"outcome_{name}" for name in names]
+    return pa.schema([*WHO, *((name, pa.float32()) for name in outcomes), *VECTORS])
 
 
 @console()
@@ -56,22 +53,22 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
     model, _ = find_model(config.model, tracking)
     store = open_store(config.store)
     if config.is_table:
-        store = open_task(store, config.at, config.task, None)
+        store = open_task(store, config.at, config.task, None, config.kind)
     splits = store.splits if config.split == "all" else (config.split,)
     stays = sum(store.n_subjects(split) for split in splits)
-    output, rows = Path(config.output), 0
+    output, schema, rows = Path(config.output), schema_of(store), 0
     left_out: dict[str, int] = {}
     try:
         with (
             atomic_write(output) as file,
-            pq.ParquetWriter(file, SCHEMA) as writer,
+            pq.ParquetWriter(file, schema) as writer,
             ProgressBar(total=stays, desc="embed", unit="stay", disable=not config.progress_bar) as bar,
         ):
             for split in splits:
                 for packed, seen in _pieces(store, split, model, left_out):
                     cut = packed if config.hours is None else _at(packed, config.hours)
                     if cut.n_subjects:
-                        writer.write_table(rows_of(model, cut, split, every_set=config.at == "every_set"))
+                        writer.write_table(rows_of(model, cut, split, schema, every_set=config.at == "every_set"))
                         rows += cut.n_subjects if config.at != "every_set" else len(cut.minute_S)
                     bar.update(seen)
             if not rows:
@@ -91,7 +88,7 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
 
 
 @torch.inference_mode()
-def rows_of(model: Pretrained, packed: Packed, split: str, *, every_set: bool) -> pa.Table:
+def rows_of(model: Pretrained, packed: Packed, split: str, schema: pa.Schema, *, every_set: bool) -> pa.Table:
     """Rows of some stays, in the vocabulary of the model: the last set of each, or all."""
     batch = gather(packed, np.arange(packed.n_subjects), model.vocabulary)
     posterior = model.vae.encode(batch)
@@ -105,12 +102,10 @@ def rows_of(model: Pretrained, packed: Packed, split: str, *, every_set: bool) -
         pa.array([split] * len(chosen_R), pa.string()),
         pa.array(batch.minute_S[chosen_R].numpy()),
         pa.array((batch.position_S[chosen_R] + 1).numpy().astype(np.int32)),
-        pa.array(
-            batch.label_B[subject_R].numpy() if batch.label_B.dim() == 1 else np.full(len(chosen_R), np.nan, np.float32)
-        ),
+        *(pa.array(outcome_R) for outcome_R in batch.label_B[subject_R].reshape(len(chosen_R), -1).T.numpy()),
         *(_vectors(x_SF[chosen_R].float().numpy()) for x_SF in vectors),
     ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _pieces(store: Store, split: str, model: Pretrained, left_out: dict[str, int]) -> Iterator[tuple[Packed, int]]:

@@ -32,6 +32,7 @@ from seqsetvae.evaluation.tables import (
 )
 from seqsetvae.scores import Interval
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.registry.versions import Registered, record_input, tag_version
 from seqsetvae.tracking.write.start import start_run
@@ -69,14 +70,15 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         RunFailure: the leak audit found that an answer looks ahead.
     """
     whole = open_store(config.store)
-    store = open_task(whole, config.labels, config.task, config.at_hours, config.kind)
     models = dict(find_risk_model(name, tracking) for name in config.models)
+    first = next(iter(models.values()))[0].kind
+    learned = first.labels if isinstance(first, MultiLabel) else ()
+    store = open_task(whole, config.labels, config.task, config.at_hours, config.kind, learned)
     stays, risks = predict_all(models, store, config)
     notes = what_to_know(models, store, config)
     if config.leak_audit:
         notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
     label_B = stays.label_B
-    first = next(iter(models.values()))[0].kind
     kinds: dict[str, Kind] = {name: models[name][0].kind if name in models else first for name in risks}
     scores = {name: kinds[name].with_intervals(label_B, said, config.bootstrap) for name, said in risks.items()}
     latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}

@@ -133,10 +133,10 @@ def _by_stay(store: Store, vocabulary: Vocabulary, answer: Callable[[Packed], Ar
 def hand_made(store: Store, split: str) -> Stays:
     """Hand-made features of the labelled stays of a split."""
     packed = align(store, split, store.vocabulary).packed
-    rows_B = labelled_rows(packed)
+    rows_B = labelled_rows(packed.label_B)
     return Stays(hand_features(packed, len(store.vocabulary))[rows_B], packed.label_B[rows_B].astype(np.float64))
 
 
 def labelled_ids(store: Store, split: str) -> list[str]:
     """Names of the labelled stays, in the order of :func:`hand_made`."""
-    return store.subject_ids(split, labelled_rows(align(store, split, store.vocabulary).packed))
+    return store.subject_ids(split, labelled_rows(align(store, split, store.vocabulary).packed.label_B))

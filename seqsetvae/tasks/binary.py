@@ -88,6 +88,10 @@ class Binary(Kind):
         return f"{int(label.sum())} of them positive"
 
     @classmethod
+    def overview(cls, label: Floats, names: Sequence[str]) -> dict[str, float]:
+        return {"prevalence": float(label.mean())}
+
+    @classmethod
     def unusable(cls, label: Floats) -> str:
         if 0 < label.sum() < len(label):
             return ""

@@ -99,6 +99,11 @@ class Kind(ABC):
 
     @classmethod
     @abstractmethod
+    def overview(cls, label: Floats, names: Sequence[str]) -> dict[str, float]:
+        """What some outcomes are, in a few numbers by what they are called: prevalences, or quantiles. `names` are those of the labels."""
+
+    @classmethod
+    @abstractmethod
     def unusable(cls, label: Floats) -> str:
         """Why some outcomes cannot be learned from or scored; empty if they can."""
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.multiclass import MultiClass
 from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tasks.regression import Regression
 from seqsetvae.tasks.time_to_event import TimeToEvent
 
-KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Binary, MultiLabel, Regression, TimeToEvent)}
+KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Binary, MultiClass, MultiLabel, Regression, TimeToEvent)}
 
 
 def restore(state: Mapping[str, Any] | None) -> Kind:

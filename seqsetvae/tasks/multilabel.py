@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class MultiLabel(Kind):
     shown: ClassVar[tuple[tuple[str, str], ...]] = ((names.FINETUNE_AUC, "AUROC"), (names.FINETUNE_AUPRC, "AUPRC"))
 
     @classmethod
-    def fit(cls, label: Tensor, names: Sequence[str], config: FinetuneConfig) -> MultiLabel:
+    def fit(cls, label: Tensor, names: Sequence[str], config: FinetuneConfig) -> Self:
         # A label that is never, or always, positive in train has no weights that would balance it.
         shares = label.nanmean(0).nan_to_num(0.5).clamp(0.01, 0.99)
         return cls(tuple(names), config.loss, config.focal_gamma, tuple(shares.tolist()))
@@ -112,6 +112,16 @@ class MultiLabel(Kind):
     @classmethod
     def events(cls, label: Floats) -> int:
         return int(np.nansum(label))
+
+    @classmethod
+    def enough(cls, label: Floats) -> bool:
+        return super().enough(label) and not cls.unusable(label)
+
+    @classmethod
+    def overview(cls, label: Floats, names: Sequence[str]) -> dict[str, float]:
+        known = (~np.isnan(label)).sum(0)
+        shares = np.nansum(label, axis=0) / np.where(known, known, np.nan)
+        return {f"share with {name}": float(share) for name, share in zip(names, shares, strict=True)}
 
 
 def _scored(label: Floats) -> list[tuple[int, NDRows]]:

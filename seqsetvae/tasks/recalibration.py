@@ -1,6 +1,8 @@
-"""From the logit of a weighted loss back to a risk."""
+"""From the output of a weighted loss back to probabilities."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,17 +17,23 @@ def recalibration(logit_B: Tensor, label_B: Tensor) -> tuple[Tensor, Tensor]:
     >>> round(float(torch.sigmoid(slope * 5.0 + offset)), 2)
     0.5
     """
-    logit_B = logit_B.double()
     # Platt's targets: never quite 0 or 1, so that perfectly separated stays do not drive the slope to infinity.
     positives = float(label_B.sum())
     high, low = (positives + 1) / (positives + 2), 1 / (len(label_B) - positives + 2)
     target_B = torch.where(label_B > 0, high, low).double()
-    log_slope, offset = (torch.zeros((), dtype=torch.float64, requires_grad=True) for _ in range(2))
+    return fitted(logit_B, lambda scaled_B: F.binary_cross_entropy_with_logits(scaled_B, target_B))
+
+
+def fitted(output: Tensor, loss_of: Callable[[Tensor], Tensor], offsets: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+    """The slope, above 0, and the offset (or several, by their shape) of an output with which a loss is least."""
+    output = output.double()
+    log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    offset = torch.zeros(offsets, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_slope, offset], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(log_slope.exp() * logit_B + offset, target_B)
+        value = loss_of(log_slope.exp() * output + offset)
         value.backward()
         return value
 

@@ -115,6 +115,11 @@ class Regression(Kind):
         return f"median {np.median(label):.4g}, from {label.min():.4g} to {label.max():.4g}"
 
     @classmethod
+    def overview(cls, label: Floats, names: Sequence[str]) -> dict[str, float]:
+        low, middle, high = np.quantile(label, (0.05, 0.5, 0.95)).tolist()
+        return {"5 percentile": low, "median": middle, "95 percentile": high}
+
+    @classmethod
     def unusable(cls, label: Floats) -> str:
         if len(set(label.tolist())) > 1:
             return ""

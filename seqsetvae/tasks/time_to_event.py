@@ -138,6 +138,10 @@ class TimeToEvent(Kind):
         return f"{cls.events(label)} with the event, median of {np.median(label[:, 1]):.4g} hours"
 
     @classmethod
+    def overview(cls, label: Floats, names: Sequence[str]) -> dict[str, float]:
+        return {"share with the event": float(label[:, 0].mean()), "median hours": float(np.median(label[:, 1]))}
+
+    @classmethod
     def unusable(cls, label: Floats) -> str:
         hours = label[:, 1][label[:, 0] > 0]
         if len(set(hours.tolist())) > 1:

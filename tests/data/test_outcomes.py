@@ -35,9 +35,24 @@ def test_the_columns_of_meds_say_the_kind(tmp_path: Path) -> None:
     assert (found.kind, found.outcome) == ("regression", (0.0, 7.0, 1.0))
     found = meds(path, float_value=pa.array([0, 1, 1], pa.float32()))
     assert (found.kind, found.outcome) == ("regression", (0.0, 1.0, 1.0))
+
+
+def test_categories_are_classes_where_they_exclude_each_other_and_else_labels(tmp_path: Path) -> None:
+    path = tmp_path / "task.parquet"
+    found = meds(path, categorical_value=["home", "icu", "icu"])
+    assert (found.kind, found.names) == ("multiclass", ("home", "icu"))
+    assert list(zip(found.subject, found.outcome, strict=True)) == [("1", (1.0, 0.0)), ("2", (0.0, 1.0))]
     found = meds(path, categorical_value=["home", "icu", "ward"])
     assert (found.kind, found.names) == ("multilabel", ("home", "icu", "ward"))
     assert list(zip(found.subject, found.outcome, strict=True)) == [("1", (1.0, 0.0, 0.0)), ("2", (0.0, 1.0, 1.0))]
+    with pytest.raises(InputError, match="subject '2' has several categories at one time"):
+        read_task(path, None, "multiclass")
+    elsewhere = read_task(path, None, "multilabel", ("icu", "spa", "home", "ward"))
+    assert elsewhere.outcome == ((0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    with pytest.raises(InputError, match="row 3, column 'categorical_value': 'ward' is none of the categories that"):
+        read_task(path, None, "multilabel", ("home", "icu"))
+    found = of_csv(tmp_path, "severity", "multiclass", "subject_id,severity\n1,0\n2,3\n3,\n")
+    assert (found.kind, found.names, found.outcome) == ("multiclass", ("0", "3"), ((1.0, 0.0), (0.0, 1.0)))
 
 
 def test_of_several_columns_of_meds_the_one_with_values_counts(tmp_path: Path) -> None:

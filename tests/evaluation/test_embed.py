@@ -85,6 +85,17 @@ def test_all_splits_and_a_table_of_times(model: Pretrained) -> None:
     assert (found["minute"] <= [60, 1440, 60]).all()
 
 
+def test_an_outcome_of_several_numbers_has_a_column_for_each(model: Pretrained) -> None:
+    first, second = open_store("demo").subject_ids("test", [0, 1])
+    Path("labels.csv").write_text(f"subject_id,where,ill,fell,ill_hours\n{first},home,1,,5.5\n{second},icu,0,1,48\n")
+    found = written(at="labels.csv", task="where", kind="multiclass")
+    assert found[["outcome_home", "outcome_icu"]].to_numpy().tolist() == [[1, 0], [0, 1]]
+    found = written(at="labels.csv", task="ill,fell")
+    assert str(found[["outcome_ill", "outcome_fell"]].to_numpy().tolist()) == "[[1.0, nan], [0.0, 1.0]]"
+    found = written(at="labels.csv", task="ill")
+    assert found[["outcome_event", "outcome_hours"]].to_numpy().tolist() == [[1, 5.5], [0, 48]]
+
+
 def test_what_cannot_be_is_named_and_nothing_is_written(model: Pretrained) -> None:
     with pytest.raises(InputError, match=r"embed.at is 'noon'"):
         EmbedConfig(model="backbone", at="noon")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import r2_score, roc_auc_score
+from torchmetrics.functional.classification import multiclass_auroc
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
+from seqsetvae.tasks.binary import Binary
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.kinds import KINDS, restore
+from seqsetvae.tasks.multiclass import MultiClass
 from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tasks.regression import Regression
 from seqsetvae.tasks.survival import brier_under_censoring, concordance, kaplan_meier
@@ -43,6 +48,17 @@ def labels(n: int, seed: int) -> Examples:
     return Examples(x_BF, label)
 
 
+def classes(n: int, seed: int) -> Examples:
+    """Three classes, drawn from the softmax of 2 x_0, 2 x_1 - 1 and 0."""
+    x_BF, generator = inputs(n, seed)
+    drawn = torch.multinomial(true_probability(x_BF), 1, generator=generator)[:, 0]
+    return Examples(x_BF, torch.nn.functional.one_hot(drawn, 3).float())
+
+
+def true_probability(x_BF: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(torch.stack([2 * x_BF[:, 0], 2 * x_BF[:, 1] - 1, 0 * x_BF[:, 0]], dim=1), dim=1)
+
+
 def times(n: int, seed: int) -> Examples:
     """Exponential times with a mean of 24 e^-x hours, of which those beyond another exponential time are lost."""
     x_BF, generator = inputs(n, seed)
@@ -51,11 +67,13 @@ def times(n: int, seed: int) -> Examples:
     return Examples(x_BF, torch.stack([(event <= lost).float(), torch.minimum(event, lost)], dim=1))
 
 
-def learned(kind: type[Kind], make) -> tuple[Kind, np.ndarray, np.ndarray, torch.Tensor]:
+def learned(
+    kind: type[Kind], make, config: FinetuneConfig = CONFIG
+) -> tuple[Kind, np.ndarray, np.ndarray, torch.Tensor]:
     """Kind, answers and labels of stays that were neither learned from nor used to recalibrate, and their features."""
     train, valid, fresh = make(2000, 0), make(1000, 1), make(3000, 2)
-    of_train = kind.fit(train.label_B, ("a", "b", "c"), CONFIG)
-    head = train_head(train, valid, of_train, CONFIG).head
+    of_train = kind.fit(train.label_B, ("a", "b", "c"), config)
+    head = train_head(train, valid, of_train, config).head
     with torch.no_grad():
         slope, offset = of_train.recalibration(head(valid.x_BF), valid.label_B)
 
@@ -96,6 +114,23 @@ def test_several_labels_are_learned_from_what_is_known_of_each() -> None:
     assert kind.columns == ("risk_a", "risk_b", "risk_c")
 
 
+@pytest.mark.parametrize("loss", ["plain", "weighted", "focal"])
+def test_classes_get_their_true_probabilities_whatever_the_loss(loss: str) -> None:
+    kind, answer, label, x_BF = learned(MultiClass, classes, replace(CONFIG, loss=loss))
+    found = {key: score(label, answer) for key, score in kind.measures().items()}
+    np.testing.assert_allclose(answer.sum(1), 1.0, atol=1e-6)
+    assert np.abs(answer - true_probability(x_BF).numpy()).mean() < 0.035
+    said, truth = torch.from_numpy(answer), torch.from_numpy(label).argmax(1)
+    assert found["auroc"] == pytest.approx(float(multiclass_auroc(said, truth, num_classes=3)), abs=1e-5)
+    assert found["auroc"] == pytest.approx(roc_auc_score(label.argmax(1), answer, multi_class="ovr"))
+    assert found["accuracy"] == pytest.approx((answer.argmax(1) == label.argmax(1)).mean())
+    assert found["log_loss"] == pytest.approx(sklearn_log_loss(label.argmax(1), answer))
+    as_in_training = kind.metrics(said, torch.from_numpy(label))
+    assert as_in_training[names.FINETUNE_AUC] == pytest.approx(found["auroc"], abs=1e-5)
+    assert as_in_training[names.FINETUNE_ACCURACY] == pytest.approx(found["accuracy"], abs=1e-6)
+    assert kind.columns == ("probability_a", "probability_b", "probability_c")
+
+
 def test_times_are_ranked_and_their_risks_are_the_true_ones() -> None:
     kind, answer, label, x_BF = learned(TimeToEvent, times)
     assert isinstance(kind, TimeToEvent)
@@ -112,7 +147,10 @@ def test_times_are_ranked_and_their_risks_are_the_true_ones() -> None:
     assert ((answer[:, -1] >= 0) & (answer[:, -1] <= edges[-1])).all()
 
 
-@pytest.mark.parametrize(("kind", "make"), [(Regression, numbers), (MultiLabel, labels), (TimeToEvent, times)])
+ALL = [(Regression, numbers), (MultiLabel, labels), (MultiClass, classes), (TimeToEvent, times)]
+
+
+@pytest.mark.parametrize(("kind", "make"), ALL)
 def test_a_kind_survives_json_and_has_intervals(kind: type[Kind], make) -> None:
     some = make(200, 0)
     label = some.label_B.double().numpy()
@@ -130,8 +168,17 @@ def test_a_kind_survives_json_and_has_intervals(kind: type[Kind], make) -> None:
     assert fitted.unusable(nothing)
 
 
+def test_what_the_outcomes_of_a_split_are() -> None:
+    label = np.array([[1.0, np.nan, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, np.nan], [1.0, np.nan, 0.0]])
+    assert MultiLabel.overview(label, "abc") == {"share with a": 0.5, "share with b": 0.5, "share with c": 0.0}
+    assert Binary.overview(label[:, 0], ["outcome"]) == {"prevalence": 0.5}
+    assert Regression.overview(np.arange(21.0), ["x"]) == {"5 percentile": 1.0, "median": 10.0, "95 percentile": 19.0}
+    times = np.array([[1.0, 3.0], [0.0, 9.0], [0.0, 5.0], [0.0, 7.0]])
+    assert TimeToEvent.overview(times, ["event", "hours"]) == {"share with the event": 0.25, "median hours": 6.0}
+
+
 def test_every_kind_has_its_name() -> None:
-    assert list(KINDS) == ["binary", "multilabel", "regression", "time_to_event"]
+    assert list(KINDS) == ["binary", "multiclass", "multilabel", "regression", "time_to_event"]
     assert restore(None).name == "binary"
 
 

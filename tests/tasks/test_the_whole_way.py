@@ -37,6 +37,7 @@ def outcomes(store: Store) -> pd.DataFrame:
                     "score": 50.0 + 10.0 * mean + rng.normal(),
                     "severe": int(mean > 0.5),
                     "mild": int(mean < -0.5),
+                    "ward": "icu" if mean > 0.4 else "ward" if mean > -0.4 else "home",
                     "died": int(event <= lost),
                     "died_hours": min(event, lost),
                 }
@@ -50,6 +51,7 @@ def outcomes(store: Store) -> pd.DataFrame:
     [
         ("score", "regression", "r2", 0.6),
         ("severe,mild", "multilabel", "auroc", 0.85),
+        ("ward", "multiclass", "auroc", 0.8),
         ("died", "time_to_event", "c_index", 0.7),
     ],
 )
@@ -61,14 +63,15 @@ def test_the_whole_way(task, kind, score, least, untrained, tmp_path: Path, monk
     outcomes(store).to_csv("tasks.csv", index=False)
     export(untrained(store.vocabulary), tmp_path / "backbone")
     chosen = {"store": "store", "labels": "tasks.csv", "task": task}
-    if kind == "regression":
-        with pytest.raises(InputError, match="with --kind regression"):
+    if kind in ("regression", "multiclass"):
+        with pytest.raises(InputError, match="with --kind regression, multiclass"):
             finetune(FinetuneConfig("backbone", **chosen), QUIET)
         chosen["kind"] = kind
     settings = FinetuneConfig("backbone", head_input="summaries", head_lr=3e-3, max_epochs=20, patience=5, **chosen)
     done = finetune(settings, QUIET)
     assert done.version is not None
     assert done.version.tags["kind"] == kind
+    check_data_report(done.run_id, task, store, kind)
     uri = done.version.uri
     found = evaluate(EvaluateConfig(uri, bootstrap=10, **chosen), QUIET)
     assert list(found.scores) == [uri, *BASELINES.get(kind, ["logistic regression", "gradient boosting"])]
@@ -99,6 +102,28 @@ def test_the_whole_way(task, kind, score, least, untrained, tmp_path: Path, monk
     assert "unknown to the model" in unknown["error"][0]
     with pytest.raises(InputError, match=f"is of kind {kind}, but the outcomes are binary"):
         evaluate(EvaluateConfig(uri, store="store", baselines=False), QUIET)
+
+
+def check_data_report(run_id: str, task: str, store: Store, kind: str) -> None:
+    """Table and page of the run say of each split what pandas says of the rows of its stays."""
+    frame = pd.read_csv("tasks.csv", dtype={"subject_id": str})
+    first = task.split(",", maxsplit=1)[0]
+    table = pd.DataFrame(**mlflow.artifacts.load_dict(f"runs:/{run_id}/task.json"))
+    value = table.set_index(["split", "measure"])["value"]
+    page = mlflow.artifacts.load_text(f"runs:/{run_id}/data_report.html")
+    assert f"<h2>Task {task}</h2>" in page
+    for split in store.splits:
+        mine = frame[frame["subject_id"].isin(store.subject_ids(split, range(store.n_subjects(split))))]
+        measure, of_frame = {
+            "regression": ("median", pd.Series.median),
+            "multilabel": (f"share with {first}", pd.Series.mean),
+            "multiclass": ("share with icu", lambda ward: (ward == "icu").mean()),
+            "time_to_event": ("share with the event", pd.Series.mean),
+        }[kind]
+        truth = of_frame(mine[first])
+        assert value[split, "stays with an outcome"] == len(mine)
+        assert value[split, measure] == pytest.approx(truth, abs=1e-4)
+        assert f'<td class="number">{truth:.3g}</td>' in page
 
 
 @pytest.mark.slow

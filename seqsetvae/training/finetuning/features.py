@@ -89,7 +89,7 @@ def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> Labelled
     """
     aligned = align(store, split, vocabulary)
     packed = aligned.packed
-    rows_B = labelled_rows(packed)
+    rows_B = labelled_rows(packed.label_B)
     if why := KINDS[kind_of(store)].unusable(packed.label_B[rows_B].astype(np.float64)):
         raise InputError(
             f"Split {split!r} of {store.path} has {why}. Prepare the store with the file of outcomes, or with other splits."
@@ -105,9 +105,9 @@ def labelled_stays(vocabulary: Vocabulary, store: Store, split: str) -> Labelled
     )
 
 
-def labelled_rows(packed: Packed) -> NDArray[np.int64]:
+def labelled_rows(label_B: NDArray[np.float32]) -> NDArray[np.int64]:
     """Of the subjects that have an outcome, or of several at least one."""
-    return np.flatnonzero(~np.isnan(packed.label_B).reshape(packed.n_subjects, -1).all(1))
+    return np.flatnonzero(~np.isnan(label_B).reshape(len(label_B), -1).all(1))
 
 
 @torch.inference_mode()

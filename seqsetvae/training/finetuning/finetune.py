@@ -34,7 +34,8 @@ from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
-from seqsetvae.training.finetuning.registering import register_when_possible, wish_registration
+from seqsetvae.training.finetuning.registering import register_when_possible, task_of, wish_registration
+from seqsetvae.training.finetuning.task_overview import TaskOverview
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import find_model
@@ -103,6 +104,7 @@ def finetune_listening(
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
     kind = train.kind.fit(train.label_B, names_of(store), config)
+    outcomes = TaskOverview.of(store, task_of(config))
     name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
     tags = {
         names.TAG_DATA: Path(config.store).name,
@@ -126,12 +128,14 @@ def finetune_listening(
             f"  {'train':<8}{train.describe()}",
             f"  {'valid':<8}{valid.describe()}",
             *([f"  {'task':<8}{what_is_predicted(config, store)}"] if isinstance(store, TaskStore) else []),
+            *(f"  {'':<8}{line}" for line in str(outcomes).splitlines()),
             f"  {'trained':<8}{what_is_trained(config)}",
             f"  {'run':<8}{run.run_id}",
             run.where_to_look,
         ]
         _log.info("\n".join(lines))
         run.log_dataset(config.store, store.content_hash, str(store.path))
+        outcomes.record(run, store)
         begun = time.perf_counter()
         try:
             net, fitted = train_members(model, train, valid, kind, config, run, signals)
@@ -148,8 +152,12 @@ def finetune_listening(
         seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
         run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
         found = record_validation(run, kind, risk_B, label_B, draw)
-        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:4], f"head input: {net.chosen}"])
-        tables = {names.ARTIFACT_VAL_SCORES: "scores", names.ARTIFACT_CALIBRATION: "calibration"}
+        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:-2], f"head input: {net.chosen}"])
+        tables = {
+            names.ARTIFACT_TASK: "outcomes",
+            names.ARTIFACT_VAL_SCORES: "scores",
+            names.ARTIFACT_CALIBRATION: "calibration",
+        }
         tables |= {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"} if draw else {}
         run.describe(
             f"**Validation {found}** (it chose the epoch)\n\n"
