@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.life import live
 from tests.faults.tally import Tally
+from tests.tuning.conftest import postgres  # noqa: F401
 
 WHOLE = "FAULTS"
 """Environment variable: how many random faults of each kind; unset: a sample."""

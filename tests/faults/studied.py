@@ -1,4 +1,4 @@
-"""What a study has left, read from its two databases without Optuna, MLflow or the code under test."""
+"""What a study has left, read from its two databases without MLflow or the code under test; from sqlite without Optuna as well."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
 RIGHT_ENDS = {
     "COMPLETE": ({"FINISHED"}, "complete"),
     "PRUNED": ({"KILLED"}, "pruned"),
@@ -18,9 +22,9 @@ RIGHT_ENDS = {
 """State of a trial in the study -> statuses that its run may have, and the run's tag."""
 
 
-def problems(folder: Path, n_trials: int) -> list[str]:
+def problems(folder: Path, storage: str, n_trials: int) -> list[str]:
     """Of a study of `n_trials` that has come to its end: every slot has one result, every run its right end, the best is the best."""
-    trials, runs = read_trials(folder / "tune.db"), read_runs(folder / "mlflow.db")
+    trials, runs = read_trials(storage), read_runs(folder / "mlflow.db")
     wrong = [f"trial {one['number']} is {one['state']}" for one in trials if one["state"] not in RIGHT_ENDS]
     results = Counter(one["slot"] for one in trials if one["state"] in ("COMPLETE", "PRUNED"))
     if results != Counter(range(n_trials)):
@@ -63,8 +67,32 @@ def wrong_parent(trials: list[dict[str, Any]], runs: dict[str, Any], parents: li
     return wrong
 
 
-def read_trials(database: Path) -> list[dict[str, Any]]:
+def read_trials(storage: str) -> list[dict[str, Any]]:
     """Of the only study, by number."""
+    scheme, _, path = storage.partition(":///")
+    if scheme == "sqlite":
+        return read_tables(Path(path))
+    opened = JournalStorage(JournalFileBackend(path)) if scheme == "journal" else RDBStorage(storage)
+    (name,) = optuna.get_all_study_names(opened)
+    trials = optuna.load_study(study_name=name, storage=opened).get_trials()
+    if isinstance(opened, RDBStorage):
+        opened.remove_session()
+        opened.engine.dispose()
+    return [
+        {
+            "number": one.number,
+            "state": one.state.name,
+            "value": one.value if one.values else None,
+            "slot": one.user_attrs.get("slot"),
+            "run_id": one.user_attrs.get("run_id"),
+            "missed": [missed for key, missed in one.system_attrs.items() if key.startswith("constraints:")],
+        }
+        for one in sorted(trials, key=lambda one: one.number)
+    ]
+
+
+def read_tables(database: Path) -> list[dict[str, Any]]:
+    """The same without Optuna."""
     with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as store:
         rows = store.execute(
             "SELECT t.trial_id, t.number, t.state, v.value FROM trials AS t LEFT JOIN trial_values AS v "

@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.faults.life import Fault, Life, live
@@ -50,10 +51,19 @@ def random_fault(dice: random.Random) -> Fault:
     return Fault(kind, at, signum, whom=whom)
 
 
-def answer(life: Life, fault: Fault, folder: Path) -> list[str]:
+def storage_of(number: int, folder: Path, server: str) -> str:
+    """Of the `number`-th study: each kind of storage in turn."""
+    kinds = (f"sqlite:///{folder / 'tune.db'}", f"journal:///{folder / 'tune.log'}", f"{server}/kills{number}")
+    if (storage := kinds[number % 3]).startswith("postgresql:"):
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE kills{number}")
+    return storage
+
+
+def answer(life: Life, fault: Fault, folder: Path, storage: str) -> list[str]:
     """What is wrong about how the command took a fault."""
     if fault.whom == "worker" and life.code == 0:
-        return problems(folder, TRIALS)  # it has gone on without being asked again
+        return problems(folder, storage, TRIALS)  # it has gone on without being asked again
     found = check_end(replace(life, seconds_after_signal=0.0), fault)
     if life.seconds_after_signal > SECONDS_TO_STOP:
         found.append(f"{life.seconds_after_signal:.0f} s until it ended")
@@ -66,21 +76,25 @@ def answer(life: Life, fault: Fault, folder: Path) -> list[str]:
 
 
 def test_a_killed_search_is_completed_by_the_same_command(
-    tmp_path: Path, store_template: Path, tally: Tally, how_many: int
+    tmp_path: Path, store_template: Path, postgres: str, tally: Tally, how_many: int
 ) -> None:
     wrong = []
     for seed in range(-(-how_many // 10) or 1):
         dice = random.Random(seed)
-        command = [*COMMAND, "--n_workers", dice.choice(["1", "1", "2"])]
         folder = fresh(tmp_path / str(seed), store_template)
+        storage = storage_of(seed, folder, postgres)
+        command = [*COMMAND, "--n_workers", dice.choice(["1", "1", "2"]), "--storage", storage]
         answers = {}
         for fault in [random_fault(dice) for _ in range(FAULTS_PER_STUDY)]:
-            answers[fault] = answer(live(folder, command, fault), fault, folder)
+            answers[fault] = answer(live(folder, command, fault), fault, folder, storage)
         life = live(folder, command)
-        found = problems(folder, TRIALS) if life.code == 0 else [f"exit code {life.code}: {life.output[-1500:]}"]
+        found = (
+            problems(folder, storage, TRIALS) if life.code == 0 else [f"exit code {life.code}: {life.output[-1500:]}"]
+        )
         for fault, of_answer in answers.items():
             tally.add(
-                f"tune: {signal.Signals(fault.signum).name} of {fault.whom}, {fault.where}", not found and not of_answer
+                f"tune on {storage.split(':')[0]}: {signal.Signals(fault.signum).name} of {fault.whom}, {fault.where}",
+                not found and not of_answer,
             )
             found += [f"{fault}: {one}" for one in of_answer]
         wrong += [f"{seed}, {list(map(str, answers))}: {one}" for one in found]
