@@ -72,7 +72,8 @@ coverage: $(INSTALLED) ## Run the fast tests and say which lines they leave out
 certify: $(INSTALLED) ## Run the whole certification of the collapse detector (ARGS="--quick true" for a few runs)
 	seqsetvae certify $(ARGS)
 
-docs: $(INSTALLED) ## Check what README, CONTRIBUTING and docs say against the code
+docs: $(INSTALLED) ## Build the site into build/site, and check what README, CONTRIBUTING and docs say against the code
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	$(PYTEST) tests/docs tests/test_packaging.py
 
 # Environments of their own, beside the one of the locked versions.
