@@ -59,6 +59,8 @@ class PosteriorStatistics:
     """Share of all sigma^2 above 0.01, which the source guides call active units."""
     mutual_information: Tensor
     """I_q(x; z), nats; at most ln M."""
+    at_prior_share: Tensor
+    """Share of sets whose KL, over all dimensions, is below epsilon: nothing is said of these, whatever the others carry."""
     finite: Tensor
     """True when every mu, log sigma^2 and KL, and the mutual information, is a finite number."""
 
@@ -97,6 +99,7 @@ def posterior_statistics(
         collapsed_share_Z=(kl_SZ < COLLAPSE_EPSILON).float().mean(0),
         variance_share=(variance_SZ > 0.01).float().mean(),
         mutual_information=information,
+        at_prior_share=(kl_SZ.sum(1) < COLLAPSE_EPSILON).float().mean(),
         finite=held.all() & information.isfinite(),
     )
 

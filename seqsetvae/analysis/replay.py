@@ -160,6 +160,7 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
                 decoder_use=optional(names.COLLAPSE_DECODER_USE, step),
                 decoder_information=optional(names.COLLAPSE_DECODER_INFORMATION, step),
                 decoder_information_error=optional(names.COLLAPSE_DECODER_INFORMATION_ERROR, step),
+                sets_at_prior=optional(names.COLLAPSE_SETS_AT_PRIOR, step),
                 recon=optional(names.COLLAPSE_RECON, step),
                 recon_slope=optional(names.COLLAPSE_RECON_SLOPE, step),
                 beta=beta,

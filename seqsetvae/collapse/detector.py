@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.rules import NOT_LISTENED, RULES, advice
+from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, RULES, advice, looks_collapsed
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
@@ -114,11 +114,11 @@ class Detector:
         indicators = RULES[config.rules](statistics, config)
         fired = [one for one in indicators if (one.released() if one.name in state.out_of_range else one).out_of_range]
         state.out_of_range = [one.name for one in fired]
-        looks_collapsed = len(fired) >= 2 or not NOT_LISTENED.isdisjoint(state.out_of_range)
-        self._remember(statistics, fired, looks_collapsed)
+        collapsed = looks_collapsed(fired)
+        self._remember(statistics, fired, collapsed)
 
-        held_back = self._objection(statistics) if looks_collapsed else ""
-        level = self._level(statistics, fired, looks_collapsed, bool(held_back))
+        held_back = self._objection(statistics) if collapsed else ""
+        level = self._level(statistics, fired, collapsed, bool(held_back))
         level = self._known(self._settle(min(level, self.ceiling)), statistics)
         state.level = int(level)
         state.warnings += level > Level.GREEN
@@ -150,7 +150,7 @@ class Detector:
         config = self.config
         judged = [(one, RULES[config.rules](one, config)) for one in measured]
         fired = [[one for one in indicators if one.out_of_range] for _, indicators in judged]
-        collapsed = [len(out) >= 2 or not NOT_LISTENED.isdisjoint(one.name for one in out) for out in fired]
+        collapsed = [looks_collapsed(out) for out in fired]
         place = len(measured) - 1 if all(collapsed) else collapsed.index(False)
         last, out = measured[place], fired[place]
         held_back = ""
@@ -182,27 +182,26 @@ class Detector:
             return ("what the decoder makes of the latents was not measured",)
         return tuple(map(str, fired))
 
-    def _level(
-        self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool, held_back: bool
-    ) -> Level:
+    def _level(self, statistics: CollapseStatistics, fired: list[Indicator], collapsed: bool, held_back: bool) -> Level:
         if not statistics.finite:
             return Level.RED
         grace = self.in_grace(statistics.step)
         if grace:
             # An untrained posterior is never quite in range, and an untrained decoder has not learned to listen.
-            return Level.YELLOW if sum(one.name not in NOT_LISTENED for one in fired) >= 2 else Level.GREEN
-        if not looks_collapsed:
+            of_itself = [one for one in fired if one.name not in NOT_LISTENED | OF_A_PART]
+            return Level.YELLOW if len(of_itself) >= 2 else Level.GREEN
+        if not collapsed:
             return Level.YELLOW if fired else Level.GREEN
         confirmed = self.state.streak >= self.config.confirm_checks
         return Level.RED if confirmed and not held_back else Level.ORANGE
 
-    def _remember(self, statistics: CollapseStatistics, fired: list[Indicator], looks_collapsed: bool) -> None:
+    def _remember(self, statistics: CollapseStatistics, fired: list[Indicator], collapsed: bool) -> None:
         state = self.state
         state.information = [*state.information, statistics.mutual_information][-self.config.confirm_checks :]
         state.green_streak = 0 if fired else state.green_streak + 1
         used = statistics.heard is None or statistics.heard > ALIVE_USE * self.config.decoder_use_threshold
         state.alive |= used and state.green_streak >= ALIVE_CHECKS
-        if not looks_collapsed:
+        if not collapsed:
             state.streak, state.streak_high_beta, state.relief_step, state.relief_checks = 0, 0.0, None, 0
             return
         state.streak += 1

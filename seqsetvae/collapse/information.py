@@ -57,4 +57,4 @@ def decoder_information(log_likelihood_KS: Tensor) -> DecoderInformation:
     first, second = gained_AS[:, : sets // 2], gained_AS[:, sets // 2 :]
     gained_S = torch.cat([first[second.mean(1).argmax()], second[first.mean(1).argmax()]])
     error = gained_S.std() / math.sqrt(sets)
-    return DecoderInformation(gained_S.mean(), error, -relative_KS[1:].mean())
+    return DecoderInformation(gained_S.mean(), error, (relative_KS[0] - relative_KS[1:]).mean())

@@ -19,6 +19,10 @@ UNASKED = "Offer `negative_log_likelihood(z, batch)` (nats per set) on the modul
 HEARD = ("decoder_information", "information that reaches the decoder")
 NOT_LISTENED = frozenset({HEARD[0], "decoder_use"})
 """Indicators that say of themselves that the latents are not in use, whatever the posterior looks like."""
+AT_PRIOR_SHARE = 0.25
+"""Share of sets at the prior from which a part of the data is left out, such as a group of patients."""
+OF_A_PART = frozenset({"sets_at_prior"})
+"""Indicators of a fault in a part of the data. They warn; for a collapse of the whole they do not count."""
 
 
 def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
@@ -39,6 +43,10 @@ def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor
     if statistics.heard_at_most is not None:
         name, label = HEARD if statistics.decoder_information is not None else ("decoder_use", "decoder use")
         found.append(Indicator(name, label, statistics.heard_at_most, config.decoder_use_threshold))
+    if statistics.sets_at_prior is not None:
+        found.append(
+            Indicator("sets_at_prior", "share of sets at the prior", statistics.sets_at_prior, AT_PRIOR_SHARE, False)
+        )
     return found
 
 
@@ -69,14 +77,29 @@ RULES: dict[str, Callable[[CollapseStatistics, SettledMonitor], list[Indicator]]
 }
 
 
+def looks_collapsed(fired: list[Indicator]) -> bool:
+    """Whether what is out of range amounts to a collapse, as far as one update can tell."""
+    whole = {one.name for one in fired} - OF_A_PART
+    return len(whole) >= 2 or not NOT_LISTENED.isdisjoint(whole)
+
+
 def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level) -> str:
     """One sentence on what to try, by what is out of range."""
-    names = {one.name for one in fired}
-    beta = "" if statistics.beta is None else f" (beta is {statistics.beta:.3g})"
     if not statistics.finite:
         return "Lower --optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
     if not fired:
         return UNASKED if level == Level.UNKNOWN else "Nothing to do."
+    names = {one.name for one in fired}
+    if names == OF_A_PART:
+        return (
+            f"About {statistics.sets_at_prior or 0.0:.0%} of the sets nothing is said: see what they have in common, such as one variable, "
+            "few events, or a group of patients."
+        )
+    beta = "" if statistics.beta is None else f" (beta is {statistics.beta:.3g})"
+    return _for_the_whole(names - OF_A_PART, statistics, level, beta)
+
+
+def _for_the_whole(names: set[str], statistics: CollapseStatistics, level: Level, beta: str) -> str:
     if level == Level.YELLOW and names == {"active_units"}:
         return (
             f"{statistics.active_units} of {statistics.latent_dim} dimensions are in use: fine if the reconstruction is; a smaller "
@@ -87,7 +110,7 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
             "KL is paid for without information, as by a constant shift of the means: lower --objective.max_beta"
             f"{beta}, and --objective.free_bits if there are any."
         )
-    if names and names <= NOT_LISTENED:
+    if names <= NOT_LISTENED:
         return "The decoder ignores the latents although they carry information: weaken it, or lower its learning rate."
     return (
         f"Lower --objective.max_beta{beta}, lengthen --objective.beta_warmup_steps, give some --objective.free_bits, or let "

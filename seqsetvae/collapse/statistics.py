@@ -44,6 +44,8 @@ class CollapseStatistics:
     """What the decoder gets out of the latents, nats per set, a lower bound; None as above, and in runs of before it was recorded."""
     decoder_information_error: float | None = None
     """Its standard error."""
+    sets_at_prior: float | None = None
+    """Share of sets with a KL below 0.01 nats, all dimensions together; None in runs of before it was recorded."""
     recon: float | None = None
     recon_slope: float | None = None
     updates: int = 0
@@ -115,6 +117,7 @@ class CollapseStatistics:
             decoder_use=heard.get("decoder_use", decoder_use),
             decoder_information=heard.get("decoder_information"),
             decoder_information_error=heard.get("decoder_information_error"),
+            sets_at_prior=float(statistics.at_prior_share),
             recon=recon,
             recon_slope=recon_slope,
             updates=updates,
@@ -134,6 +137,7 @@ class CollapseStatistics:
             names.COLLAPSE_DECODER_INFORMATION: self.decoder_information,
             names.COLLAPSE_DECODER_INFORMATION_ERROR: self.decoder_information_error,
             names.COLLAPSE_DEAD_RATIO: self.collapsed_dimensions_ratio,
+            names.COLLAPSE_SETS_AT_PRIOR: self.sets_at_prior,
             names.COLLAPSE_VARIANCE: self.mean_variance,
             names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,
             names.COLLAPSE_VARIANCE_RATIO_BY_MEAN: self.active_ratio_by_mean_variance,

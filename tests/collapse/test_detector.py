@@ -255,3 +255,14 @@ def test_a_bound_of_a_few_sets_that_may_be_noise_alone_is_no_evidence():
 def test_a_decoder_that_has_not_learned_to_listen_yet_is_no_warning_within_the_grace_period():
     deaf = replace(HEALTHY, decoder_information=0.0, decoder_information_error=0.0)
     assert levels(detector(grace_steps=500), [deaf] * 12) == "gggggggggrrr"
+
+
+def test_sets_of_which_nothing_is_said_are_a_warning_and_no_collapse():
+    half = replace(HEALTHY, sets_at_prior=0.5)
+    watcher = detector()
+    assert levels(watcher, [half] * 30) == "g" * 19 + "y" * 11
+    warned = watcher.check(replace(half, step=1550))
+    assert warned.reasons == ("share of sets at the prior too high: 0.500000 > 0.25",)
+    assert "About 50% of the sets nothing is said" in warned.advice
+    few_units = replace(half, active_units=1, mutual_information=0.5)
+    assert levels(watcher, [few_units] * 5, start=1550) == "yyyyy"

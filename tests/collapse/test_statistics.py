@@ -73,6 +73,17 @@ def test_mutual_information_saturates_at_the_logarithm_of_the_pool():
         assert mutual_information(posterior).item() == pytest.approx(math.log(sets), abs=1e-3)
 
 
+def test_the_share_of_sets_at_the_prior():
+    """A quarter of the sets at the prior, in every dimension; a healthy rest."""
+    healthy = linear_posteriors([0.2, 0.5, 0.9, 1.0], sets=3000)
+    mixed = DiagonalGaussian(
+        torch.cat([healthy.mu_SZ, torch.zeros(1000, 4)]), torch.cat([healthy.logvar_SZ, torch.zeros(1000, 4)])
+    )
+    for posterior, share in ((healthy, 0.0), (mixed, 0.25)):
+        found = CollapseStatistics.of(posterior_statistics(posterior), step=1, var_threshold=0.1)
+        assert found.sets_at_prior == pytest.approx(share, abs=1e-6)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_nan_and_inf_are_seen(bad):
     mu_SZ = torch.zeros(1000, 3)

@@ -38,7 +38,7 @@ class CollapseOutcome:
         heard = self.last.decoder_information
         used = ", whether the decoder uses them was not measured" if self.last.heard is None else ""
         if heard is not None:
-            used = f", of which {heard:.2f} +- {self.last.decoder_information_error or 0.0:.2f} nats reach the decoder"
+            used = f", of which {heard:z.2f} +- {self.last.decoder_information_error or 0.0:.2f} nats reach the decoder"
         return (
             f"Collapse: {self.level.word}"
             + (f" (first red at step {self.first_red_step})" if self.first_red_step is not None else "")

@@ -113,7 +113,7 @@ def statistics(last: CollapseStatistics | None) -> list[str]:
     heard = (
         "not measured: whether the latents are in use is not known"
         if last.decoder_information is None
-        else f"{last.decoder_information:.4f} +- {last.decoder_information_error or 0.0:.4f} nats per set (a lower bound, at most 2.08)"
+        else f"{last.decoder_information:z.4f} +- {last.decoder_information_error or 0.0:.4f} nats per set (a lower bound, at most 2.08)"
     )
     return [
         f"Final statistics, at step {last.step}:",
