@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqsetvae.data.quarantine import Quarantine
-from seqsetvae.data.sources.base import Chunk, WithoutNumber
-from seqsetvae.data.times import impossible_minutes
+from seqsetvae.data.sources.base import Chunk, Source, WithoutNumber
+from seqsetvae.data.times import MICROSECONDS, impossible_minutes
 from seqsetvae.errors import InputError
 
 REMEDY = "Correct or remove the row."
@@ -38,21 +38,32 @@ def strip_names(chunk: Chunk) -> tuple[Chunk, int]:
     return replace(chunk, variables=list(row_of), variable_N=new_number[chunk.variable_N], texts=texts), events
 
 
-def check(chunk: Chunk, split: str, quarantine: Quarantine, without_number: WithoutNumber = "refuse") -> Chunk:
+def check(
+    chunk: Chunk,
+    split: str,
+    quarantine: Quarantine,
+    without_number: WithoutNumber = "refuse",
+    columns: tuple[str, str, str] = Source.columns,
+) -> Chunk:
     """Leave out rows, or subjects, with an unusable time, value or name, and subjects with an unusable label or no event.
 
     Refused: a label other than 0, 1 or NaN; a minute that is NaN, infinite, negative or beyond any stay; a value that does not fit
     float32; a value that is NaN, unless events without a number are kept; an event without a variable name; a subject without any
-    event.
+    event. `columns` are the source's names of time, variable and value.
     """
     good_B = np.ones(chunk.n_subjects, dtype=bool)
     drop_N = np.zeros(len(chunk.row_N), dtype=bool)
-    for column, bad_N, reason in _faults(chunk, without_number):
+    time, variable, value = columns
+    for column, bad_N, reason in (
+        *((time, bad_N, reason) for bad_N, reason in impossible_minutes(chunk)),
+        (variable, _nameless(chunk), "is empty; it must name the variable"),
+        (value, _no_value(chunk, without_number), "is not a finite number"),
+    ):
         for event in np.flatnonzero(bad_N & ~drop_N).tolist():
             subject = int(chunk.subject_N[event])
             if good_B[subject]:
-                text, what = _cell(chunk, column, event), reason
-                if column == "value" and int(chunk.variable_N[event]) in chunk.texts:
+                text, what = _cell(chunk, columns.index(column), event), reason
+                if column == value and int(chunk.variable_N[event]) in chunk.texts:
                     what = f"{reason}. --without_number keep makes such texts events of their own"
                 error = InputError(
                     f"{chunk.files[subject]}, row {chunk.row_N[event]}, column {column!r}: {text} {what}. {REMEDY}"
@@ -113,23 +124,22 @@ def near_duplicates(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in alike.values() if len(group) > 1]
 
 
-def _faults(chunk: Chunk, without_number: WithoutNumber) -> list[tuple[str, NDArray[np.bool_], str]]:
-    """(column, which events are bad, why) for every rule."""
+def _nameless(chunk: Chunk) -> NDArray[np.bool_]:
+    return np.array([not name for name in chunk.variables] or [False])[chunk.variable_N]
+
+
+def _no_value(chunk: Chunk, without_number: WithoutNumber) -> NDArray[np.bool_]:
     with np.errstate(over="ignore"):
         value_N = chunk.value_N.astype(np.float32)
-    bad_value_N = np.isinf(value_N) if without_number == "keep" else ~np.isfinite(value_N)
-    nameless = np.array([not name for name in chunk.variables] or [False])
-    return [
-        *(("minute", bad_N, reason) for bad_N, reason in impossible_minutes(chunk)),
-        ("variable", nameless[chunk.variable_N], "names the variable: it is empty"),
-        ("value", bad_value_N, "is not a finite number"),
-    ]
+    return np.isinf(value_N) if without_number == "keep" else ~np.isfinite(value_N)
 
 
-def _cell(chunk: Chunk, column: str, event: int) -> str:
-    """A cell as an error shows it."""
-    if column == "variable":
+def _cell(chunk: Chunk, column: int, event: int) -> str:
+    """A cell of time (0), variable (1) or value (2) as an error shows it."""
+    if column == 1:
         return "''"
-    if column == "value" and (text := chunk.texts.get(int(chunk.variable_N[event]))) is not None:
+    if column == 2 and (text := chunk.texts.get(int(chunk.variable_N[event]))) is not None:
         return repr(text if len(text) <= 40 else f"{text[:39]}…")
-    return f"{(chunk.minute_N if column == 'minute' else chunk.value_N)[event]:g}"
+    if column == 0 and chunk.start_B is not None and np.isfinite(minute := chunk.minute_N[event]):
+        return str(np.datetime64(int(chunk.start_B[chunk.subject_N[event]]) + round(minute * MICROSECONDS), "us"))
+    return f"{(chunk.minute_N if column == 0 else chunk.value_N)[event]:g}"

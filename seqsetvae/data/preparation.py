@@ -89,7 +89,7 @@ class Preparation:
             for raw in self.source.chunks(split, self.quarantine):
                 named, stripped = strip_names(raw)
                 self.report.names_stripped += stripped
-                chunk = check(named, split, self.quarantine, self.rules.without_number)
+                chunk = check(named, split, self.quarantine, self.rules.without_number, self.source.columns)
                 if is_train:
                     self._number_new(chunk)
                 else:

@@ -67,7 +67,7 @@ def prepare(
     rules = Rules(set_window, without_number or source.without_number, least)
     if known is not None:
         rules = _rules_of(known, rules, scaling, min_subjects)
-    report = PrepareReport(source.name, str(output), rules=[*rules.describe(), *source.rules])
+    report = PrepareReport(source.name, str(output), rules=[*rules.describe(), *source.stated_rules()])
     with staged_store(Path(output)) as folder:
         report.labels = source.label_match()
         settings = source, folder, Quarantine(on_error), report, rules, shard_events, progress

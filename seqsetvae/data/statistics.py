@@ -120,7 +120,7 @@ def quantiles(
     numeric_V = np.flatnonzero(count_V > 0)
     row_of_V = np.cumsum(count_V > 0, dtype=np.int32) - np.int32(1)
     found = order_statistics(lambda: ((row_of_V[v_N], y_N) for v_N, y_N in shards()), rank_VR[numeric_V])
-    pair_VQ2[numeric_V] = found.reshape(len(numeric_V), -1, 2)
+    pair_VQ2[numeric_V] = found.reshape(len(numeric_V), len(shares), 2)
     return pair_VQ2[..., 0] + (position_VQ - below_VQ) * (pair_VQ2[..., 1] - pair_VQ2[..., 0])
 
 

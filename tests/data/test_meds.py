@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -143,8 +146,72 @@ def test_a_data_set_without_splits_is_divided_and_the_same_each_time(tmp_path: P
     root = write_meds(tmp_path / "in", rows)
     first, report = prepared(root, tmp_path / "a")
     assert [report.splits[split].subjects for split in first.splits] == [32, 8, 10]
+    assert "its subjects are divided 64/16/20 by --seed 0" in str(report)
     assert prepared(root, tmp_path / "b")[0].content_hash == first.content_hash
     assert prepared(root, tmp_path / "c", seed=1)[0].content_hash != first.content_hash
+
+
+def cast(name: str, kind: pa.DataType) -> Callable[[pa.Table], pa.Table]:
+    def of(table: pa.Table) -> pa.Table:
+        column = table[name].combine_chunks()
+        zoned = pa.types.is_timestamp(kind) and kind.tz
+        found = pc.assume_timezone(column, "UTC").cast(kind) if zoned else column.cast(kind)
+        return table.set_column(table.column_names.index(name), name, found)
+
+    return of
+
+
+PERMITTED: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "numbers of 64 bits": cast("numeric_value", pa.float64()),
+    "a text as string_view": cast("text_value", pa.string_view()),
+    "codes as large_string": cast("code", pa.large_string()),
+    "codes as a dictionary": lambda table: table.set_column(2, "code", table["code"].dictionary_encode()),
+    "times with a zone": cast("time", pa.timestamp("ns", "Europe/Paris")),
+    "times in seconds": cast("time", pa.timestamp("s")),
+    "whole numbers of 32 bits": cast("subject_id", pa.int32()),
+    "further columns": lambda table: table.append_column("hadm_id", pa.array([{"a": [1]}] * len(table))),
+    "rows twice": lambda table: table.take(np.repeat(np.arange(len(table)), 2)),
+    "empty files": lambda table: table,
+    "folders in folders": lambda table: table,
+    "no metadata": lambda table: table,
+}
+
+
+@pytest.mark.parametrize("case", PERMITTED)
+def test_what_meds_permits_makes_the_same_store(tmp_path: Path, case: str) -> None:
+    events = [(None, "SEX//F", None, None), (0, "HR", 80.0, None), (1, "UA", None, "++"), (9, "HR", 82.5, None)]
+    files = {
+        f"{folder}/0": [row for n in range(4) for row in subject(10 * place + n, *events)]
+        for place, folder in enumerate(("train", "tuning", "held_out"))
+    }
+    plain, _ = prepared(write_meds(tmp_path / "plain", files), tmp_path / "a")
+    root = write_meds(tmp_path / "odd", files | ({"train/1": [], "train/2": []} if case == "empty files" else {}))
+    for path in root.rglob("*.parquet"):
+        pq.write_table(PERMITTED[case](pq.read_table(path)), path)
+    if case == "folders in folders":
+        for path in list(root.rglob("*.parquet")):
+            (path.parent / "part" / "1").mkdir(parents=True)
+            path.rename(path.parent / "part" / "1" / path.name)
+    if case == "no metadata":
+        shutil.rmtree(root / "metadata")
+    assert prepared(root, tmp_path / "b")[0].content_hash == plain.content_hash
+
+
+def test_a_data_set_of_codes_alone_has_no_number_anywhere(tmp_path: Path) -> None:
+    root = write_meds(tmp_path / "in", three(subject(7, (0, "ICD//1", None, None), (5, "HR", None, None))))
+    for path in root.rglob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["numeric_value", "text_value"]), path)
+    store, report = prepared(root, tmp_path / "store")
+    assert report.without_number == {"HR": 1.0, "ICD//1": 1.0}
+    assert np.isnan(store.shard("train", 0).value_N).all()
+
+
+def test_subjects_of_further_splits_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [row for n in range(5) for row in subject(n, (0, "HR", float(n), None))]
+    splits = {0: "train", 1: "tuning", 2: "held_out", 3: "calibration"}  # and 4 in none
+    store, report = prepared(write_meds(tmp_path / "in", {"0": rows}, splits), tmp_path / "store")
+    assert [store.n_subjects(split) for split in store.splits] == [1, 1, 1]
+    assert report.left_out_by_source == {"events_of_subjects_in_none_of_these_splits": 2}
 
 
 GOOD = subject(7, (0, "HR", 80.0, None))
@@ -154,12 +221,30 @@ BAD: dict[str, tuple[dict[str, list[Row]], dict[int, str] | None, str]] = {
     "in two splits": (three(GOOD) | {"tuning/1": GOOD}, None, "subject 7 is in two splits"),
     "folder against table": (
         three(GOOD),
-        {7: "held_out", 900: "tuning", 901: "held_out"},
+        {7: "held_out", 8: "train", 900: "tuning", 901: "held_out"},
         "subject 7 lies in the folder of split 'train', but subject_splits.parquet puts it in 'held_out'",
     ),
-    "an odd split": (three(GOOD), {7: "dev"}, "column 'split': 'dev' is none of train, tuning, held_out"),
-    "infinite": (three(subject(7, (0, "HR", math.inf, None))), None, "row 1, column 'value': inf is not a finite"),
-    "nameless": (three(subject(7, (0, " ", 1.0, None))), None, "row 1, column 'variable': '' names the variable"),
+    "a split of another name": (
+        three(GOOD),
+        {7: "dev"},
+        "no subject is in split 'train': the folders of data/ are held_out, train, ",
+    ),
+    "folders of other names": (
+        {"train/0": GOOD, "val/0": subject(8, (0, "HR", 80.0, None))},
+        None,
+        "split 'tuning': the folders of data/ are train, val. Name them train, tuning, held_out, or ",
+    ),
+    "infinite": (
+        three(subject(7, (0, "HR", math.inf, None))),
+        None,
+        "row 1, column 'numeric_value': inf is not a finite",
+    ),
+    "nameless": (three(subject(7, (0, " ", 1.0, None))), None, "row 1, column 'code': '' is empty; it must name"),
+    "centuries apart": (
+        three(subject(7, (0, "HR", 80.0, None), (525960.0 * 900, "HR", 80.0, None))),
+        None,
+        "row [12], column 'time': (1970-01-01T|28[67]).* is beyond any stay",
+    ),
 }
 
 

@@ -107,6 +107,8 @@ class Source(ABC):
     name: ClassVar[str]
     rules: ClassVar[tuple[str, ...]] = ()
     """What the source does with rows by what is known of its data, for the report."""
+    columns: ClassVar[tuple[str, str, str]] = ("minute", "variable", "value")
+    """What it calls time, variable and value, for error messages."""
     without_number: ClassVar[WithoutNumber] = "refuse"
     """What becomes of events without a number unless `prepare` is told."""
     min_subjects: ClassVar[int] = 1
@@ -128,6 +130,10 @@ class Source(ABC):
     @abstractmethod
     def chunks(self, split: str, quarantine: Quarantine) -> Iterator[Chunk]:
         """Stream a split in bounded memory. Subjects that cannot be read go to `quarantine`."""
+
+    def stated_rules(self) -> Sequence[str]:
+        """The rules, and what of them depends on the data."""
+        return self.rules
 
     def counts(self) -> dict[str, int]:
         """Rows left out so far by the source's own rules, by rule."""

@@ -6,7 +6,7 @@ Read by pyarrow, which is there already and hands out a Parquet file piece by pi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from seqsetvae.data.quarantine import Quarantine
-from seqsetvae.data.sources.base import SPLITS, Chunk, Source, WithoutNumber, stratified_split
+from seqsetvae.data.sources.base import SPLIT_SHARES, SPLITS, Chunk, Source, WithoutNumber, stratified_split
 from seqsetvae.data.sources.columns import first_line, read_parquet
 from seqsetvae.data.sources.meds_rows import COLUMNS, Rows, read_rows
 from seqsetvae.data.sources.meds_stays import admissions, to_chunk
@@ -44,6 +44,8 @@ class Meds(Source):
         "Events without a time belong to the first set of their stay.",
         "A text of more than 60 characters is no category: the event is its code alone.",
     )
+
+    columns: ClassVar[tuple[str, str, str]] = (COLUMNS[1], COLUMNS[2], COLUMNS[3])
 
     input: Path
     """Folder that holds data/ and metadata/."""
@@ -73,9 +75,29 @@ class Meds(Source):
     def counts(self) -> dict[str, int]:
         return {rule: rows for rule, rows in self._counts.items() if rows}
 
+    def stated_rules(self) -> Sequence[str]:
+        if self._is_divided:
+            return self.rules
+        shares = "/".join(f"{share:.0%}".rstrip("%") for share in SPLIT_SHARES)
+        return [*self.rules, f"The data set has no splits: its subjects are divided {shares} by --seed {self.seed}."]
+
+    def empty_split(self) -> str:
+        lacking = [MEDS_SPLITS[split] for split in SPLITS if not self._subjects_in(split)]
+        if not lacking:
+            return ""
+        folders = sorted({self._folder(path) for path in self._files} - {""})
+        held = f"the folders of data/ are {', '.join(folders[:8])}" if folders else "data/ has no folders"
+        return (
+            f"{self.input}: no subject is in split {lacking[0]!r}: {held}. Name them {', '.join(MEDS_SPLITS.values())}, or give each "
+            "subject one of these in metadata/subject_splits.parquet."
+        )
+
     def n_subjects(self, split: str) -> int:
         """Subjects of the data set; 0, for not known, where a stay is an admission."""
-        return int((self._division.split == SPLITS.index(split)).sum()) if self.stay == "subject" else 0
+        return self._subjects_in(split) if self.stay == "subject" else 0
+
+    def _subjects_in(self, split: str) -> int:
+        return int((self._division.split == SPLITS.index(split)).sum())
 
     def chunks(self, split: str, quarantine: Quarantine) -> Iterator[Chunk]:
         seen: set[int] = set()
@@ -110,7 +132,7 @@ class Meds(Source):
         place_N = np.searchsorted(subjects, rows.subject_N).clip(max=len(subjects) - 1)
         known_N = subjects[place_N] == rows.subject_N
         split_N = np.where(known_N, split_of[place_N], -1)
-        wrong = np.flatnonzero(known_N & (split_N != SPLITS.index(split)) & by_folder)
+        wrong = np.flatnonzero((split_N >= 0) & (split_N != SPLITS.index(split)) & by_folder)
         if len(wrong):
             subject = int(rows.subject_N[wrong[0]])
             raise InputError(
@@ -118,8 +140,8 @@ class Meds(Source):
                 f"in {MEDS_SPLITS[SPLITS[int(split_N[wrong[0]])]]!r}. Correct one of the two."
             )
         if split == SPLITS[0] or by_folder:  # Each file is read for one split, or for all of them: counted once.
-            rule = "events_of_subjects_without_a_split"
-            self._counts[rule] = self._counts.get(rule, 0) + int((~known_N).sum())
+            rule = "events_of_subjects_in_none_of_these_splits"
+            self._counts[rule] = self._counts.get(rule, 0) + int((split_N < 0).sum())
         return rows.take(split_N == SPLITS.index(split))
 
     @cached_property
@@ -136,20 +158,29 @@ class Meds(Source):
             raise InputError(f"{folder}: no .parquet file.")
         return files
 
+    def _folder(self, path: Path) -> str:
+        """Of data/, the folder that a file lies in; empty: in none."""
+        first, *below = path.relative_to(Path(self.input) / "data").parts
+        return first if below else ""
+
     def _folder_split(self, path: Path) -> str | None:
         """The split that a file's folder is named after, if any."""
-        first = path.relative_to(Path(self.input) / "data").parts[0]
-        return FOLDER_SPLITS.get(first)
+        return FOLDER_SPLITS.get(self._folder(path))
 
     @property
     def _splits_file(self) -> Path:
         return Path(self.input) / "metadata" / "subject_splits.parquet"
 
+    @property
+    def _is_divided(self) -> bool:
+        """Whether the data set has splits."""
+        return self._splits_file.exists() or any(self._folder_split(path) for path in self._files)
+
     @cached_property
     def _division(self) -> Division:
         if self._splits_file.exists():
             subjects, split = self._published_splits()
-        elif all(self._folder_split(path) is None for path in self._files):
+        elif not self._is_divided:
             subjects = np.unique(np.concatenate([_subjects(path) for path in self._files]))
             split = stratified_split(np.full(len(subjects), np.nan, dtype=np.float32), self.seed)
         else:
@@ -170,17 +201,15 @@ class Meds(Source):
         missing = {"subject_id", "split"} - set(table.column_names)
         if missing:
             raise InputError(f"{self._splits_file}, column {min(missing)!r}: missing. MEDS needs subject_id and split.")
-        names = table["split"].to_pylist()
-        unknown = sorted({str(name) for name in names if name not in FOLDER_SPLITS})
-        if unknown:
-            raise InputError(
-                f"{self._splits_file}, column 'split': {unknown[0]!r} is none of {', '.join(MEDS_SPLITS.values())}."
-            )
+        # MEDS permits any other name: subjects of such splits are left out.
+        number = [
+            SPLITS.index(FOLDER_SPLITS[name]) if name in FOLDER_SPLITS else -1 for name in table["split"].to_pylist()
+        ]
         try:
             subjects = table["subject_id"].cast(pa.int64()).to_numpy()
         except (pa.ArrowException, ValueError) as error:
             raise InputError(f"{self._splits_file}, column 'subject_id': not whole numbers ({error}).") from error
-        return subjects, np.array([SPLITS.index(FOLDER_SPLITS[name]) for name in names], dtype=np.int64)
+        return subjects, np.array(number, dtype=np.int64)
 
     @cached_property
     def _parents(self) -> dict[str, str]:
@@ -220,7 +249,7 @@ class Division(NamedTuple):
     subjects: NDArray[np.int64]
     """Ascending."""
     split: NDArray[np.int64]
-    """Number of the split of each; -1: of a file that is in no split's folder."""
+    """Number of the split of each; -1: in none that is used."""
 
 
 MEDS_SPLITS = dict(zip(SPLITS, ("train", "tuning", "held_out"), strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds.schema import DataSchema
 from numpy.typing import NDArray
@@ -138,7 +139,7 @@ def _rows(path: Path, table: pa.Table, before: int, parents: Mapping[str, str]) 
         names, variable_N, texts = _with_texts(codes, code_N, words_of, np.where(np.isnan(value_N), text_N, 0))
     return Rows(
         path,
-        _whole(path, subject, table[subject]),
+        _whole(path, subject, table[subject], before),
         ticks,
         names,
         variable_N,
@@ -175,12 +176,11 @@ def _with_texts(
     return names, variable_N, texts
 
 
-def _whole(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
+def _whole(path: Path, name: str, column: pa.ChunkedArray, before: int) -> NDArray[np.int64]:
     try:
         if column.null_count:
-            raise InputError(
-                f"{path}, column {name!r}: {column.null_count} rows without a subject. Correct or remove them."
-            )
+            row = before + 1 + pc.index(column.is_null(), True).as_py()
+            raise InputError(f"{path}, row {row}, column {name!r}: a row without a subject. Correct or remove it.")
         return column.cast(pa.int64()).to_numpy()
     except (pa.ArrowException, ValueError) as error:
         if isinstance(error, InputError):
