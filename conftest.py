@@ -108,6 +108,12 @@ def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]
     return put
 
 
+@pytest.fixture
+def empty_store(tmp_path: Path, new_store: Callable[[Path], str]) -> str:
+    """The test's own store has its tables already; its address, which MLFLOW_TRACKING_URI has, too."""
+    return new_store(tmp_path)
+
+
 @pytest.fixture(scope="session")
 def untrained() -> Callable[[Vocabulary], Pretrained]:
     """Makes a small model of some vocabulary with random weights, always the same: a random backbone already carries much to a head."""

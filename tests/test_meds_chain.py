@@ -30,6 +30,7 @@ def seqsetvae(*arguments: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_store")
 def test_a_meds_data_set_from_its_files_to_two_served_answers(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     frame = pd.read_parquet(DEMO_FILE).astype({"subject_id": str})

@@ -125,6 +125,7 @@ def test_conda_asked_for_but_not_there_is_an_error(bare_path, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_store")
 def test_pretrain_makes_one_finished_run(bare_path, tmp_path):
     from mlflow import MlflowClient
 

@@ -19,6 +19,7 @@ def kinds() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_store")
 def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = {name: mortality.VARIANTS[name] for name in ("summaries alone", "unfrozen", "from scratch")}

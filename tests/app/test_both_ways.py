@@ -39,6 +39,7 @@ def artifacts(client: MlflowClient, run: Run, folder: str | None = None) -> set[
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_store")
 def test_a_pretraining_from_python_leaves_what_that_of_the_command_line_leaves(tmp_path: Path) -> None:
     flags = as_flags(batch_size=64, **MODEL, **OBJECTIVE, **TRAINER, **MONITOR, **TRACKING)
     with pytest.raises(SystemExit) as ended:

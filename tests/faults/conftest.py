@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.life import live
 from tests.faults.tally import Tally
 from tests.tuning.conftest import postgres  # noqa: F401
 
@@ -41,12 +40,8 @@ def tally() -> Iterator[Tally]:
 
 
 @pytest.fixture(scope="session")
-def store_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store_template(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Path:
     """An empty store with its tables."""
     folder = tmp_path_factory.mktemp("template")
-    life = live(folder, ["sync", "--tracking.work_dir", "nothing"])
-    assert life.code == 0, life.output
-    from mlflow import MlflowClient
-
-    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    new_store(folder)
     return folder / "mlflow.db"

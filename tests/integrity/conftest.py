@@ -19,8 +19,8 @@ TINY = SETTINGS.split()
 
 
 @pytest.fixture
-def stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """100 subjects in the test's own folder, which is the working directory."""
+def stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: str) -> Path:
+    """100 subjects in the test's own folder, which is the working directory and has an empty MLflow store."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "stays"
     prepare(Synthetic(subjects=100, variables=6, sets=4, events_per_set=3, prevalence=0.3), path, progress=False)

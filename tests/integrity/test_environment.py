@@ -50,7 +50,10 @@ def test_an_unknown_user_without_home_whose_reader_has_gone_trains_to_the_end(st
 
 
 @pytest.mark.slow
-def test_with_all_standard_streams_closed_a_training_ends_well_and_nothing_is_printed_into_its_files(stays, odd_folder):
+def test_with_all_standard_streams_closed_a_training_ends_well_and_nothing_is_printed_into_its_files(
+    stays, odd_folder, new_store
+):
+    new_store(odd_folder)
     command = f"exec {SEQSETVAE} pretrain --store {stays} {SETTINGS} --progress_bar true <&- >&- 2>&-"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ PASSWORD, TOKEN = "pl4nted-passw0rd", "pl4nted-t0ken"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[MlflowServer]:
+def server(tmp_path: Path, new_store: Callable[[Path], str]) -> Iterator[MlflowServer]:
     (tmp_path / "server").mkdir()
+    new_store(tmp_path / "server")
     running = MlflowServer(tmp_path / "server")
     running.start()
     yield running

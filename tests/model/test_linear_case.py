@@ -20,7 +20,7 @@ EIGENVALUES = torch.tensor([8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.2, 0.8, 0.5, 0.3], d
 VARIABLES = len(EIGENVALUES)
 SUBJECTS = 1000
 NOISE_VARIANCE = 1.0
-STEPS = 3000
+STEPS = 1000
 
 
 class LinearEncoder(nn.Module):

@@ -30,7 +30,10 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """A real `mlflow server` on the loopback interface, in a process group of its own so that it can be stopped and continued."""
+    """A real `mlflow server` on the loopback interface, in a process group of its own so that it can be stopped and continued.
+
+    Its database is `mlflow.db` in its folder; where there is one already (the fixture `new_store`), it starts sooner.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +55,7 @@ class MlflowServer:
             "--workers",
             "1",
         ]
-        stores = ["--backend-store-uri", f"sqlite:///{self.folder / 'server.db'}", "--artifacts-destination"]
+        stores = ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--artifacts-destination"]
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *stores, str(self.folder / "artifacts")],

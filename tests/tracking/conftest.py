@@ -56,8 +56,9 @@ def sqlite_template(new_store: Callable[[Path], str], tmp_path_factory: pytest.T
 
 
 @pytest.fixture(scope="session")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+def _server(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], str]) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path_factory.mktemp("server"))
+    new_store(server.folder)
     server.start()
     yield server
     server.kill()

@@ -89,6 +89,7 @@ def test_a_module_that_never_sets_its_posterior_is_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_store")
 def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "collapsing.yaml"
@@ -137,7 +138,7 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
         optimizer=replace(tiny.optimizer, lr=1e-2),
         objective=ObjectiveConfig(max_beta=50.0),
         monitor=MonitorConfig(on_collapse="rescue"),
-        trainer=replace(tiny.trainer, max_epochs=40),
+        trainer=replace(tiny.trainer, max_epochs=20),
     )
     result = pretrain(config)
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])

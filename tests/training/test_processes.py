@@ -33,7 +33,7 @@ def client() -> MlflowClient:
 
 @pytest.mark.slow
 def test_a_run_killed_without_warning_is_mended_and_continued(tiny, history):
-    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=15, checkpoint_every_n_steps=7))
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=8, checkpoint_every_n_steps=7))
     expected = history(pretrain(config).run_id, names.TRAIN_LOSS)
     with subprocess.Popen(command(config)) as process:
         deadline = time.monotonic() + 120
@@ -54,7 +54,7 @@ def test_a_run_killed_without_warning_is_mended_and_continued(tiny, history):
 
 
 @pytest.fixture
-def server(tmp_path) -> Iterator[MlflowServer]:
+def server(tmp_path, empty_store) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path)
     server.start()
     yield server
@@ -63,7 +63,7 @@ def server(tmp_path) -> Iterator[MlflowServer]:
 
 @pytest.mark.slow
 def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkeypatch):
-    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=45))
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=30))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
 
     def last_checkpoint() -> float:
@@ -83,7 +83,7 @@ def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkey
     assert process.returncode == 0
     (run,) = client().search_runs(["1"])
     assert run.info.status == "FINISHED"
-    assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 451))
+    assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 301))
 
 
 @pytest.mark.slow

@@ -8,19 +8,18 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from seqsetvae import names
 from seqsetvae.tuning import slots
-from seqsetvae.tuning.storage import close_storage, exclusive, open_storage
+from seqsetvae.tuning.storage import close_storage, open_storage
 from seqsetvae.tuning.worker import signs_of_life
+from tests.tuning.takers import take, take_all
 
 NOBODY = {names.TAG_HOST: socket.gethostname(), names.TAG_PID: "999999999", names.TAG_PROCESS_START: "1.00"}
 
@@ -42,10 +41,6 @@ def storage(url: str) -> Iterator[BaseStorage]:
 @pytest.fixture
 def study(storage: BaseStorage) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=storage)
-
-
-def take(study: optuna.Study, storage: BaseStorage) -> optuna.Trial | None:
-    return slots.take(study, storage, lambda number: RandomSampler(seed=number))
 
 
 def test_slots_are_filled_once(study):
@@ -111,19 +106,6 @@ def test_what_is_drawn_depends_on_the_number_alone(tmp_path):
         close_storage(storage)
     assert drawn[0] == drawn[1]
     assert len(set(drawn[0])) == 4
-
-
-def take_all(url: str, together: Barrier) -> None:
-    storage = open_storage(url, 30)
-    study = optuna.load_study(study_name="s", storage=storage)
-    together.wait(100)
-    while True:
-        with exclusive(url, "s"):
-            trial = take(study, storage)
-        if trial is None:
-            return
-        study.tell(trial, 1.0)
-        time.sleep(0.1)  # as training does: whoever lets go of a file lock and asks again at once gets it
 
 
 @pytest.mark.slow
