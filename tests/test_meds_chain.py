@@ -33,7 +33,10 @@ def seqsetvae(*arguments: str) -> None:
 @pytest.mark.usefixtures("empty_store")
 def test_a_meds_data_set_from_its_files_to_two_served_answers(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    frame = pd.read_parquet(DEMO_FILE).astype({"subject_id": str})
+    numbers = pd.read_parquet(DEMO_FILE).astype({"subject_id": str, "variable": str})
+    codes = numbers[numbers["minute"] > 0].groupby(["subject_id", "minute"], as_index=False).first()
+    codes = codes.assign(variable="ORDER//" + codes["variable"].str[:1], value=np.nan)
+    frame = pd.concat([numbers, codes])
     write_events(tmp_path / "meds", frame)
     late = frame[frame["minute"] > DAY]
     died = {one: bool(label) for one, label in frame.groupby("subject_id")["label"].first().items()}
@@ -62,6 +65,7 @@ def test_a_meds_data_set_from_its_files_to_two_served_answers(tmp_path: Path, mo
     seqsetvae(
         "embed", "--model", "models:/seqsetvae@champion", "--store", "store", "--at", "24h", "--output", "emb.parquet"
     )
+    assert (frame["variable"].str.startswith("ORDER//")).mean() > 0.1
     embedded = pd.read_parquet("emb.parquet")
     assert set(embedded["subject_id"]) == set(frame["subject_id"])
     assert np.isfinite(np.stack(embedded["state"].to_list())).all()

@@ -34,6 +34,9 @@ class EventsTable:
     their own, called ''."""
     packed: Packed | None
     """The other subjects; None where there are none."""
+    left_out: dict[str, str]
+    """By subject: rows that are not used, in words. Where events without a number are kept, rare codes are unknown to the model by
+    intent: such a row costs itself alone, as when a store is read."""
 
     def batch(self, vocabulary: Vocabulary) -> EventBatch:
         """All usable subjects as one batch, values scaled by the vocabulary they were read with."""
@@ -41,12 +44,13 @@ class EventsTable:
         return gather(self.packed, np.arange(self.packed.n_subjects), vocabulary)
 
     def warnings(self, vocabulary: Vocabulary) -> list[str]:
-        """For each of `subjects`: values far from all that the model was trained on, in words; '' where there are none."""
+        """For each of `subjects`: rows that are not used, values far from all that the model was trained on, in words; '' for none."""
         if self.packed is None:
             return [""] * len(self.subjects)
         names = map(str, self.packed.subject_id)
-        found = dict(zip(names, unusual_values(self.packed, vocabulary), strict=True))
-        return [found.get(name, "") for name in self.subjects]
+        unusual = dict(zip(names, unusual_values(self.packed, vocabulary), strict=True))
+        said = ((self.left_out.get(name, ""), unusual.get(name, "")) for name in self.subjects)
+        return ["; ".join(filter(None, texts)) for texts in said]
 
     def require_all(self) -> EventsTable:
         """The table itself. Raises :class:`InputError` naming the rows if any subject cannot be used."""
@@ -78,12 +82,13 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
     bare_N = (
         (variable_N >= 0) & bare_V[variable_N] & (table["value"].isna().to_numpy() | (is_text_N & np.isnan(value_N)))
     )
+    left_out_N = _left_out(subject_N, variable_N, vocabulary)
     faults = (
         (np.isin(subject_N, np.flatnonzero(subjects == "")), "subject", "is no name"),
         (~(minute_N >= 0), "minute", "is not a time: minutes are 0 or more"),
         (minute_N > LARGEST_MINUTE, "minute", "is beyond any time"),
-        (~np.isfinite(value_N) & ~bare_N, "value", "is not a finite number"),
-        (variable_N < 0, "variable", "is unknown to the model"),
+        (~np.isfinite(value_N) & ~bare_N & ~left_out_N, "value", "is not a finite number"),
+        ((variable_N < 0) & ~left_out_N, "variable", "is unknown to the model"),
         (_out_of_range(variable_N, value_N, vocabulary), "value", "is too far from all values that the model has seen"),
     )
     wrong: dict[int, list[str]] = {}
@@ -93,8 +98,22 @@ def read_events(table: pd.DataFrame, vocabulary: Vocabulary) -> EventsTable:
             wrong.setdefault(int(subject_N[row]), []).append(f"row {row + 1}: {fault}")
     problems = {str(subjects[number]): _shorten(texts) for number, texts in sorted(wrong.items())}
     good = [number for number in range(len(subjects)) if number not in wrong]
-    packed = _pack(subjects, good, subject_N, minute_N, variable_N, value_N, vocabulary) if good else None
-    return EventsTable([str(name) for name in subjects], problems, packed)
+    kept = np.where(left_out_N, -1, subject_N)
+    packed = _pack(subjects, good, kept, minute_N, variable_N, value_N, vocabulary) if good else None
+    unknown: dict[int, dict[str, None]] = {}
+    for row in np.flatnonzero(left_out_N).tolist():
+        unknown.setdefault(int(subject_N[row]), {})[repr(table["variable"].iloc[row])[:SHOWN]] = None
+    left_out = {
+        str(subjects[number]): f"rows of codes unknown to the model are left out: {_shorten(list(codes))}"
+        for number, codes in unknown.items()
+    }
+    return EventsTable([str(name) for name in subjects], problems, packed, left_out)
+
+
+def _left_out(subject_N: NDArray[np.int64], variable_N: NDArray[np.int64], vocabulary: Vocabulary) -> NDArray[np.bool_]:
+    """Rows of unknown codes of subjects that have others, where events without a number are kept."""
+    known_B = np.bincount(subject_N[variable_N >= 0], minlength=subject_N.max(initial=-1) + 1) > 0
+    return (variable_N < 0) & (vocabulary.bare_V is not None) & known_B[subject_N]
 
 
 def require_columns(table: pd.DataFrame) -> None:
@@ -119,7 +138,7 @@ def _pack(
     new_number = np.full(len(subjects), -1)
     new_number[good] = np.arange(len(good))
     order_N = np.argsort(new_number[subject_N], kind="stable")
-    order_N = order_N[new_number[subject_N[order_N]] >= 0]
+    order_N = order_N[(subject_N[order_N] >= 0) & (new_number[subject_N[order_N]] >= 0)]
     chunk = Chunk(
         subject_ids=[str(subjects[number]) for number in good],
         files=["table"] * len(good),

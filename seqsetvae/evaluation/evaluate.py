@@ -16,6 +16,7 @@ from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import open_task
+from seqsetvae.evaluation.hand_features import MOST_VARIABLES, most_frequent
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
 from seqsetvae.evaluation.leak_audit import leak_audit
 from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all, whose_answers
@@ -82,7 +83,11 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     kinds: dict[str, Kind] = {name: models[name][0].kind if name in models else first for name in risks}
     scores = {name: kinds[name].with_intervals(label_B, said, config.bootstrap) for name, said in risks.items()}
     latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
-    groups = subgroups(stays.x_BF, store.vocabulary.names) if config.subgroups else {}
+    groups = (
+        subgroups(stays.x_BF, [store.vocabulary.names[row] for row in most_frequent(store.vocabulary)])
+        if config.subgroups
+        else {}
+    )
     rows = subgroup_rows(label_B, risks, groups, config.bootstrap, kinds)
     data, positive = Path(config.store).name, first.events(label_B)
     counted = first.counted(label_B).replace(" of them", "")
@@ -126,8 +131,13 @@ def what_to_know(
     models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
 ) -> list[str]:
     """Where all splits are scored: what that means for models and baselines that have learned from some of them."""
+    many = config.baselines and len(store.vocabulary) > MOST_VARIABLES
     if config.split != ALL:
-        return []
+        return (
+            [f"Baselines see the {MOST_VARIABLES:,} most frequent of {len(store.vocabulary):,} variables."]
+            if many
+            else []
+        )
     own = [
         name for name, (_, version) in models.items() if version and version.tags.get("data_hash") == store.content_hash
     ]

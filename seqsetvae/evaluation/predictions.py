@@ -18,7 +18,7 @@ from seqsetvae.data.tasks import kind_of, names_of
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.baselines import Stays, baseline_answers
-from seqsetvae.evaluation.hand_features import hand_features
+from seqsetvae.evaluation.hand_features import features_of
 from seqsetvae.evaluation.leak_audit import Answer, Answers
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.multilabel import MultiLabel
@@ -116,7 +116,7 @@ def whose_answers(models: Mapping[str, tuple[RiskModel, Registered | None]], bas
         return lambda store: _by_stay(store, model.pretrained.vocabulary, model.predict)
 
     def by_hand(store: Store) -> Answers:
-        return _by_stay(store, store.vocabulary, lambda packed: hand_features(packed, len(store.vocabulary)))
+        return _by_stay(store, store.vocabulary, lambda packed: features_of(packed, store.vocabulary))
 
     found = {name: of_model(model) for name, (model, _) in models.items()}
     return found | ({"the hand-made features": by_hand} if baselines else {})
@@ -134,7 +134,7 @@ def hand_made(store: Store, split: str) -> Stays:
     """Hand-made features of the labelled stays of a split."""
     packed = align(store, split, store.vocabulary).packed
     rows_B = labelled_rows(packed.label_B)
-    return Stays(hand_features(packed, len(store.vocabulary))[rows_B], packed.label_B[rows_B].astype(np.float64))
+    return Stays(features_of(packed.take(rows_B), store.vocabulary), packed.label_B[rows_B].astype(np.float64))
 
 
 def labelled_ids(store: Store, split: str) -> list[str]:

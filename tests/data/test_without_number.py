@@ -172,6 +172,22 @@ def test_a_table_is_read_as_the_store_was_prepared(store: Store) -> None:
     assert "row 2: value is missing" in missing.problems["a"]
 
 
+def test_rows_of_rare_codes_are_left_out_and_said(store: Store) -> None:
+    rows = {"subject": "a", "minute": MINUTES, "variable": NAMES, "value": CELLS}
+    strange = pd.DataFrame(
+        {"subject": ["a", "a", "b"], "minute": 5.0, "variable": ["ICD//9", "DRUG//9", "ICD//9"], "value": [None, 2, 3]}
+    )
+    plain = read_events(pd.DataFrame(rows), store.vocabulary)
+    found = read_events(pd.concat([pd.DataFrame(rows), strange], ignore_index=True), store.vocabulary)
+    assert found.packed is not None
+    np.testing.assert_array_equal(found.packed.variable_N, plain.batch(store.vocabulary).variable_N)
+    assert found.warnings(store.vocabulary)[0].startswith(
+        "rows of codes unknown to the model are left out: 'ICD//9'; 'DRUG//9'"
+    )
+    row = len(NAMES) + 3
+    assert found.problems == {"b": f"row {row}: variable 'ICD//9' is unknown to the model"}  # nothing of it is known
+
+
 def test_no_number_is_no_damage_where_such_events_are_kept(store: Store) -> None:
     verify(store, again=True)
     assert store.keeps_events_without_number

@@ -21,9 +21,9 @@ from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from seqsetvae.evaluation.baselines import baseline_risks
+from seqsetvae.evaluation.baselines import Stays, baseline_risks
 from seqsetvae.evaluation.evaluate import evaluate
-from seqsetvae.evaluation.hand_features import KINDS, hand_features
+from seqsetvae.evaluation.hand_features import KINDS, features_of, hand_features
 from seqsetvae.evaluation.latents import latent_scores
 from seqsetvae.evaluation.predictions import hand_made
 from seqsetvae.evaluation.subgroups import subgroup_rows
@@ -67,6 +67,25 @@ def test_hand_features_are_those_of_pandas(planted):
     for number, kind in enumerate(KINDS):
         wanted = expected[kind].fillna(0.0) if kind == "count" else expected[kind]
         np.testing.assert_allclose(found[:, number], wanted.to_numpy(), rtol=1e-12)
+
+
+def test_of_thousands_of_codes_the_most_frequent_have_features(planted, monkeypatch):
+    packed = align(planted, "train", planted.vocabulary).packed
+    of_all = hand_features(packed, 6).reshape(packed.n_subjects, len(KINDS), 6)
+    often = np.argsort(-np.bincount(packed.variable_N), kind="stable")[:2]
+    monkeypatch.setattr("seqsetvae.evaluation.hand_features.MOST_VARIABLES", 2)
+    found = features_of(packed, planted.vocabulary).reshape(packed.n_subjects, len(KINDS), 2)
+    np.testing.assert_array_equal(found, of_all[:, :, np.sort(often)])
+
+
+def test_baselines_go_without_what_no_stay_of_train_has(planted):
+    train, valid, test = (
+        Stays(np.hstack([stays.x_BF, np.full((len(stays.x_BF), 2), np.nan)]), stays.label_B)
+        for stays in (hand_made(planted, split) for split in ("train", "valid", "test"))
+    )
+    test.x_BF[0, -1] = 1.0
+    for risk_B in baseline_risks(train, valid, test).values():
+        assert auroc(test.label_B, risk_B) > 0.85
 
 
 def test_baselines_find_the_planted_severity(planted):

@@ -21,14 +21,16 @@ SPLIT_NAME = {"train": "train", "valid": "tuning", "test": "held_out"}
 
 
 def write_events(root: Path, events: pd.DataFrame, one_file_a_split: bool = True) -> Path:
-    """A table with subject_id, split, minute, variable, value as a MEDS data set: a file for each split, or five that hold all of them."""
+    """A table with subject_id, split, minute, variable, value (NaN: no number) as a MEDS data set: a file for each split, or five that hold
+    all of them.
+    """
     frame = events.astype({"subject_id": str, "split": str, "variable": str})
     rows: dict[str, list[Row]] = {}
     for number, (subject, of_subject) in enumerate(frame.groupby("subject_id")):
         place = f"{SPLIT_NAME[of_subject['split'].iloc[0]]}/0" if one_file_a_split else str(number % 5)
         ordered = of_subject.sort_values("minute", kind="stable")
         rows.setdefault(place, []).extend(
-            (int(str(subject)), float(minute), variable, float(value), None)
+            (int(str(subject)), float(minute), variable, None if pd.isna(value) else float(value), None)
             for minute, variable, value in zip(ordered["minute"], ordered["variable"], ordered["value"], strict=True)
         )
     splits = {int(str(s)): SPLIT_NAME[name] for s, name in frame.groupby("subject_id")["split"].first().items()}
