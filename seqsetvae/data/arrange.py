@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +42,7 @@ def arrange(chunk: Chunk, index_of_variable: NDArray[np.int32], set_window: floa
     width = round(set_window * MICROSECONDS)
     window_N = tick_N // width if width else tick_N
     rank_N = np.argsort(np.argsort(np.array(chunk.variables, dtype=object)))[chunk.variable_N]
-    order = _stable_order(chunk.subject_N, window_N, rank_N, tick_N)
+    order = _order(chunk.subject_N, window_N, rank_N, tick_N)
     subject_N, window_N, rank_N, tick_N = chunk.subject_N[order], window_N[order], rank_N[order], tick_N[order]
 
     new_set_N = np.ones(len(order), dtype=bool)
@@ -69,14 +67,15 @@ def arrange(chunk: Chunk, index_of_variable: NDArray[np.int32], set_window: floa
     return packed, int(len(order) - last_N.sum())
 
 
-def _stable_order(*keys: NDArray[Any]) -> NDArray[np.int64]:
-    """Order that sorts by the first key, then the second, ...; ties stay as they are. Events usually are in order."""
-    ahead = np.zeros(max(len(keys[0]) - 1, 0), dtype=bool)
-    level = np.ones_like(ahead)
-    for key in keys:
-        ahead |= level & (key[1:] < key[:-1])
-        level &= key[1:] == key[:-1]
-    return np.lexsort(keys[::-1]) if ahead.any() else np.arange(len(keys[0]))
+def _order(
+    subject_N: NDArray[np.int64], window_N: NDArray[np.int64], rank_N: NDArray[np.int64], tick_N: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Order by subject, window, rank and time; ties stay as they are. Most sources have their events in order of time: one key will do."""
+    same_N = subject_N[1:] == subject_N[:-1]
+    if ((subject_N[1:] < subject_N[:-1]) | (same_N & (tick_N[1:] < tick_N[:-1]))).any():
+        return np.lexsort((tick_N, rank_N, window_N, subject_N))
+    set_N = np.cumsum(np.concatenate(([False], ~same_N | (window_N[1:] != window_N[:-1]))))
+    return np.argsort(set_N * (rank_N.max(initial=0) + 1) + rank_N, kind="stable")
 
 
 def _starts(lengths: NDArray[np.int64]) -> NDArray[np.int32]:

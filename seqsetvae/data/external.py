@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
+from seqsetvae.data.overview import stays_with
 from seqsetvae.data.preparation import Preparation
 from seqsetvae.data.sources.base import SPLITS, Chunk
 from seqsetvae.data.statistics import Values, statistics
@@ -52,11 +53,9 @@ class ExternalPreparation(Preparation):
                 f"{self.known.model} knows no variable of any stay: they are matched by name, and it was trained with "
                 f"{', '.join(names[:5])}, ... The stays have {', '.join(sorted(self.report.unknown_variables)[:5])}, ..."
             )
-        found = np.zeros(len(names), dtype=bool)
-        for split in SPLITS:
-            for packed in self._packed(split):
-                found[packed.variable_N] = True
-        self.report.absent_variables = [names[row] for row in np.flatnonzero(~found)]
+        pieces = (packed for split in SPLITS for packed in self._packed(split))
+        self.subjects_with = np.sum([stays_with(packed, len(names)) for packed in pieces], axis=0)
+        self.report.absent_variables = [names[row] for row in np.flatnonzero(self.subjects_with == 0)]
 
     @property
     def strangers_are_expected(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from seqsetvae.data.statistics import Statistics
 FILE = "variables.csv"
 SHARES = (0.05, 0.5, 0.95)
 MINUTES_PER_DAY = 1440.0
+CELLS = 16_000_000
+"""Pairs of a stay and a variable that are looked at together."""
 
 
 @dataclass
@@ -66,15 +68,20 @@ def median_and_span(quantiles: list[float]) -> str:
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
 
 
-def stays_with(pieces: Iterable[Packed], variables: int) -> tuple[NDArray[np.int64], int]:
-    """Stays that have each variable, and all stays."""
-    count_V, stays = np.zeros(variables, dtype=np.int64), 0
-    for packed in pieces:
-        subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
-        pair = np.unique(subject_N * np.int64(variables) + packed.variable_N)
-        count_V += np.bincount(pair % variables, minlength=variables)
-        stays += packed.n_subjects
-    return count_V, stays
+def stays_with(packed: Packed, variables: int) -> NDArray[np.int64]:
+    """How many stays have each variable."""
+    count_V = np.zeros(variables, dtype=np.int64)
+    for block in _blocks(packed, CELLS // max(variables, 1)):
+        subject_N = np.repeat(np.arange(block.n_subjects), np.diff(block.events_before_B))
+        has_BV = np.zeros((block.n_subjects, variables), dtype=bool)
+        has_BV[subject_N, block.variable_N] = True
+        count_V += has_BV.sum(0)
+    return count_V
+
+
+def _blocks(packed: Packed, size: int) -> Iterator[Packed]:
+    for first in range(0, packed.n_subjects, max(size, 1)):
+        yield packed.rows(first, min(first + max(size, 1), packed.n_subjects))
 
 
 def write_variables(

@@ -65,7 +65,7 @@ class Preparation:
     shard_events: int
     progress: bool
     subjects_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Subjects of the train split that have each variable, as they are numbered while train is read."""
+    """Subjects of the train split that have each variable, by its number."""
     number: dict[str, int] = field(default_factory=dict)
     """Number of each variable: in order of appearance while train is read, alphabetical from then on."""
     shards: list[ShardInfo] = field(default_factory=list)
@@ -80,7 +80,6 @@ class Preparation:
             self.shards += self._write_split(split, is_train=False)
 
     def _write_split(self, split: str, is_train: bool) -> list[ShardInfo]:
-        counts = self.report.splits[split] = SplitReport()  # Of train: when its variables are settled.
         writer = ShardWriter(self.folder, split, self.shard_events)
         total = self.source.n_subjects(split)
         with ProgressBar(
@@ -100,8 +99,6 @@ class Preparation:
                     self.report.repeated_measurements += repeats
                     if is_train:
                         self._count_subjects(packed)
-                    else:
-                        counts.add(packed)
                     writer.add(packed)
                 bar.update(raw.n_subjects)
         shards = writer.close()
@@ -138,9 +135,8 @@ class Preparation:
 
     def _count_subjects(self, packed: Packed) -> None:
         """In how many subjects each variable occurs."""
-        found, _ = stays_with([packed], len(self.number))
         self.subjects_with.resize(len(self.number), refcheck=False)
-        self.subjects_with += found
+        self.subjects_with += stays_with(packed, len(self.number))
 
     def _settle_variables(self) -> None:
         """Leave out rare variables, put the others in alphabetical order, and write the train split's shards again where needed."""
@@ -160,9 +156,7 @@ class Preparation:
         if not self.shards:
             raise InputError("No subject of the train split keeps an event. Lower --min_subjects.")
         self.report.subjects_without_frequent_variable = before - sum(shard.subjects for shard in self.shards)
-        counts = self.report.splits[SPLITS[0]]
-        for packed in self._packed(SPLITS[0]):
-            counts.add(packed)
+        self.subjects_with = self.subjects_with[np.argsort(new_number)[len(names) - len(frequent) :]]
 
     def write_vocabulary(self, scaling: Scaling) -> None:
         def values() -> Iterator[Values]:
@@ -213,15 +207,16 @@ class Preparation:
         return (read_packed(self.folder / shard.file) for shard in self.shards if shard.split == split)
 
     def write_overview(self, of_values: Statistics, splits: Sequence[str]) -> None:
-        """Lengths of the stays for the report, and the table of the variables as they are in some splits."""
+        """Counts and lengths of the stays for the report, and the table of the variables as they are in some splits."""
         for split in SPLITS:
-            lengths = Lengths()
+            counts, lengths = SplitReport(), Lengths()
             for packed in self._packed(split):
+                counts.add(packed)
                 lengths.add(packed)
-            self.report.splits[split].quantiles = lengths.quantiles()
-        pieces = (packed for split in splits for packed in self._packed(split))
-        stays_V, stays = stays_with(pieces, len(self.number))
-        write_variables(self.folder / FILE, tuple(self.number), of_values, stays_V, stays)
+            counts.quantiles = lengths.quantiles()
+            self.report.splits[split] = counts
+        stays = sum(self.report.splits[split].subjects for split in splits)
+        write_variables(self.folder / FILE, tuple(self.number), of_values, self.subjects_with, stays)
 
     def write_manifest(self, scaling: Scaling) -> None:
         self.quarantine.write(self.folder)

@@ -166,14 +166,14 @@ def _with_texts(
     """`code//text` where there is a short text; names, place of each row among them, and the text of each such name."""
     short = np.array([0 < len(word.strip()) <= LONGEST_CATEGORY for word in words])
     pair_N = code_N * len(words) + np.where(short[word_N], word_N, 0)
-    pairs, variable_N = np.unique(pair_N, return_inverse=True)
+    pairs = pa.array(pair_N).dictionary_encode()
     names, texts = [], {}
-    for place, pair in enumerate(pairs.tolist()):
+    for place, pair in enumerate(pairs.dictionary.to_pylist()):
         code, word = divmod(pair, len(words))
         if word and codes[code].strip():
             texts[place] = words[word].strip()
         names.append(f"{codes[code].strip()}//{texts[place]}" if place in texts else codes[code])
-    return names, variable_N, texts
+    return names, pairs.indices.to_numpy().astype(np.int64), texts
 
 
 def _whole(path: Path, name: str, column: pa.ChunkedArray, before: int) -> NDArray[np.int64]:
