@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from seqsetvae.posterior import DiagonalGaussian as DiagonalGaussian
     from seqsetvae.training.module import PretrainModule as PretrainModule
     from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor as CollapseMonitor
+    from seqsetvae.training.monitor.guides_names import PosteriorCollapseDetector as PosteriorCollapseDetector
+    from seqsetvae.training.monitor.guides_names import PosteriorMetricsMonitor as PosteriorMetricsMonitor
     from seqsetvae.training.pretrained.loading import load as load
     from seqsetvae.tuning.lead import tune as tune
 
@@ -29,6 +31,8 @@ _HOMES = {
     "CollapseMonitor": "training.monitor.collapse_monitor",
     "DiagonalGaussian": "posterior",
     "EventDataModule": "data.module",
+    "PosteriorCollapseDetector": "training.monitor.guides_names",
+    "PosteriorMetricsMonitor": "training.monitor.guides_names",
     "PretrainModule": "training.module",
     "SeqSetVAE": "model.vae",
     "evaluate": "evaluation.evaluate",

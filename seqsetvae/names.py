@@ -26,6 +26,8 @@ EPOCH = "epoch"
 # Metrics of the collapse monitor: of the last `monitor.pool_sets` posteriors (sets) of training, M of them, Z latent dimensions.
 COLLAPSE_LEVEL = "collapse/level"
 """-1 unknown (what the decoder makes of the latents was not measured), 0 green, 1 yellow, 2 orange, 3 red."""
+COLLAPSE_HOURS = "collapse/training_hours"
+"""Hours of training when this was measured, all parts of a resumed run together."""
 COLLAPSE_KL = "collapse/kl"
 """Mean KL(q || N(0, I)), nats per set."""
 COLLAPSE_ACTIVE_UNITS = "collapse/active_units"

@@ -164,6 +164,7 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
                 recon=optional(names.COLLAPSE_RECON, step),
                 recon_slope=optional(names.COLLAPSE_RECON_SLOPE, step),
                 beta=beta,
+                hours=optional(names.COLLAPSE_HOURS, step),
             )
         )
     return found

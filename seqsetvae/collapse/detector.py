@@ -13,6 +13,7 @@ from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, RULES, advice, loo
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
+from seqsetvae.config.settling import LEAST_GRACE
 
 STATE_VERSION = 1
 """Of what a detector remembers, as a checkpoint holds it."""
@@ -56,6 +57,7 @@ class DetectorState:
     calm: int = 0
     green_streak: int = 0
     alive: bool = False
+    grace_over: bool = False
     streak_high_beta: float = 0.0
     relief_step: int | None = None
     relief_checks: int = 0
@@ -111,6 +113,8 @@ class Detector:
         """Judge the statistics of one update."""
         state, config = self.state, self.config
         state.checks += 1
+        long = statistics.hours is not None and statistics.hours >= config.grace_hours
+        state.grace_over |= long and statistics.step >= LEAST_GRACE
         indicators = RULES[config.rules](statistics, config)
         fired = [one for one in indicators if (one.released() if one.name in state.out_of_range else one).out_of_range]
         state.out_of_range = [one.name for one in fired]
@@ -218,7 +222,8 @@ class Detector:
 
     def in_grace(self, step: int) -> bool:
         """Whether it is too early to judge. The source guides know no grace period, nor any other reason to wait."""
-        return self.config.rules == "principled" and not self.state.alive and step < self.config.grace_steps
+        waits = self.config.rules == "principled" and not self.state.alive and not self.state.grace_over
+        return waits and step < self.config.grace_steps
 
     def _objection(self, statistics: CollapseStatistics) -> str:
         """Why what looks like a collapse may yet pass; empty if nothing speaks for that.

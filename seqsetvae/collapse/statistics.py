@@ -51,6 +51,8 @@ class CollapseStatistics:
     updates: int = 0
     """Updates that the slope looks back on."""
     beta: float | None = None
+    hours: float | None = None
+    """Of training so far; None where nobody looked at a clock."""
 
     def __repr__(self) -> str:
         return (
@@ -91,6 +93,7 @@ class CollapseStatistics:
         recon_slope: float | None = None,
         updates: int = 0,
         beta: float | None = None,
+        hours: float | None = None,
     ) -> CollapseStatistics:
         """Numbers from tensors. Waits for the device on which they are.
 
@@ -122,6 +125,7 @@ class CollapseStatistics:
             recon_slope=recon_slope,
             updates=updates,
             beta=beta,
+            hours=hours,
         )
 
     def metrics(self) -> dict[str, float]:
@@ -142,6 +146,7 @@ class CollapseStatistics:
             names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,
             names.COLLAPSE_VARIANCE_RATIO_BY_MEAN: self.active_ratio_by_mean_variance,
             names.COLLAPSE_BETA: self.beta,
+            names.COLLAPSE_HOURS: self.hours,
             names.COLLAPSE_RECON: self.recon,
             names.COLLAPSE_RECON_SLOPE: self.recon_slope,
         }

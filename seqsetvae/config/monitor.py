@@ -51,7 +51,9 @@ class MonitorConfig:
     """Posteriors of the last steps that are pooled for an update: at least 1000, or the mutual information cannot be seen."""
     grace_steps: int | None = None
     """Optimizer steps in which a posterior that was never alive is not yet called collapsed. None: until the beta warm-up has ended,
-    and at least a tenth of the run and 100 steps."""
+    and at least a tenth of the run and 100 steps; at most 5000."""
+    grace_hours: float = 1.5
+    """Hours of training after which the grace period has ended, if 100 steps were taken: the next check may then be red."""
     confirm_checks: int = 3
     """Consecutive checks that confirm a collapse, or a recovery from it."""
     early_warning: bool = False
@@ -107,3 +109,4 @@ class MonitorConfig:
         require(self.max_rescues >= 0, "monitor.max_rescues", self.max_rescues, "0 or more")
         grace = self.grace_steps
         require(grace is None or grace >= 0, "monitor.grace_steps", grace, "0 or more")
+        require(self.grace_hours > 0.0, "monitor.grace_hours", self.grace_hours, "a number above 0")

@@ -29,6 +29,10 @@ LEAST_LR_WARMUP = 20
 """Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
 LEAST_GRACE = 100
 """Optimizer steps in which no network has learned enough to be judged."""
+MOST_GRACE = 5000
+"""Optimizer steps after which a posterior that never lived is called so, however long the run or its warm-up: while beta is low, nothing
+keeps it from living.
+"""
 WORKERS_BESIDE_A_GPU = 2
 """Loader processes, so that the gather runs beside the GPU's work. On a CPU it is fastest in the training process."""
 STANDARD = {"kl_threshold": 0.01, "var_threshold": 0.1, "active_units_threshold": 0.1, "early_stop_patience": 200}
@@ -200,7 +204,7 @@ def settle_monitor(config: MonitorConfig, total_steps: int, warmup_steps: int = 
         checks = total_steps // settled["check_frequency"]
         settled["early_stop_patience"] = max(1, min(settled["early_stop_patience"], checks // 20))
     if config.grace_steps is None:
-        settled["grace_steps"] = max(warmup_steps, total_steps // 10, LEAST_GRACE)
+        settled["grace_steps"] = min(max(warmup_steps, total_steps // 10, LEAST_GRACE), MOST_GRACE)
     return SettledMonitor(**_given(config) | settled)
 
 

@@ -128,8 +128,24 @@ def describe_monitor(monitor: SettledMonitor) -> str:
         "rescue": f"a rescue ({monitor.rescue_by}) after {monitor.early_stop_patience} red checks",
     }[monitor.on_collapse]
     return (
-        f"collapse checks every {every} steps by the {monitor.rules} rules, grace until step {monitor.grace_steps}; "
-        f"red leads to {action}"
+        f"collapse checks every {every} steps by the {monitor.rules} rules, red leads to {action}\n"
+        f"           {describe_latency(monitor)}"
+    )
+
+
+def describe_latency(monitor: SettledMonitor) -> str:
+    """When a collapse is called at the latest, in words.
+
+    >>> describe_latency(settle_monitor(MonitorConfig(), total_steps=2000))
+    'a posterior that never lives is red at step 200, or a check after 1.5 hours; one that dies later, at the third check that sees it'
+    """
+    if monitor.rules == "source":
+        return "by these rules a complete collapse is never red"
+    every, confirm = monitor.check_every(monitor.grace_steps), monitor.confirm_checks
+    judged = max(-(-monitor.grace_steps // every), confirm) * every
+    return (
+        f"a posterior that never lives is red at step {judged}, or a check after {monitor.grace_hours:g} hours; one that dies later, at "
+        f"the {'third' if confirm == 3 else f'{confirm}.'} check that sees it"
     )
 
 

@@ -42,6 +42,26 @@ def test_a_posterior_that_never_lived_has_the_grace_period_to_start():
     assert set(levels(detector(), late_start)) == {"y", "g"}
 
 
+def test_the_grace_period_ends_after_hours_too_but_not_before_a_network_can_have_learned_anything():
+    watcher = detector(100_000)  # ten epochs of a day: the grace period alone would last 5000 steps
+    slow = [replace(COLLAPSED, hours=0.4 * check) for check in range(1, 6)]
+    assert levels(watcher, slow) == "yyyrr"  # at 1.6 hours
+    assert levels(detector(100_000), [replace(COLLAPSED, hours=2.0)] * 3) == "yor"
+    rising = [replace(COLLAPSED, hours=1.0 * check, mutual_information=0.002 * 1.3**check) for check in range(1, 8)]
+    assert "r" not in levels(detector(100_000), rising)
+
+
+def test_hours_are_remembered_by_a_checkpoint():
+    watcher, resumed = detector(100_000), detector(100_000)
+    levels(watcher, [replace(COLLAPSED, hours=1.6)] * 4)
+    resumed.load_state_dict(watcher.state_dict())
+    assert levels(resumed, [COLLAPSED], start=250) == "r"
+
+
+def test_the_grace_period_is_bounded_however_long_the_run():
+    assert settle_monitor(MonitorConfig(), 10_000_000, warmup_steps=2_000_000).grace_steps == 5000
+
+
 def test_an_untrained_encoder_does_not_count_as_alive():
     untrained = replace(HEALTHY, decoder_use=0.02)
     assert "r" not in levels(detector(), [untrained] * 6 + [COLLAPSED] * 8 + [HEALTHY] * 5)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-BY_THE_CLOCK = "patients_per_second"
+BY_THE_CLOCK = ("patients_per_second", "collapse/training_hours")
 """A metric whose values differ from run to run; its steps do not. Nor do those under `system/` count."""
 
 
@@ -60,7 +60,7 @@ def newest_run(folder: Path) -> Stored:
         rows = database.execute("SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ?", [run_id]).fetchall()
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", [run_id]).fetchall())
     points = Counter(
-        (key, step, "" if key == BY_THE_CLOCK else "nan" if is_nan else repr(value))
+        (key, step, "" if key in BY_THE_CLOCK else "nan" if is_nan else repr(value))
         for key, step, value, is_nan in rows
         if not key.startswith("system/")
     )

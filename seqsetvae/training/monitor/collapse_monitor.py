@@ -10,7 +10,7 @@ What it needs from a module, for a VAE of your own:
             self.posterior = DiagonalGaussian(mu, logvar)  # or a torch Normal, or Independent of it; any shape (rows, ..., Z)
             ...
 
-    Trainer(callbacks=[CollapseMonitor()]).fit(PlainVAE(), loader)
+    Trainer(callbacks=[CollapseMonitor(kl_threshold=0.02, log_dir="collapse_logs")]).fit(PlainVAE(), loader)
 
 That is all. What it uses where the module offers it:
 
@@ -28,7 +28,10 @@ Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.mon
 from __future__ import annotations
 
 import math
+import re
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ from torch import Tensor
 
 from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector
-from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.measured import MeasuredSoFar, slope
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Check, Watch
@@ -58,6 +61,19 @@ from seqsetvae.training.monitor.offered import offered_posterior, offers_posteri
 from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool
 from seqsetvae.training.monitor.steps import expected_steps, steps_of
 
+FLAG = re.compile(r"--\w+\.(?=\w)")
+"""What makes a flag of a setting's name."""
+
+
+def _drawn(
+    history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
+) -> dict[str, bytes]:
+    from seqsetvae.figures.collapse import (
+        draw_collapse,  # and Matplotlib, which a monitor without a folder goes without
+    )
+
+    return draw_collapse(history, alerts, config, title)
+
 
 class CollapseMonitor(pl.Callback):
     """Measures every `update_frequency` steps, judges, and acts on a confirmed collapse.
@@ -66,10 +82,15 @@ class CollapseMonitor(pl.Callback):
 
     Args:
         config: thresholds and frequencies; what is left open is settled when training starts.
-        record: where alerts go; None: the console, and `config.log_dir` if given.
-        draw: makes the figures; None: no figures.
-        healthy: keeps checkpoints of the time before a collapse; None: nothing is kept.
-        title: of the figures.
+        record: where alerts go; None: the console, and `log_dir` if given, with figures and the backup of the time before a collapse.
+        draw: makes the figures; None: no figures, unless they go to `log_dir`.
+        healthy: keeps checkpoints of the time before a collapse; None: nothing is kept, likewise.
+        title: of the figures. Tells monitors apart that stand in one trainer, as different folders do.
+        on_alert: called with each alert, after it was recorded.
+        settings: those of :class:`MonitorConfig`, instead of `config`.
+
+    Raises:
+        InputError: a setting cannot be, or `log_dir` cannot be written.
     """
 
     config: SettledMonitor
@@ -84,9 +105,19 @@ class CollapseMonitor(pl.Callback):
         draw: Draw | None = None,
         healthy: HealthyCheckpoints | None = None,
         title: str = "",
+        on_alert: Callable[[Diagnosis], None] | None = None,
+        **settings: Any,
     ) -> None:
-        self.given = config or MonitorConfig()
-        self.record = record or CollapseRecord(None, self.given.log_dir, self.given.verbose, None)
+        if config is not None and settings:
+            raise TypeError(f"Give either a MonitorConfig or settings by name: {', '.join(settings)}.")
+        self.given = config or MonitorConfig(**settings)
+        folder = None if record is not None else self.given.log_dir
+        self._key = "" if record is not None else title or folder or ""
+        if folder is not None:
+            draw = draw or _drawn
+            healthy = healthy or HealthyCheckpoints(Path(folder))
+        self.record = record or CollapseRecord(None, folder, self.given.verbose, None)
+        self.on_alert = on_alert
         self.draw = draw
         self.healthy = healthy
         self.title = title
@@ -106,9 +137,39 @@ class CollapseMonitor(pl.Callback):
         self._restored: dict[str, Any] = {}
         self._backup: Path | None = None
         self._started: tuple[float, int] | None = None
+        self._seconds_before = 0.0
+        """Of training, in the parts of the run before this one."""
         self._figures: FigureThread | None = None
 
+    # What a script may look at and change while it trains
+
+    @property
+    def check_frequency(self) -> int | None:
+        """Optimizer steps between two checks. May be set at any time; None until the training starts, where it was left open."""
+        return self.config.check_frequency if hasattr(self, "config") else self.given.check_frequency
+
+    @check_frequency.setter
+    def check_frequency(self, steps: int) -> None:
+        self.given = replace(self.given, check_frequency=steps)
+        if hasattr(self, "config"):
+            self.config = self.primary.config = replace(self.config, check_frequency=steps, adaptive=False)
+
+    @property
+    def steps_history(self) -> list[int]:
+        """The optimizer steps at which it has measured."""
+        return [update.step for update in self.history]
+
+    @property
+    def global_step(self) -> int:
+        """The optimizer step that it has seen last."""
+        return self._last_step
+
     # Lightning's hooks
+
+    @property
+    def state_key(self) -> str:
+        """Under which a checkpoint holds its state: of several monitors in one trainer each has its own."""
+        return f"{super().state_key}[{self._key}]" if self._key else super().state_key
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not offers_posterior(pl_module):
@@ -142,6 +203,8 @@ class CollapseMonitor(pl.Callback):
             self._pool.load_state_dict(pool, pl_module.device)
         if probe := self._restored.get("probe"):
             self._probe.load_state_dict(probe, pl_module.device)
+        if not self._restored:
+            self.record.begin()
         if self._restored and self.healthy is not None and trainer.is_global_zero:
             self.healthy.sweep(trainer.global_step)
         if self._figures is not None:
@@ -198,6 +261,7 @@ class CollapseMonitor(pl.Callback):
             "record": self.record.state_dict(),
             "decoder": dict(self._decoder),
             "updates": self._updates,
+            "seconds": self._seconds,
             "pool": self._pool.state_dict(),
             "probe": self._probe.state_dict(),
             "healthy": None if self.healthy is None else self.healthy.state_dict(),
@@ -214,6 +278,7 @@ class CollapseMonitor(pl.Callback):
         if self.healthy is not None and state_dict["healthy"] is not None:
             self.healthy.load_state_dict(state_dict["healthy"])
         self.stopped_at = state_dict.get("stopped_at")
+        self._seconds_before = state_dict.get("seconds", 0.0)
         if pending := state_dict.get("pending"):
             self._pending = Measurement.from_state(pending)
 
@@ -244,6 +309,11 @@ class CollapseMonitor(pl.Callback):
         """The detector that acts."""
         return self.watch.primary
 
+    @property
+    def _seconds(self) -> float:
+        """Of training so far."""
+        return self._seconds_before + (time.perf_counter() - self._started[0] if self._started else 0.0)
+
     def _measure(self, trainer: pl.Trainer, module: Any, step: int) -> Measurement:
         decoder = None
         if self.primary.wants_decoder_use(self._updates) and hasattr(module, "negative_log_likelihood"):
@@ -262,8 +332,7 @@ class CollapseMonitor(pl.Callback):
         step = statistics.step
         for check in self.watch.update(statistics):
             self.record.judged(check.diagnosis.detector, check.diagnosis.level)
-            if check.is_alert:
-                self.record.alert(check.diagnosis)
+            self._tell(check)
             if check.diagnosis.detector == self.primary.name:
                 self._judged.append(check)
         metrics = {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}
@@ -274,6 +343,16 @@ class CollapseMonitor(pl.Callback):
             raise PosteriorNotFinite(step)
         if self._figures is not None and self._plot_is_due(step):
             self._figures.draw(self.history, step)
+
+    def _tell(self, check: Check) -> None:
+        if not check.is_alert:
+            return
+        diagnosis = check.diagnosis
+        if self.record.run is None:  # in a script there are no flags to give
+            diagnosis = replace(diagnosis, advice=FLAG.sub("", diagnosis.advice))
+        self.record.alert(diagnosis)
+        if self.on_alert is not None:
+            self.on_alert(diagnosis)
 
     def _numbers(self, measured: Measurement) -> CollapseStatistics:
         if measured.decoder is not None:
@@ -289,6 +368,7 @@ class CollapseMonitor(pl.Callback):
             recon_slope=slope(window) if len(window) > 1 else None,
             updates=len(window),
             beta=None if measured.beta is None else float(measured.beta),
+            hours=self._seconds / 3600.0,
         )
 
     def _act(self, trainer: pl.Trainer) -> None:
@@ -308,6 +388,8 @@ class CollapseMonitor(pl.Callback):
         healthy.offer(trainer, diagnosis.beta, judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW)
         if check.became_red and self.config.auto_save_on_collapse:
             self._backup = healthy.back_up(diagnosis.step)
+            if self._backup is not None:
+                self._backup = self.record.keep(self._backup)
             self.record.note(Level.GREEN, healthy.backup_message(self._backup))
 
     def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
@@ -336,8 +418,7 @@ class CollapseMonitor(pl.Callback):
         check = self.watch.verdict(measured)
         self._final = (measured[-1], check.diagnosis.level)
         self.record.judged(check.diagnosis.detector, check.diagnosis.level)
-        if check.is_alert:
-            self.record.alert(check.diagnosis)
+        self._tell(check)
         figures = {
             name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in measured[-1].metrics().items()
         }

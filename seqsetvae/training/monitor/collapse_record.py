@@ -43,7 +43,7 @@ class CollapseRecord:
         run: the MLflow run; None: no MLflow.
         log_dir: the folder; None: no files.
         verbose: print every alert; False: red ones only.
-        notifier: gets orange and red alerts, and the end of a red one.
+        notifier: gets orange and red alerts, what would be one but for the grace period, and the end of a red one.
         subject: what a message says it is about, such as the name of the run.
 
     Raises:
@@ -101,7 +101,8 @@ class CollapseRecord:
         self._write_log()
         if self.verbose or diagnosis.level == Level.RED:
             alarm(as_block(diagnosis))
-        if self.notifier is not None and (diagnosis.level >= Level.ORANGE or before == Level.RED):
+        urgent = diagnosis.level >= Level.ORANGE or before == Level.RED or diagnosis.held_back
+        if self.notifier is not None and urgent:
             self._notify(diagnosis, Level(before))
 
     def note(self, level: Level, message: str) -> None:
@@ -141,6 +142,15 @@ class CollapseRecord:
         """Write a file of the folder, if there is one."""
         if self._folder is not None:
             self._folder.save(name, content)
+
+    def begin(self) -> None:
+        """Before a run that continues nothing: what an earlier one left in the folder is put aside."""
+        if self._folder is not None:
+            self._folder.make_room()
+
+    def keep(self, backup: Path) -> Path:
+        """Give a checkpoint a second name in the folder, if there is one; where it is then."""
+        return backup if self._folder is None else self._folder.keep(backup)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint may hold."""

@@ -11,12 +11,19 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae.atomic import atomic_write
 from seqsetvae.errors import InputError
+from seqsetvae.training.monitor.healthy_checkpoints import link_or_copy
 
 _log = logging.getLogger(__name__)
 
+WRITTEN = (
+    *("alerts.json", "collapse_detection*.log", "final_statistics*.txt", "monitoring_plot_step_*.png"),
+    *("kl_per_dimension_step_*.png", "model_before_collapse_step_*.ckpt", "healthy_*.ckpt", "early_*.ckpt"),
+)
+"""What a run leaves in the folder."""
+
 
 class RecordFolder:
-    """A folder for one run after the other: what is there already is put aside, not lost, unless the new text continues it.
+    """A folder for one run after the other: what an earlier one has left there is put aside, not lost.
 
     Raises:
         InputError: no file can be written there.
@@ -51,6 +58,30 @@ class RecordFolder:
         except OSError as error:
             self._failed = True
             _log.warning(f"{target} cannot be written ({error.strerror}): no more files go there.")
+
+    def keep(self, file: Path) -> Path:
+        """Give a file a second name in this folder, and return that; the first one where the disk does not let it."""
+        target = self.path / file.name
+        if file == target:
+            return file
+        try:
+            target.unlink(missing_ok=True)
+            link_or_copy(file, target)
+        except OSError as error:
+            _log.warning(f"{target} cannot be written ({error.strerror}): the backup is {file}.")
+            return file
+        return target
+
+    @rank_zero_only
+    def make_room(self) -> None:
+        """Before a run that continues nothing: files of an earlier one get a folder of their own, named after their last change."""
+        earlier = [path for pattern in WRITTEN for path in self.path.glob(pattern)]
+        if earlier:
+            ended = max(path.stat().st_mtime for path in earlier)
+            aside = self.path / time.strftime("earlier_%Y%m%d_%H%M%S", time.localtime(ended))
+            aside.mkdir(exist_ok=True)
+            for path in earlier:
+                path.replace(aside / path.name)
 
 
 def put_aside(path: Path) -> None:
