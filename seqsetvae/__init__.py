@@ -13,6 +13,7 @@ from seqsetvae.config import *  # noqa: F403 (the settings are listed there, and
 if TYPE_CHECKING:
     from seqsetvae.app.composition import finetune as finetune
     from seqsetvae.app.composition import pretrain as pretrain
+    from seqsetvae.app.composition import sync as sync
     from seqsetvae.data.module import EventDataModule as EventDataModule
     from seqsetvae.data.prepare import prepare as prepare
     from seqsetvae.evaluation.evaluate import evaluate as evaluate
@@ -40,6 +41,7 @@ _HOMES = {
     "load": "training.pretrained.loading",
     "prepare": "data.prepare",
     "pretrain": "app.composition",
+    "sync": "app.composition",
     "tune": "tuning.lead",
 }
 __all__ = config.__all__ + list(_HOMES)

@@ -22,6 +22,7 @@ FLOORS = {
     "templates": 1,
     "progress": 0,
     "streams": 0,
+    "threads": 0,
     "user": 0,
     "batch": 1,
     "config": 1,

@@ -124,6 +124,11 @@ def test_the_import_alone_loads_only_what_python_brings():
     assert {one.partition(".")[0] for one in loaded.split()} - sys.stdlib_module_names == {"seqsetvae"}
 
 
+def test_what_trains_loads_torch_only_when_it_is_told_how_threads_wait():
+    code = "import sys, seqsetvae; seqsetvae.pretrain, seqsetvae.finetune; print('torch' in sys.modules)"
+    assert run(code) == ["False", ""]
+
+
 @pytest.mark.slow
 def test_importing_every_name_changes_nothing_that_others_share():
     every = "import sys, seqsetvae\nfor name in seqsetvae.__all__: getattr(seqsetvae, name)\n"

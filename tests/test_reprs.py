@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from seqsetvae.certify.report import Requirement
+from seqsetvae.certify.run import Certificate
+from seqsetvae.certify.table import Table
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
@@ -16,10 +19,14 @@ from seqsetvae.config.settling import settle_monitor
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.report import PrepareReport, SplitReport
 from seqsetvae.evaluation.evaluate import Evaluation
+from seqsetvae.tracking.registry.versions import Registered
+from seqsetvae.tracking.write.delivery import Outcome, SyncReport
+from seqsetvae.training.check import Preflight
 from seqsetvae.training.finetuning.finetune import FinetuneResult
 from seqsetvae.training.finetuning.mortality import read_risk_model
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.pretrained.loading import load
+from seqsetvae.training.pretrained.registration import Registration
 from seqsetvae.training.recording import PretrainResult
 from seqsetvae.tuning.lead import TuneResult
 from seqsetvae.tuning.results import Results
@@ -52,6 +59,10 @@ def results() -> dict[str, object]:
         "val_loss 24.66": PretrainResult(RUN, Path("outputs/final_0000450.ckpt"), {"val_loss": 24.664}, outcome),
         "val_auc 0.8312": FinetuneResult(RUN, risk, {"val_auc": 0.83124}, None),
         "80 stays, 11 positive": Evaluation(RUN, 80, 11, {f"models:/seqsetvae/{i}": {} for i in range(9)}, {}, DEAD.kl_Z, {}),
+        "1 of 2 runs complete, 12 delivered": SyncReport((Outcome(RUN, 12), Outcome(RUN, unsent=3))),
+        "about 0:08:00 an epoch, 900 of 4000 MB": Preflight((), 480.0, 24_000, 900 * 2**20, 4000 * 2**20),
+        "FAILED, 1 of 2 requirements met": Certificate(Table("Cases", ("case",)), [Requirement("a", "", one) for one in (True, False)]),
+        "champion: no, not below": Registration(Registered("seqsetvae", "3", "m-1", RUN, {}), False, "not below the champion's"),
         "0 trials": TuneResult("beta and free bits", RUN, Results([], []), "model:\n  width: 256\n"),
         "480 subjects": PrepareReport("demo", "stores/demo", splits={"train": SplitReport(320), "valid": SplitReport(160)}),
     }  # fmt: skip

@@ -22,6 +22,10 @@ from seqsetvae.errors import InputError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+VOCABULARY_OF_HELP = (
+    "Prepare an external cohort for a model, pretrained or finetuned (models:/..., a run id, a checkpoint or a folder): with its "
+    "variables, its scaling and its set window; what it does not know is left out and counted."
+)
 RUN_HELP = (
     "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest that is no finetuning or "
     "evaluation, of all or of --tracking.experiment). A rescued run brings its rescues along, a study its trials."
@@ -66,6 +70,17 @@ def _add_pretrain_groups(parser: ArgumentParser) -> list[str]:
     for group in groups:
         parser.add_class_arguments(type(getattr(PretrainConfig(), group)), group)
     return groups
+
+
+def source_settings(kind: str, source: type, prepare: Callable[..., Any], arguments: list[str]) -> Namespace:
+    """The settings of `prepare KIND`: those of the source, of the store that is made, and of the model whose vocabulary it is to have."""
+    parser = make_parser(f"prepare {kind}", source.__doc__ or "")
+    parser.add_class_arguments(with_types(source), "source")
+    parser.add_function_arguments(prepare, "store", skip={"source", "known"})
+    given: dict[str, Any] = {"type": str | None, "default": None}
+    parser.add_argument("--store.vocabulary_of", metavar="MODEL", help=VOCABULARY_OF_HELP, **given)
+    parser.add_argument("--tracking.tracking_uri", help="MLflow store of that model.", **given)
+    return instantiate(parser, arguments)
 
 
 def chosen_settings(

@@ -1,22 +1,28 @@
 """The composition root: training does not know how to draw, so this is where it is given the figures that a run logs.
 
-`seqsetvae.pretrain`, `seqsetvae.finetune` and the verbs of the command line are these functions.
+`seqsetvae.pretrain`, `seqsetvae.finetune`, `seqsetvae.sync` and the verbs of the command line are these functions. PyTorch is loaded
+within them, once it is said how its threads wait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import lightning.pytorch as pl
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from seqsetvae.config import FinetuneConfig, PretrainConfig, TrackingConfig
 from seqsetvae.figures.calibration import draw_calibration
 from seqsetvae.figures.collapse import draw_collapse
-from seqsetvae.training import fit
-from seqsetvae.training.finetuning import finetune as finetuning
-from seqsetvae.training.finetuning.finetune import DrawCalibration, FinetuneResult
-from seqsetvae.training.monitor.figure_thread import Draw
-from seqsetvae.training.recording import PretrainResult
+from seqsetvae.threads import sleep_soon
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+    from seqsetvae.tracking.write.delivery import SyncReport
+    from seqsetvae.tracking.write.spool import Wish
+    from seqsetvae.training.finetuning.finetune import DrawCalibration, FinetuneResult
+    from seqsetvae.training.monitor.figure_thread import Draw
+    from seqsetvae.training.recording import PretrainResult
 
 
 def pretrain(
@@ -41,6 +47,9 @@ def pretrain(
         Interrupted: a signal; the run's status is KILLED, and `interrupted_*.ckpt` continues from there, unless it stopped at once.
         RunFailure: training cannot go on; `error_*.ckpt` has its state.
     """
+    sleep_soon()
+    from seqsetvae.training import fit
+
     return fit.pretrain(config, draw=draw, parent_run_id=parent_run_id, tags=tags, callbacks=callbacks)
 
 
@@ -59,4 +68,23 @@ def finetune(
         Interrupted: a signal; the run's status is KILLED.
         RunFailure: risks are NaN; by which patient and variable, or by which setting, is said.
     """
+    sleep_soon()
+    from seqsetvae.training.finetuning import finetune as finetuning
+
     return finetuning.finetune(config, tracking, draw)
+
+
+def sync(tracking: TrackingConfig) -> SyncReport:
+    """Deliver what a tracking store has not received yet, register models that wait for it, and say for each run what became of it.
+
+    Args:
+        tracking: its `work_dir` is where runs have left something; its `tracking_uri`, if given, brings the login of that store.
+    """
+    from seqsetvae.tracking.write import delivery
+
+    def register(uri: str, wish: Wish) -> bool:
+        from seqsetvae.training.finetuning.registering import register_late
+
+        return register_late(wish, replace(tracking, tracking_uri=uri))
+
+    return delivery.sync(tracking.work_dir, given=tracking.tracking_uri, register=register)

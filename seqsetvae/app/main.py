@@ -22,10 +22,6 @@ WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "e
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `seqsetvae` and `python -m seqsetvae`. Exit code 2: something the user gave cannot be used."""
-    # Read by GNU OpenMP when PyTorch is loaded: turns that a thread waits for the others before it sleeps. By default it is 300,000,
-    # longer than a thread that something else has pushed off its core is away: with one other busy process on two cores a training
-    # step of batch 8 then takes 3.4x its time, with this 2.4x; on a quiet machine it costs less than 2 %.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2500")
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = arguments[0] if arguments else "--help"
     with console(outlives_readers=verb in WORKING, command_line=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -18,11 +18,9 @@ from seqsetvae.app.arguments import (
     chosen_settings,
     command_of,
     first_line,
-    instantiate,
-    make_parser,
     pretrain_config,
+    source_settings,
     tune_config,
-    with_types,
 )
 from seqsetvae.app.help_text import asked_for_help
 from seqsetvae.config import (
@@ -38,12 +36,7 @@ from seqsetvae.tracking.connection.place import check_place
 
 if TYPE_CHECKING:
     from seqsetvae.data.external import KnownVocabulary
-    from seqsetvae.tracking.write.spool import Wish
 
-VOCABULARY_OF_HELP = (
-    "Prepare an external cohort for a model, pretrained or finetuned (models:/..., a run id, a checkpoint or a folder): with its "
-    "variables, its scaling and its set window; what it does not know is left out and counted."
-)
 Verb = Callable[[list[str]], int | None]
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
@@ -60,14 +53,7 @@ def prepare(arguments: list[str]) -> int | None:
         print("\n".join(f"  {name:<15}{first_line(source)}" for name, source in SOURCES.items()))
         print("\n`seqsetvae prepare patient_ehr --help` lists the options of a source.")
         return asked_for_help(kind, "source", SOURCES)
-    parser = make_parser(f"prepare {kind}", SOURCES[kind].__doc__ or "")
-    parser.add_class_arguments(with_types(SOURCES[kind]), "source")
-    parser.add_function_arguments(prepare_store, "store", skip={"source", "known"})
-    parser.add_argument(
-        "--store.vocabulary_of", type=str | None, default=None, metavar="MODEL", help=VOCABULARY_OF_HELP
-    )
-    parser.add_argument("--tracking.tracking_uri", type=str | None, default=None, help="MLflow store of that model.")
-    chosen = instantiate(parser, arguments[1:])
+    chosen = source_settings(kind, SOURCES[kind], prepare_store, arguments[1:])
     known = known_vocabulary(chosen.store.pop("vocabulary_of"), chosen.tracking.tracking_uri)
     print(prepare_store(chosen.source, known=known, **vars(chosen.store)))
     return None
@@ -115,8 +101,7 @@ def register(arguments: list[str]) -> None:
     chosen = chosen_settings(register, arguments, register=RegisterConfig, tracking=TrackingConfig)
     from seqsetvae.training.pretrained.registration import register_run
 
-    made = register_run(chosen.register, chosen.tracking)
-    print(f"Registered {made.version.uri}\nChampion: {'yes' if made.is_champion else 'no'}, {made.reason}.")
+    print(register_run(chosen.register, chosen.tracking))
 
 
 def finetune(arguments: list[str]) -> int:
@@ -149,14 +134,9 @@ def embed(arguments: list[str]) -> None:
 def sync(arguments: list[str]) -> int:
     """Deliver what a tracking store has not received yet. Exit code 1: something is still undelivered."""
     config = chosen_settings(sync, arguments, tracking=TrackingConfig).tracking
-    from seqsetvae.tracking.write.delivery import sync as deliver_spools
+    from seqsetvae.app import composition
 
-    def register(uri: str, wish: Wish) -> bool:
-        from seqsetvae.training.finetuning.registering import register_late
-
-        return register_late(wish, replace(config, tracking_uri=uri))
-
-    return 0 if deliver_spools(config.work_dir, given=config.tracking_uri, register=register).complete else 1
+    return 0 if composition.sync(config).complete else 1
 
 
 def analyze(arguments: list[str]) -> None:
@@ -205,7 +185,8 @@ def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
 
-    return 0 if run_certification(**vars(chosen_settings(certify, arguments, certify=run_certification).certify)) else 1
+    chosen = chosen_settings(certify, arguments, certify=run_certification)
+    return 0 if run_certification(**vars(chosen.certify)).passed else 1
 
 
 def bench(arguments: list[str]) -> None:

@@ -35,11 +35,16 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
+        """Whether every requirement is met."""
         return all(one.met for one in self.requirements)
 
+    def __repr__(self) -> str:
+        met = sum(one.met for one in self.requirements)
+        return f"<Certificate: {'passed' if self.passed else 'FAILED'}, {met} of {len(self.requirements)} requirements met>"
 
-def certify(quick: bool = False, only: str | None = None, write_docs: str | None = None) -> bool:
-    """Run the collapse detector against runs whose answer is known, print what came out, and say whether it passes.
+
+def certify(quick: bool = False, only: str | None = None, write_docs: str | None = None) -> Certificate:
+    """Run the collapse detector against runs whose answer is known, and print what came out.
 
     Args:
         quick: One seed and shorter runs, to see that it runs.
@@ -60,7 +65,7 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
     if write_docs is not None and page is not None:
         before, after = page
         Path(write_docs).write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-    return certificate.passed
+    return certificate
 
 
 def observe_all(quick: bool = False, only: str | None = None, seeds: int = SEEDS) -> list[Trajectory]:

@@ -51,11 +51,30 @@ class Trial:
         )
 
 
+@dataclass(frozen=True)
+class Preflight:
+    """What a planned run will take, as far as a minute can tell."""
+
+    trials: tuple[Trial, ...]
+    epoch_seconds: float
+    """Training steps of one epoch."""
+    total_steps: int
+    needed_bytes: int
+    """Memory for the largest batch there can be."""
+    free_bytes: int
+
+    def __repr__(self) -> str:
+        memory = f"{self.needed_bytes / MEGABYTE:.0f} of {self.free_bytes / MEGABYTE:.0f} MB"
+        return f"<Preflight {self.total_steps} steps, about {clock(self.epoch_seconds)} an epoch, {memory}>"
+
+
 @console()
-def preflight(config: PretrainConfig) -> None:
+def preflight(config: PretrainConfig) -> Preflight:
     """Try the planned run: settings, every byte of the data, a forward and a backward pass at several batch sizes, the tracking store.
 
-    Says what it sees. Raises:
+    Says what it sees as it goes.
+
+    Raises:
         InputError: the run could not work; the message says what to change.
     """
     plan = make_plan(config)
@@ -70,7 +89,7 @@ def preflight(config: PretrainConfig) -> None:
         _log.info(trials[-1].row())
     uri, seconds = reach_store(plan)
     _log.info(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
-    report_estimates(plan, trials)
+    return report_estimates(plan, trials)
 
 
 def batch_sizes(plan: Plan) -> list[int]:
@@ -127,7 +146,7 @@ def reach_store(plan: Plan) -> tuple[str, float]:
     return uri, time.perf_counter() - started
 
 
-def report_estimates(plan: Plan, trials: list[Trial]) -> None:
+def report_estimates(plan: Plan, trials: list[Trial]) -> Preflight:
     """Extrapolate time and memory to the planned run, and refuse one that does not fit.
 
     Memory grows with the events of a batch; the largest batch holds the longest stays. Optimizer moments come on top.
@@ -153,6 +172,7 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> None:
             "--data.max_events_per_batch, or cut stays with --data.max_sequence_length."
         )
     _log.info(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
+    return Preflight(tuple(trials), seconds, plan.total_steps, needed, free)
 
 
 def events_of_longest(plan: Plan, patients: int) -> int:

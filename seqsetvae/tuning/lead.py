@@ -16,6 +16,7 @@ from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
+from seqsetvae.threads import sleep_soon
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.plan import make_plan
@@ -69,6 +70,7 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
         RunFailure: no trial keeps the constraints, or trials or workers keep failing.
         StoppedBySignal: on request. The same command with the study's name continues.
     """
+    sleep_soon()
     check_base(base, space)
     job = Job(
         base=base,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,13 @@ def artifacts(client: MlflowClient, run: Run, folder: str | None = None) -> set[
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("empty_store")
-def test_a_pretraining_from_python_leaves_what_that_of_the_command_line_leaves(tmp_path: Path) -> None:
+def test_a_pretraining_from_python_leaves_what_that_of_the_command_line_leaves(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     flags = as_flags(batch_size=64, **MODEL, **OBJECTIVE, **TRAINER, **MONITOR, **TRACKING)
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", *flags, "--work_dir", "cli"])
     assert ended.value.code == 0
+    assert os.environ.pop("GOMP_SPINCOUNT") == "2500"
     config = seqsetvae.PretrainConfig(
         data=seqsetvae.DataConfig(batch_size=64),
         model=seqsetvae.ModelConfig(**MODEL),
@@ -54,6 +57,7 @@ def test_a_pretraining_from_python_leaves_what_that_of_the_command_line_leaves(t
         tracking=seqsetvae.TrackingConfig(**TRACKING, work_dir="python"),
     )
     result = seqsetvae.pretrain(config)
+    assert os.environ["GOMP_SPINCOUNT"] == "2500"
 
     client = MlflowClient()
     there = {run.info.run_id: run for run in client.search_runs(["1"])}

@@ -128,7 +128,7 @@ def test_the_tables_go_between_the_markers_and_nothing_else_changes(tmp_path, mo
     monkeypatch.setattr("seqsetvae.certify.run.guides_table", lambda trajectories: Table("Rules", ("rule",)))
     page = tmp_path / "collapse.md"
     page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    assert certify(write_docs=str(page))
+    assert certify(write_docs=str(page)).passed
     before, tables, after = re.split(f"{START}|{END}", page.read_text())
     assert (before, after) == ("before\n", "\nafter\n")
     assert tables.startswith("\n\n### The detector against known answers\n\n| case |")

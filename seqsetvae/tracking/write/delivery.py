@@ -81,6 +81,10 @@ class SyncReport:
         """Whether nothing waits any more. Spools of live runs do not count against it."""
         return all(outcome.complete for outcome in self.outcomes)
 
+    def __repr__(self) -> str:
+        done = sum(outcome.complete for outcome in self.outcomes)
+        return f"<SyncReport {done} of {len(self.outcomes)} runs complete, {sum(o.delivered for o in self.outcomes)} delivered>"
+
 
 def deliver(spool: Spool, given: str | None = None, register: Register | None = None) -> Outcome:
     """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting. A run that

@@ -55,6 +55,12 @@ class Registration:
     reason: str
     """Why the alias has moved, or has not."""
 
+    def __str__(self) -> str:
+        return f"Registered {self.version.uri}\nChampion: {'yes' if self.is_champion else 'no'}, {self.reason}."
+
+    def __repr__(self) -> str:
+        return f"<Registration {self.version.uri}, champion: {'yes' if self.is_champion else 'no'}, {self.reason}>"
+
 
 def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registration:
     """Register the best checkpoint of a pretraining run.
