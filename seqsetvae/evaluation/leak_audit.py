@@ -36,6 +36,8 @@ class Audit:
     """After the prediction times, all of them scrambled."""
 
     def __str__(self) -> str:
+        if not self.events:
+            return f"Leak audit of task {self.task!r}: no event comes after its prediction times, so that nothing could leak."
         return (
             f"Leak audit of task {self.task!r}: everything after the times of {self.predictions:,} predictions was scrambled "
             f"({self.events:,} events, and the outcomes), and every answer is the same to the last bit."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,13 +14,22 @@ from seqsetvae.config import EvaluateConfig
 from seqsetvae.data import tasks
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed
+from seqsetvae.data.prepare import prepare
+from seqsetvae.data.sources import Meds
+from seqsetvae.data.sources.demo import DEMO_FILE
 from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.evaluation.leak_audit import leak_audit, scrambled
 from seqsetvae.evaluation.predictions import whose_answers
 from seqsetvae.model.classifier import RiskHead, RiskNet
+from seqsetvae.tasks.binary import Binary
+from seqsetvae.tasks.multiclass import MultiClass
+from seqsetvae.tasks.multilabel import MultiLabel
+from seqsetvae.tasks.regression import Regression
+from seqsetvae.tasks.time_to_event import TimeToEvent
 from seqsetvae.training.finetuning.mortality import RiskModel
+from tests.support.meds_data import write_events
 
 CHOSEN = "history"
 
@@ -103,6 +113,61 @@ class LooksAtOutcomes(RiskModel):
 def test_a_model_that_looks_at_the_outcome_is_caught(store: Store, labels: Path, model: RiskModel) -> None:
     with pytest.raises(RunFailure, match="40 of 40 answers of the model change"):
         audit(LooksAtOutcomes(model.pretrained, model.net, 8), store, config(labels))
+
+
+SPLIT_AT = 1500.0
+"""Minutes at which the second admission of a subject begins."""
+KINDS = {
+    "t": Binary(),
+    "score": Regression(50.0, 10.0, half_width=2.0),
+    "ward": MultiClass(("home", "icu", "ward"), "plain", 0.0, (0.3, 0.3, 0.4)),
+    "t,u": MultiLabel(("t", "u"), "plain", 0.0, (0.5, 0.5)),
+    "died": TimeToEvent((12.0, 24.0, 48.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def admissions(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Fifty stays of the demo data as MEDS subjects of two admissions each."""
+    root = tmp_path_factory.mktemp("admissions")
+    frame = pd.read_parquet(DEMO_FILE).astype({"subject_id": str, "variable": str})
+    long = frame.groupby("subject_id")["minute"].transform("max") > 1.8 * SPLIT_AT
+    frame = frame[long & frame["subject_id"].isin(frame[long]["subject_id"].unique()[:60])]
+    who = frame.groupby("subject_id", as_index=False)["split"].first()
+    begins = [who.assign(minute=at, variable="HOSPITAL_ADMISSION", value=np.nan) for at in (0.0, SPLIT_AT)]
+    write_events(root / "meds", pd.concat([*begins, frame]))
+    prepare(Meds(root / "meds", stay="admission"), root / "store", min_subjects=1, progress=False)
+    return Store.open(root / "store")
+
+
+@pytest.mark.parametrize("task", KINDS)
+def test_every_kind_of_task_of_stays_that_are_admissions(
+    task: str, admissions: Store, untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = sorted({name.partition("/")[0] for name in admissions.subject_ids("train", range(10))})
+    assert {f"{name}/2" for name in names} <= set(
+        admissions.subject_ids("train", range(admissions.n_subjects("train")))
+    )
+    head = "subject_id,prediction_time,t,u,score,ward,died,died_hours\n"
+    rows = [
+        f"{name},{at},{n % 2},{n % 3 % 2},{n},{('home', 'icu', 'ward')[n % 3]},{n % 2},{5 + n}"
+        for n, name in enumerate(names)
+        for at in (SPLIT_AT - 700, SPLIT_AT + 700)  # in the first admission, and in the second
+    ]
+    path = tmp_path / "tasks.csv"
+    path.write_text(head + "\n".join(rows) + "\n")
+    kind, backbone = KINDS[task], untrained(admissions.vocabulary)
+    torch.manual_seed(0)
+    head_of_kind = RiskHead(3 * backbone.config.width, 8, 0.0, outputs=kind.outputs)
+    model = RiskModel(backbone, RiskNet([backbone.vae], [head_of_kind], CHOSEN).eval(), 8, kind)
+    chosen = EvaluateConfig("m", labels=str(path), task=task, split="train", kind=kind.name)  # type: ignore[arg-type]
+    found = audit(model, admissions, chosen)
+    assert found.predictions == 2 * len(names)
+    assert found.events > 100
+    cut = tasks.up_to
+    monkeypatch.setattr(tasks, "up_to", lambda packed, last_B: cut(packed, last_B + MICROSECONDS * 60))
+    with pytest.raises(RunFailure, match="looks ahead"):
+        audit(model, admissions, chosen)
 
 
 def test_without_prediction_times_there_is_nothing_to_audit(store: Store, tmp_path: Path, model: RiskModel) -> None:
