@@ -76,6 +76,16 @@ def find_table(folders: Iterable[Path], stem: str, formats: Sequence[str] = FORM
     return None
 
 
+def refuse_other_formats(folders: Iterable[Path], stem: str) -> None:
+    """Raise InputError for `oc.zip` or `OC.csv`, which would be passed over in silence where there is no `oc.csv`."""
+    for folder in filter(Path.is_dir, folders):
+        for path in sorted(folder.iterdir()):
+            if path.name.partition(".")[0].lower() == stem and "." in path.name and path.is_file():
+                raise InputError(
+                    f"{path}: not read in this form. Write it as {', '.join(stem + end for end in FORMATS)}."
+                )
+
+
 def read_table(path: Path) -> TextTable:
     """Read a table with a header. Raises InputError if it is missing, not text, or has rows of unequal width.
 

@@ -57,6 +57,7 @@ BAD_STAYS: dict[str, tuple[Change, str]] = {
     "negative time": (set_cell("minute", 5, -1.0), r", row 5, column 'minute': -1 is negative"),
     "null name": (set_cell("variable", 1, None), r", row 1, column 'variable': .* empty"),
     "empty stay": (lambda f: f.iloc[:0], r"the stay holds no event. Remove it"),
+    "empty stay without columns": (lambda f: pd.DataFrame(), r"the stay holds no event. Remove it"),
     "torn set": (two_minutes_in_one_set, r"column 'set_index': set \d+ has minute"),
 }
 
@@ -210,7 +211,10 @@ def test_a_missing_split_an_empty_split_and_a_shared_subject_are_refused(ehr_fol
     with pytest.raises(InputError, match=r"test: no .parquet file"):
         prepare(PatientEhr(ehr_folder), tmp_path / "store", progress=False)
     test.rmdir()
-    with pytest.raises(InputError, match=r"test: no such folder. The input needs the folders train, valid, test"):
+    with pytest.raises(InputError, match=r"test: no such folder. The input needs the folders train, valid, test.$"):
+        prepare(PatientEhr(ehr_folder), tmp_path / "store", progress=False)
+    (ehr_folder / "patient_ehr" / "data").mkdir()
+    with pytest.raises(InputError, match="This looks like MEDS: `seqsetvae prepare meds` reads it"):
         prepare(PatientEhr(ehr_folder), tmp_path / "store", progress=False)
 
 

@@ -131,6 +131,16 @@ def test_a_damaged_archive_is_named(tmp_path: Path, name: str, content: bytes) -
         prepared(root, tmp_path / "store")
 
 
+@pytest.mark.parametrize("name", ["oc.zip", "oc.xlsx", "OC.csv", "oc.CSV.gz"])
+def test_a_table_of_another_form_is_named_and_not_passed_over(tmp_path: Path, name: str) -> None:
+    root = ehr(tmp_path / "in")
+    (root / name).write_text(table(IDS))
+    with pytest.raises(InputError, match=rf"{name}: not read in this form. Write it as oc.csv, oc.csv.gz"):
+        prepared(root, tmp_path / "store")
+    (root / "oc.csv").write_text(table(IDS))
+    prepared(root, tmp_path / "store")
+
+
 def test_two_tables_of_outcomes_are_refused(tmp_path: Path) -> None:
     root = ehr(tmp_path / "in")
     (root / "oc.csv").write_text(table(IDS))

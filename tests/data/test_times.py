@@ -142,6 +142,14 @@ def test_what_is_no_time_of_a_stay_is_refused_with_its_row(
     assert events(store, split, row) == [(0.0, "HR", 1.0), (65.0, "HR", 3.0)]
 
 
+def test_a_timestamp_beyond_all_that_can_be_held_is_named_by_its_row(tmp_path: Path) -> None:
+    times = pa.array([0, 60_000, 9 * 10**18], pa.timestamp("ms"))
+    wild = pa.table({"variable": ["HR"] * 3, "value": [1.0, 2.0, 3.0], "minute": times})
+    root = write_ehr(tmp_path / "in", lambda n: wild if n == 4 else stay([NOON], ["HR"], [1.0]))
+    with pytest.raises(InputError, match=r"valid/200004.parquet, row 3, column 'minute': a time that cannot be read"):
+        prepared(root, tmp_path / "store")
+
+
 def test_a_missing_timestamp_is_refused_and_an_impossible_window_named(tmp_path: Path) -> None:
     root = write_ehr(tmp_path / "in", lambda n: stay([NOON, None if n == 0 else NOON], ["HR", "BP"], [1.0, 2.0]))
     with pytest.raises(InputError, match=r"200000.parquet, row 2, column 'minute': nan is not a time"):

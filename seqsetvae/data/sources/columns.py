@@ -55,6 +55,8 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def text_column(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text, '' where there is none. Raises InputError where the column holds something else."""
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        column = _decoded(path, name, column)  # as those write it who write no logical types
     if not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
         raise InputError(f"{path}, column {name!r}: holds {column.type}, but must hold text. {REMEDY}")
     _check_encoding(path, name, column)
@@ -102,8 +104,10 @@ def _to_microseconds(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[
         # Nanoseconds are cut: two events within a microsecond are of one time.
         ticks = _cut(column, pa.timestamp("us", getattr(column.type, "tz", None)))
     except pa.ArrowException as error:
+        ticks_N = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
+        row = int(np.abs(ticks_N.astype(np.float64)).argmax()) + 1
         raise InputError(
-            f"{path}, column {name!r}: a time that cannot be read ({first_line(error)}). {REMEDY}"
+            f"{path}, row {row}, column {name!r}: a time that cannot be read ({first_line(error)}). {REMEDY}"
         ) from error
     return pc.fill_null(ticks.cast(pa.int64()), NO_TIME).to_numpy()
 
@@ -146,6 +150,15 @@ def _number(text: str) -> float:
         return pc.cast(pa.scalar(text), pa.float64()).as_py()
     except pa.ArrowInvalid:
         return float("nan")
+
+
+def _decoded(path: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}, column {name!r}: bytes that are not UTF-8 ({first_line(error)}). {REMEDY}"
+        ) from error
 
 
 def _check_encoding(path: Path, name: str, column: pa.ChunkedArray) -> None:

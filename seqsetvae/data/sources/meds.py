@@ -152,7 +152,7 @@ class Meds(Source):
                 f"{folder}: no such folder. --input is the folder of a MEDS data set, with data/ and metadata/."
             )
         entries = sorted(path for path in folder.rglob("*") if not path.is_dir())
-        files = [path for path in entries if path.suffix == ".parquet" and path.name[0] not in "._"]
+        files = [path for path in entries if path.suffix.lower() == ".parquet" and path.name[0] not in "._"]
         self._counts["files_that_are_not_data"] = len(entries) - len(files)
         if not files:
             raise InputError(f"{folder}: no .parquet file.")

@@ -23,7 +23,7 @@ from seqsetvae.data.sources.columns import (
     text_column,
 )
 from seqsetvae.data.sources.labels import Labels, read_labels
-from seqsetvae.data.tables import find_table, read_embedding, read_scaling
+from seqsetvae.data.tables import find_table, read_embedding, read_scaling, refuse_other_formats
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
 
@@ -122,6 +122,8 @@ class PatientEhr(Source):
     @cached_property
     def _labels(self) -> Labels:
         path = self._beside(self.label_path, "oc")
+        if path is None:
+            refuse_other_formats((self._folder, self._folder.parent), "oc")
         return read_labels(path, "ts_id", "in_hospital_mortality") if path else Labels()
 
     def empty_split(self) -> str:
@@ -131,7 +133,8 @@ class PatientEhr(Source):
         folder = self._folder / split
         if folder.is_dir():
             return f"{folder}: no .parquet file. Every split needs at least one stay."
-        return f"{folder}: no such folder. The input needs the folders {', '.join(SPLITS)}."
+        hint = " This looks like MEDS: `seqsetvae prepare meds` reads it." if (self._folder / "data").is_dir() else ""
+        return f"{folder}: no such folder. The input needs the folders {', '.join(SPLITS)}.{hint}"
 
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
@@ -142,7 +145,7 @@ class PatientEhr(Source):
             folder = self._folder / split
             entries = list(folder.iterdir()) if folder.is_dir() else []
             # `._7.parquet`, which a Mac leaves beside 7.parquet, `.DS_Store`, `_SUCCESS`: none of them is a stay.
-            stays = [path for path in entries if path.suffix == ".parquet" and path.name[0] not in "._"]
+            stays = [path for path in entries if path.suffix.lower() == ".parquet" and path.name[0] not in "._"]
             others += len(entries) - len(stays)
             files[split] = sorted(stays, key=lambda path: (normalise_id(path.stem), path.name))
         if not any(files.values()):
@@ -177,6 +180,8 @@ def _label(labels: Labels, subject_id: str, split: str, quarantine: Quarantine) 
 def _read(path: Path, subject_id: str, label: float) -> _Stay:
     """One stay. Raises InputError naming file and column or row."""
     table = read_parquet(path)
+    if not table.num_columns:
+        raise InputError(f"{path}: the stay holds no event. Remove it.")
     variable = text_column(path, "variable", find_column(path, table, "variable"))
     value_N, text = number_column(path, "value", find_column(path, table, "value"))
     minute_N, date_N = minute_column(path, "minute", find_column(path, table, "minute"))
