@@ -1,4 +1,4 @@
-"""Diagonal Gaussian posteriors q(z | set) = N(mu, diag sigma^2) against the prior N(0, I). Pure functions of tensors.
+"""Gaussian posteriors q(z | set), diagonal ones above all, against the prior N(0, I). Pure functions of tensors.
 
 Shapes: S sets, Z latent dimensions; see :mod:`seqsetvae.batch` for the whole legend.
 """
@@ -6,7 +6,9 @@ Shapes: S sets, Z latent dimensions; see :mod:`seqsetvae.batch` for the whole le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,18 +26,66 @@ class DiagonalGaussian:
         noise_SZ = torch.randn_like(self.mu_SZ) if noise_SZ is None else noise_SZ
         return self.mu_SZ + torch.exp(0.5 * self.logvar_SZ) * noise_SZ
 
+    @property
+    def variance_SZ(self) -> Tensor:
+        """Of each dimension, whatever the others are."""
+        return self.logvar_SZ.exp()
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same change to every tensor, such as a choice of rows, or another device."""
+        return type(self)(*(change(getattr(self, one.name)) for one in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all of them, one after the other."""
+        return type(parts[0])(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(parts[0])))
+
+    def dimensions(self, chosen: slice) -> DiagonalGaussian:
+        """The same posteriors of some dimensions alone."""
+        return DiagonalGaussian(self.mu_SZ[..., chosen], self.logvar_SZ[..., chosen])
+
+
+@dataclass(frozen=True)
+class CorrelatedGaussian(DiagonalGaussian):
+    """N(mu, root root^T). `logvar_SZ` is the log variance of each dimension given those before it: 2 ln diag(root)."""
+
+    root_SZZ: Tensor
+    """Lower triangular, positive diagonal."""
+
+    @classmethod
+    def of(cls, mu_SZ: Tensor, root_SZZ: Tensor) -> CorrelatedGaussian:
+        """From mean and root."""
+        return cls(mu_SZ, 2.0 * root_SZZ.diagonal(dim1=-2, dim2=-1).log(), root_SZZ)
+
+    def sample(self, noise_SZ: Tensor | None = None) -> Tensor:
+        """z = mu + root noise, shape (S, Z)."""
+        noise_SZ = torch.randn_like(self.mu_SZ) if noise_SZ is None else noise_SZ
+        return self.mu_SZ + (self.root_SZZ @ noise_SZ[..., None])[..., 0]
+
+    @property
+    def variance_SZ(self) -> Tensor:
+        return self.root_SZZ.square().sum(-1)
+
+    def dimensions(self, chosen: slice) -> DiagonalGaussian:
+        """Their marginal: neighbouring rows of the root, brought back to a square by an LQ decomposition."""
+        if chosen == slice(0, self.mu_SZ.shape[-1]):
+            return self
+        upper = torch.linalg.qr(self.root_SZZ[..., chosen, :].mT, mode="r").R
+        signs = upper.diagonal(dim1=-2, dim2=-1).sign()
+        return CorrelatedGaussian.of(self.mu_SZ[..., chosen], (upper * signs[..., None]).mT)
+
 
 def kl_to_prior(posterior: DiagonalGaussian) -> Tensor:
     """KL(q || N(0, I)) of every set and dimension, nats, shape (S, Z): 0.5 (mu^2 + sigma^2 - 1 - log sigma^2).
 
-    Kingma & Welling 2014, appendix B. Sum over Z for the KL of a set.
+    Kingma & Welling 2014, appendix B. Sum over Z for the KL of a set. Of correlated dimensions each is taken given those before it.
 
     >>> q = DiagonalGaussian(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     >>> kl_to_prior(q)
     tensor([[0.5000, 0.0000]])
     """
     mu, logvar = posterior.mu_SZ, posterior.logvar_SZ
-    return 0.5 * (mu.square() + logvar.exp() - 1.0 - logvar)
+    return 0.5 * (mu.square() + posterior.variance_SZ - 1.0 - logvar)
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,8 @@ class PosteriorStatistics:
     """I_q(x; z), nats; at most ln M."""
     at_prior_share: Tensor
     """Share of sets whose KL, over all dimensions, is below epsilon: nothing is said of these, whatever the others carry."""
+    kl_correction: Tensor
+    """To add to the sum of `kl_Z`, nats, where the prior is not N(0, I) in whatever units; else 0."""
     finite: Tensor
     """True when every mu, log sigma^2 and KL, and the mutual information, is a finite number."""
 
@@ -74,7 +126,10 @@ COLLAPSE_DELTA = 0.01
 
 
 def posterior_statistics(
-    posterior: DiagonalGaussian, steady_mu_SZ: Tensor | None = None, seed: int = 0
+    posterior: DiagonalGaussian,
+    steady_mu_SZ: Tensor | None = None,
+    seed: int = 0,
+    correction_S: Tensor | None = None,
 ) -> PosteriorStatistics:
     """Collapse statistics of M pooled posteriors. Needs no more than a few times their memory.
 
@@ -82,13 +137,15 @@ def posterior_statistics(
         posterior: the pool.
         steady_mu_SZ: its means without the drift of the encoder over the steps of the pool, which is no signal; None: as they are.
         seed: of the noise of the mutual information, another one for each check.
+        correction_S: what the KL of each set to its own prior is more than that to N(0, I); None: nothing.
 
     >>> statistics = posterior_statistics(DiagonalGaussian(torch.zeros(1000, 4), torch.zeros(1000, 4)))  # the prior itself
     >>> statistics.kl_Z.sum().item(), statistics.signal_Z.max().item(), statistics.mean_variance_Z.mean().item()
     (0.0, 0.0, 1.0)
     """
-    kl_SZ, variance_SZ = kl_to_prior(posterior), posterior.logvar_SZ.exp()
-    steady = DiagonalGaussian(posterior.mu_SZ if steady_mu_SZ is None else steady_mu_SZ, posterior.logvar_SZ)
+    kl_SZ, variance_SZ = kl_to_prior(posterior), posterior.variance_SZ
+    more_S = torch.zeros_like(kl_SZ[:, 0]) if correction_S is None else correction_S
+    steady = posterior if steady_mu_SZ is None else replace(posterior, mu_SZ=steady_mu_SZ)
     information = mutual_information(steady, seed)
     held = posterior.mu_SZ.isfinite() & posterior.logvar_SZ.isfinite() & kl_SZ.isfinite()
     return PosteriorStatistics(
@@ -99,7 +156,8 @@ def posterior_statistics(
         collapsed_share_Z=(kl_SZ < COLLAPSE_EPSILON).float().mean(0),
         variance_share=(variance_SZ > 0.01).float().mean(),
         mutual_information=information,
-        at_prior_share=(kl_SZ.sum(1) < COLLAPSE_EPSILON).float().mean(),
+        at_prior_share=(kl_SZ.sum(1) + more_S < COLLAPSE_EPSILON).float().mean(),
+        kl_correction=more_S.mean(),
         finite=held.all() & information.isfinite(),
     )
 
@@ -134,17 +192,18 @@ def mutual_information(posterior: DiagonalGaussian, seed: int = 0) -> Tensor:
     direction_Z = torch.randn(z_dims, generator=generator).to(posterior.mu_SZ.device)
     order = (posterior.mu_SZ.double() @ direction_Z.double()).argsort()
     # In double precision, and centred: below, the squares of narrow posteriors cancel.
-    mu_SZ = (posterior.mu_SZ - posterior.mu_SZ.mean(0))[order].double()
-    logvar_SZ = posterior.logvar_SZ[order].double()
-    narrow = _too_narrow(mu_SZ, logvar_SZ)
-    # Sets that lie so far apart can be told apart by any sample.
-    samples = (
-        MUTUAL_INFORMATION_SAMPLES // 8 if narrow else MUTUAL_INFORMATION_SAMPLES * max(1, FEW_DIMENSIONS // z_dims)
-    )
+    centred = replace(posterior, mu_SZ=posterior.mu_SZ - posterior.mu_SZ.mean(0))
+    ordered = centred.each(lambda values: values[order].double())
+    mu_SZ, logvar_SZ = ordered.mu_SZ, ordered.logvar_SZ
+    correlated = isinstance(ordered, CorrelatedGaussian)
+    narrow = not correlated and _too_narrow(mu_SZ, logvar_SZ)
+    # Sets that lie so far apart can be told apart by any sample; and many correlated dimensions are dear.
+    samples = MUTUAL_INFORMATION_SAMPLES * max(1, FEW_DIMENSIONS // z_dims)
+    samples = samples // 8 if narrow or (correlated and z_dims > FEW_DIMENSIONS) else samples
     some = torch.arange(0, m, max(1, m // samples)).repeat(max(1, samples // m)).to(mu_SZ.device)
     noise_SZ = torch.randn(len(some), z_dims, generator=generator).to(mu_SZ)
-    z_SZ = DiagonalGaussian(mu_SZ[some], logvar_SZ[some]).sample(noise_SZ)
-    squared_SM = _squared_deviations(z_SZ, mu_SZ, logvar_SZ, expanded=not (narrow or mu_SZ.is_cuda))
+    z_SZ = ordered.each(lambda values: values[some]).sample(noise_SZ)
+    squared_SM = _squared_deviations(z_SZ, ordered, expanded=not (narrow or mu_SZ.is_cuda))
     # Of its own set the noise itself is exact: z - mu would have lost the digits of a deviation of 1e-20.
     squared_SM[torch.arange(len(some), device=some.device), some] = noise_SZ.square().sum(1)
     log_density_SM = -0.5 * (squared_SM + logvar_SZ.sum(1))
@@ -158,8 +217,16 @@ def _too_narrow(mu_MZ: Tensor, logvar_MZ: Tensor) -> bool:
     return not mu_MZ.is_cuda and not float(mu_MZ.square().max() * (-logvar_MZ).exp().max()) < EXPANDABLE
 
 
-def _squared_deviations(z_SZ: Tensor, mu_MZ: Tensor, logvar_MZ: Tensor, expanded: bool) -> Tensor:
+def _squared_deviations(z_SZ: Tensor, posterior: DiagonalGaussian, expanded: bool) -> Tensor:
     """sum_d (z_d - mu_d)^2 / sigma_d^2 of all pairs, shape (S, M): as one matrix product, or as it stands."""
+    mu_MZ, logvar_MZ = posterior.mu_SZ, posterior.logvar_SZ
+    if isinstance(posterior, CorrelatedGaussian):
+        rows = max(1, BLOCK // posterior.root_SZZ.numel())
+        blocks = []
+        for part_SZ in z_SZ.split(rows):
+            away_MZS = (part_SZ[:, None] - mu_MZ).permute(1, 2, 0)
+            blocks.append(torch.linalg.solve_triangular(posterior.root_SZZ, away_MZS, upper=False).square().sum(1).T)
+        return torch.cat(blocks)
     if expanded:
         precision_MZ = (-logvar_MZ).exp()
         left_S2 = torch.cat([z_SZ.square(), -2.0 * z_SZ], 1)

@@ -78,7 +78,7 @@ def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Re
     alerts = [check.diagnosis for update in updates for check in watch.update(update) if check.is_alert]
     if final := statistics_at_the_end(history, outlook, config):
         # What was measured last stands for all measurements at the end: they go on only while each looks collapsed.
-        check = watch.verdict([final] * config.confirm_checks)
+        check, _ = watch.verdict([final] * config.confirm_checks)
         alerts += [check.diagnosis] if check.is_alert else []
     if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in history.metrics:
         guessed = (*guessed, names.COLLAPSE_VARIANCE_RATIO_BY_MEAN)
@@ -161,6 +161,7 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
                 decoder_information=optional(names.COLLAPSE_DECODER_INFORMATION, step),
                 decoder_information_error=optional(names.COLLAPSE_DECODER_INFORMATION_ERROR, step),
                 sets_at_prior=optional(names.COLLAPSE_SETS_AT_PRIOR, step),
+                collapsed_parts=_parts(optional(names.COLLAPSE_PARTS, step)),
                 recon=optional(names.COLLAPSE_RECON, step),
                 recon_slope=optional(names.COLLAPSE_RECON_SLOPE, step),
                 beta=beta,
@@ -168,6 +169,11 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
             )
         )
     return found
+
+
+def _parts(count: float | None) -> tuple[str, ...] | None:
+    """A run has recorded how many collapsed; which, its alerts tell."""
+    return None if count is None else tuple(f"part {number + 1}" for number in range(round(count)))
 
 
 def statistics_at_the_end(

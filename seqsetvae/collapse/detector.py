@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
-from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, RULES, advice, looks_collapsed
+from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, PARTS, RULES, advice, looks_collapsed
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
@@ -161,7 +161,7 @@ class Detector:
         if not all(one.finite for one in measured):
             level = Level.RED
         elif not all(collapsed):
-            level = self._known(Level.YELLOW if out else Level.GREEN, last)
+            level = self._known(_short_of_collapse(out), last)
         elif self.in_grace(last.step):
             level, held_back = Level.YELLOW, f"the run ended within the grace period, until step {config.grace_steps}"
         else:
@@ -183,7 +183,9 @@ class Detector:
         if not statistics.finite:
             return (not_finite(statistics),)
         if level == Level.UNKNOWN:
-            return ("what the decoder makes of the latents was not measured",)
+            return (
+                f"what the decoder makes of {', '.join(statistics.unasked_parts) or 'the latents'} was not measured",
+            )
         return tuple(map(str, fired))
 
     def _level(self, statistics: CollapseStatistics, fired: list[Indicator], collapsed: bool, held_back: bool) -> Level:
@@ -195,7 +197,7 @@ class Detector:
             of_itself = [one for one in fired if one.name not in NOT_LISTENED | OF_A_PART]
             return Level.YELLOW if len(of_itself) >= 2 else Level.GREEN
         if not collapsed:
-            return Level.YELLOW if fired else Level.GREEN
+            return _short_of_collapse(fired)
         confirmed = self.state.streak >= self.config.confirm_checks
         return Level.RED if confirmed and not held_back else Level.ORANGE
 
@@ -254,7 +256,8 @@ class Detector:
 
     def _known(self, level: Level, statistics: CollapseStatistics) -> Level:
         """Nothing is green before the decoder was asked."""
-        asked = statistics.heard is not None or self.config.rules == "source"
+        asked = statistics.heard is not None and not statistics.unasked_parts
+        asked |= self.config.rules == "source"
         return Level.UNKNOWN if level == Level.GREEN and not asked else level
 
     def _settle(self, level: Level) -> Level:
@@ -285,6 +288,13 @@ def not_finite(statistics: CollapseStatistics) -> str:
     if math.isnan(statistics.kl):
         return "a posterior holds NaN or inf"
     return "KL or mutual information is beyond all numbers"
+
+
+def _short_of_collapse(fired: list[Indicator]) -> Level:
+    """Where the whole is not collapsed: a part of it that is, is worse than a figure out of range."""
+    if any(one.name == PARTS for one in fired):
+        return Level.ORANGE
+    return Level.YELLOW if fired else Level.GREEN
 
 
 def detectors_of(config: SettledMonitor, outlook: BetaOutlook) -> list[Detector]:

@@ -21,7 +21,8 @@ NOT_LISTENED = frozenset({HEARD[0], "decoder_use"})
 """Indicators that say of themselves that the latents are not in use, whatever the posterior looks like."""
 AT_PRIOR_SHARE = 0.25
 """Share of sets at the prior from which a part of the data is left out, such as a group of patients."""
-OF_A_PART = frozenset({"sets_at_prior"})
+PARTS = "collapsed_parts"
+OF_A_PART = frozenset({"sets_at_prior", PARTS})
 """Indicators of a fault in a part of the data. They warn; for a collapse of the whole they do not count."""
 
 
@@ -47,6 +48,9 @@ def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor
         found.append(
             Indicator("sets_at_prior", "share of sets at the prior", statistics.sets_at_prior, AT_PRIOR_SHARE, False)
         )
+    if statistics.collapsed_parts is not None:
+        label = f"collapsed parts ({', '.join(statistics.collapsed_parts) or 'none'})"
+        found.append(Indicator(PARTS, label, len(statistics.collapsed_parts), 0.0, False))
     return found
 
 
@@ -90,7 +94,12 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
     if not fired:
         return UNASKED if level == Level.UNKNOWN else "Nothing to do."
     names = {one.name for one in fired}
-    if names == OF_A_PART:
+    if names <= OF_A_PART and PARTS in names:
+        return (
+            f"Nothing passes through {', '.join(statistics.collapsed_parts or ())}, though through the rest: see its own alert; free bits "
+            "for each layer, a lower beta, or more of such data may help."
+        )
+    if names <= OF_A_PART:
         return (
             f"About {statistics.sets_at_prior or 0.0:.0%} of the sets nothing is said: see what they have in common, such as one variable, "
             "few events, or a group of patients."

@@ -46,6 +46,10 @@ class CollapseStatistics:
     """Its standard error."""
     sets_at_prior: float | None = None
     """Share of sets with a KL below 0.01 nats, all dimensions together; None in runs of before it was recorded."""
+    collapsed_parts: tuple[str, ...] | None = None
+    """Layers and subgroups that are judged by themselves and are red; None where there are none."""
+    unasked_parts: tuple[str, ...] = ()
+    """Layers of which the decoder could not be asked."""
     recon: float | None = None
     recon_slope: float | None = None
     updates: int = 0
@@ -106,7 +110,7 @@ class CollapseStatistics:
         return cls(
             step=step,
             sets=statistics.sets,
-            kl=float(kl_Z.sum(dtype=np.float64)),
+            kl=float(kl_Z.sum(dtype=np.float64)) + float(statistics.kl_correction),
             active_units=int((statistics.signal_Z > ACTIVE_UNIT_VARIANCE).sum()),
             latent_dim=len(kl_Z),
             mutual_information=float(statistics.mutual_information),
@@ -142,6 +146,7 @@ class CollapseStatistics:
             names.COLLAPSE_DECODER_INFORMATION_ERROR: self.decoder_information_error,
             names.COLLAPSE_DEAD_RATIO: self.collapsed_dimensions_ratio,
             names.COLLAPSE_SETS_AT_PRIOR: self.sets_at_prior,
+            names.COLLAPSE_PARTS: None if self.collapsed_parts is None else len(self.collapsed_parts),
             names.COLLAPSE_VARIANCE: self.mean_variance,
             names.COLLAPSE_VARIANCE_RATIO: self.active_ratio_by_variance,
             names.COLLAPSE_VARIANCE_RATIO_BY_MEAN: self.active_ratio_by_mean_variance,

@@ -31,6 +31,7 @@ from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 from seqsetvae.training.monitor.collapse_outcome import PosteriorNotFinite
 from seqsetvae.training.monitor.decoder_probe import DecoderProbe
+from seqsetvae.training.monitor.offered import as_latents
 from seqsetvae.training.monitor.posterior_pool import PosteriorPool
 from tests.training.plain_vae import PlainVAE, loader
 
@@ -205,8 +206,8 @@ def figures_of(mu_SZ, logvar_SZ) -> dict[str, float]:
     pool = PosteriorPool(1024, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
     probe = DecoderProbe(sets=4096)
     for mu, logvar in zip(mu_SZ.chunk(4), logvar_SZ.chunk(4), strict=True):
-        pool.add(DiagonalGaussian(mu, logvar), mu.square().sum(1).mean())
-        probe.keep(mu, pool.steps[-1].posterior, pool.steps[-1].serial)
+        pool.add(as_latents(DiagonalGaussian(mu, logvar)), mu.square().sum(1).mean())
+        probe.keep(mu, pool.steps[-1].latents, pool.steps[-1].serial)
     measured = pool.measure(7, 0.5, probe.measure(Listener(), pool.steps, 7), seed=7)
     q = measured.posterior
     return {

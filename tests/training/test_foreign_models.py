@@ -15,8 +15,11 @@ from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.monitor.any_batch import pack, unpack
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
-from seqsetvae.training.monitor.decoder_probe import DecoderProbe, as_in_evaluation, pack, unpack
+from seqsetvae.training.monitor.decoder_probe import DecoderProbe, as_in_evaluation
+from seqsetvae.training.monitor.latents import WHOLE
+from seqsetvae.training.monitor.offered import as_latents
 from seqsetvae.training.monitor.posterior_pool import POOL_STEPS, PosteriorPool
 from tests.training.plain_vae import PlainVAE, loader
 
@@ -197,7 +200,7 @@ def test_a_run_without_an_end_a_second_fit_and_several_optimizers():
 def test_the_pool_is_young_and_drift_is_no_signal():
     pool = PosteriorPool(1024)
     for step in range(2000):  # an encoder that says nothing, and moves
-        pool.add(DiagonalGaussian(torch.full((1, 4), 0.01 * step), torch.zeros(1, 4)), None)
+        pool.add(as_latents(DiagonalGaussian(torch.full((1, 4), 0.01 * step), torch.zeros(1, 4))), None)
     assert len(pool.steps) == POOL_STEPS
     found = pool.measure(2000, None, None, seed=0).posterior
     assert float(found.signal_Z.max()) < 1e-4
@@ -208,7 +211,8 @@ def test_no_set_counts_twice():
     """50 samples seen again and again, by an encoder that moves: the estimate cannot pass ln 50."""
     pool, generator = PosteriorPool(1024, epoch=5), torch.Generator().manual_seed(0)
     for _ in range(100):
-        pool.add(DiagonalGaussian(torch.randn(10, 8, generator=generator), torch.full((10, 8), -6.0)), None)
+        posterior = DiagonalGaussian(torch.randn(10, 8, generator=generator), torch.full((10, 8), -6.0))
+        pool.add(as_latents(posterior), None)
     found = pool.measure(100, None, None, seed=0).posterior
     assert found.sets == 50
     assert float(found.mutual_information) <= torch.tensor(50.0).log() + 1e-4
@@ -221,8 +225,8 @@ def test_a_probe_continues_from_its_state(rows):
 
     def see(probe, pool, batch):
         mu, logvar = model.encoder(batch).detach().chunk(2, dim=1)
-        pool.add(DiagonalGaussian(mu, logvar), None)
-        probe.keep(batch, pool.steps[-1].posterior, pool.steps[-1].serial)
+        pool.add(as_latents(DiagonalGaussian(mu, logvar)), None)
+        probe.keep(batch, pool.steps[-1].latents, pool.steps[-1].serial)
 
     whole, pool = DecoderProbe(), PosteriorPool(1024)
     for batch in batches[:20]:
@@ -234,7 +238,7 @@ def test_a_probe_continues_from_its_state(rows):
     for batch in batches[20:23]:
         see(whole, pool, batch)
         see(resumed, again, batch)
-    one, other = whole.measure(model, pool.steps, 2), resumed.measure(model, again.steps, 2)
+    one, other = whole.measure(model, pool.steps, 2)[WHOLE], resumed.measure(model, again.steps, 2)[WHOLE]
     assert (one.bound, one.error, one.use) == (other.bound, other.error, other.use)
 
 

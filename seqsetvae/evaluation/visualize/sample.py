@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from seqsetvae.batch import EventBatch
-from seqsetvae.collapse.information import decoder_information
 from seqsetvae.config import PretrainConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed, gather
@@ -24,7 +23,9 @@ from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableErr
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.progress import ProgressBar
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.monitor.decoder_probe import Heard, log_likelihoods
+from seqsetvae.training.monitor.decoder_probe import Heard, ask
+from seqsetvae.training.monitor.latents import WHOLE
+from seqsetvae.training.monitor.offered import as_latents
 from seqsetvae.training.pretrained.exported import Pretrained
 
 SETS_KEPT = 4000
@@ -135,8 +136,8 @@ def reconstruction_errors(
 def measure_use(model: Pretrained, batch: EventBatch, posterior: DiagonalGaussian, seed: int) -> float:
     """Rise in negative log-likelihood, nats per set, when latents are exchanged between stays: as the collapse monitor measures it."""
     module = PretrainModule(PretrainConfig(), model.vae, total_steps=1).eval()
-    found = log_likelihoods(module, Heard(batch, posterior, 0), [], torch.Generator().manual_seed(seed))
-    return math.nan if found is None else float(decoder_information(found).use)
+    found = ask(module, Heard(batch, as_latents(posterior), 0), [], torch.Generator().manual_seed(seed))
+    return math.nan if found is None else float(found.information()[WHOLE].use)
 
 
 def summaries(errors: Reservoir, model: Pretrained, store: Store) -> Iterator[VariableError]:

@@ -7,13 +7,17 @@ What it needs from a module, for a VAE of your own:
 
         def training_step(self, batch, batch_idx):
             mu, logvar = self.encoder(batch).chunk(2, dim=1)
-            self.posterior = DiagonalGaussian(mu, logvar)  # or a torch Normal, or Independent of it; any shape (rows, ..., Z)
+            self.posterior = DiagonalGaussian(mu, logvar)  # or a torch distribution, or (q, p); any shape (rows, ..., Z)
             ...
 
     Trainer(callbacks=[CollapseMonitor(kl_threshold=0.02, log_dir="collapse_logs")]).fit(PlainVAE(), loader)
 
 That is all. What it uses where the module offers it:
 
+    posteriors                                in place of `posterior`, of several layers: {"z1": q1, "z2": (q2, p2)}; the decoder then
+                                              gets its latents as such a dict
+    groups(batch)                             name -> whether a row is in that subgroup, bool, shape (B,)
+    condition(batch)                          what the model is told of each row beside its latents, shape (B, ...)
     reconstruction_loss                       0-d tensor: of the step just taken
     current_beta                              number or 0-d tensor: weight of the KL term in the step just taken
     negative_log_likelihood(z_SZ, batch)      nats per row of the batch, shape (S,): whether the decoder listens. Without it a run is
@@ -41,7 +45,7 @@ from torch import Tensor
 from seqsetvae import names
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.collapse.measured import MeasuredSoFar, slope
+from seqsetvae.collapse.measured import MeasuredSoFar
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config import MonitorConfig
@@ -49,16 +53,18 @@ from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
-from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.decoder_probe import DecoderProbe
 from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
-from seqsetvae.training.monitor.final_sample import as_numbers, noise_seed, validation_sample
+from seqsetvae.training.monitor.final_sample import validation_sample
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
-from seqsetvae.training.monitor.offered import offered_posterior, offers_posterior
-from seqsetvae.training.monitor.posterior_pool import Measurement, PosteriorPool
+from seqsetvae.training.monitor.latents import Latents
+from seqsetvae.training.monitor.measurement import Measurement
+from seqsetvae.training.monitor.numbers import Figures, heard_of, noise_seed, statistics_of
+from seqsetvae.training.monitor.offered import HOW, offered_latents, offers_posterior
+from seqsetvae.training.monitor.posterior_pool import PosteriorPool
 from seqsetvae.training.monitor.steps import expected_steps, steps_of
 
 FLAG = re.compile(r"--\w+\.(?=\w)")
@@ -86,6 +92,8 @@ class CollapseMonitor(pl.Callback):
         draw: makes the figures; None: no figures, unless they go to `log_dir`.
         healthy: keeps checkpoints of the time before a collapse; None: nothing is kept, likewise.
         title: of the figures. Tells monitors apart that stand in one trainer, as different folders do.
+        name: where several monitors watch one training, each its own: in the names of the metrics, and in the checkpoint.
+        attribute: of the module, that has what this one watches; by default `posteriors` or `posterior`.
         on_alert: called with each alert, after it was recorded.
         settings: those of :class:`MonitorConfig`, instead of `config`.
 
@@ -105,6 +113,8 @@ class CollapseMonitor(pl.Callback):
         draw: Draw | None = None,
         healthy: HealthyCheckpoints | None = None,
         title: str = "",
+        name: str = "",
+        attribute: str = "",
         on_alert: Callable[[Diagnosis], None] | None = None,
         **settings: Any,
     ) -> None:
@@ -112,7 +122,7 @@ class CollapseMonitor(pl.Callback):
             raise TypeError(f"Give either a MonitorConfig or settings by name: {', '.join(settings)}.")
         self.given = config or MonitorConfig(**settings)
         folder = None if record is not None else self.given.log_dir
-        self._key = "" if record is not None else title or folder or ""
+        self._key = name or ("" if record is not None else title or folder or "")
         if folder is not None:
             draw = draw or _drawn
             healthy = healthy or HealthyCheckpoints(Path(folder))
@@ -121,16 +131,17 @@ class CollapseMonitor(pl.Callback):
         self.draw = draw
         self.healthy = healthy
         self.title = title
+        self.name = name
+        self.attribute = attribute
         self.history = MeasuredSoFar()
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
         self._pending: Measurement | None = None
         self._judged: list[Check] = []
         """Of the detector that acts; yet to be acted upon."""
-        self._micro_batches: list[tuple[DiagonalGaussian, Any, Any]] = []
+        self._micro_batches: list[tuple[Latents, Any, Any]] = []
         self._probe = DecoderProbe()
-        self._decoder: dict[str, float] = {}
-        """What the decoder was found to get out of the latents when it was asked last, as in `CollapseStatistics`."""
+        self._decoder: Figures = {}
         self._final: tuple[CollapseStatistics, Level] | None = None
         self._updates = 0
         self._last_step = 0
@@ -172,11 +183,10 @@ class CollapseMonitor(pl.Callback):
         return f"{super().state_key}[{self._key}]" if self._key else super().state_key
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not offers_posterior(pl_module):
+        if not offers_posterior(pl_module, self.attribute):
             raise InputError(
-                f"{type(pl_module).__name__} offers no posterior to watch. Set `self.posterior = DiagonalGaussian(mu, logvar)` in "
-                "its training_step (and `posterior = None` in the class), or leave the monitor out "
-                "(--monitor.disable_metrics_monitoring)."
+                f"{type(pl_module).__name__} offers no {self.attribute or 'posterior'} to watch. {HOW} (and `posterior = None` in the "
+                "class); or leave the monitor out (--monitor.disable_metrics_monitoring)."
             )
         attach()
         earlier: Watch | None = getattr(self, "watch", None)
@@ -221,14 +231,14 @@ class CollapseMonitor(pl.Callback):
         module: Any = pl_module
         recon = getattr(module, "reconstruction_loss", None)
         recon = recon.detach() if isinstance(recon, Tensor) else recon
-        self._micro_batches.append((offered_posterior(module), recon, batch))
+        self._micro_batches.append((offered_latents(module, batch, self.attribute), recon, batch))
         step = steps_of(trainer)
         if step == self._last_step:
             return  # a micro-batch of an optimizer step that is not yet complete: a run that fails now gets it again
         self._last_step = step
-        for posterior, recon, seen in self._micro_batches:
-            self._pool.add(posterior, recon)
-            self._probe.keep(seen, posterior, self._pool.steps[-1].serial)
+        for latents, recon, seen in self._micro_batches:
+            self._pool.add(latents, recon)
+            self._probe.keep(seen, latents, self._pool.steps[-1].serial)
         self._micro_batches = []
         self._judge_pending(trainer)
         if step % self.config.update_frequency == 0 or self.watch.due(step):
@@ -327,17 +337,19 @@ class CollapseMonitor(pl.Callback):
             return
         measured, self._pending = self._pending.wait(), None
         # Every process judges the figures of the first: a last digit must not make them disagree on whether to stop.
-        statistics: CollapseStatistics = trainer.strategy.broadcast(self._numbers(measured))
+        statistics, parts = trainer.strategy.broadcast(self._numbers(measured))
+        checks, statistics = self.watch.update_parts(statistics, parts)
         self.history.append(statistics)
         step = statistics.step
-        for check in self.watch.update(statistics):
+        for check in [*checks, *self.watch.update(statistics)]:
             self.record.judged(check.diagnosis.detector, check.diagnosis.level)
             self._tell(check)
             if check.diagnosis.detector == self.primary.name:
                 self._judged.append(check)
-        metrics = {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
+        self._log(trainer, {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}, step)
+        for name, part in parts.items():
+            figures = {key.replace("collapse/", f"collapse/{name}/"): value for key, value in part.metrics().items()}
+            self._log(trainer, figures, step)
         if not statistics.finite:
             self._act(trainer)
             raise PosteriorNotFinite(step)
@@ -354,22 +366,21 @@ class CollapseMonitor(pl.Callback):
         if self.on_alert is not None:
             self.on_alert(diagnosis)
 
-    def _numbers(self, measured: Measurement) -> CollapseStatistics:
-        if measured.decoder is not None:
-            self._decoder = as_numbers(measured.decoder)
-        recon = None if measured.recon is None else float(measured.recon)
-        window = [*self.history.recon_window(self.config.window_size - 1), *([] if recon is None else [recon])]
-        return CollapseStatistics.of(
-            measured.posterior,
-            step=measured.step,
-            var_threshold=self.config.var_threshold,
-            decoder=self._decoder,
-            recon=recon,
-            recon_slope=slope(window) if len(window) > 1 else None,
-            updates=len(window),
-            beta=None if measured.beta is None else float(measured.beta),
+    def _numbers(self, measured: Measurement) -> tuple[CollapseStatistics, dict[str, CollapseStatistics]]:
+        self._decoder = heard_of(measured) or self._decoder
+        return statistics_of(
+            measured,
+            self.config,
+            self._decoder,
+            self.history.recon_window(self.config.window_size - 1),
             hours=self._seconds / 3600.0,
         )
+
+    def _log(self, trainer: pl.Trainer, metrics: dict[str, float], step: int) -> None:
+        if self.name:
+            metrics = {key.replace("/", f"/{self.name}/", 1): value for key, value in metrics.items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step)
 
     def _act(self, trainer: pl.Trainer) -> None:
         """What the judgements since the last call lead to."""
@@ -395,35 +406,25 @@ class CollapseMonitor(pl.Callback):
     def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
         """The verdict on the model as it is now: everything measured anew, on the validation split where that can be done."""
         step, beta = steps_of(trainer), self.history[-1].beta
+        wholes: list[CollapseStatistics] = []
+        parts: list[dict[str, CollapseStatistics]] = []
         with trainer.precision_plugin.forward_context():
             pool, probe = validation_sample(trainer, module, self.config.pool_sets) or (self._pool, self._probe)
-            measured: list[CollapseStatistics] = []
-            while len(measured) < self.config.confirm_checks:
-                seed = noise_seed(step, 1 + len(measured))
+            while len(wholes) < self.config.confirm_checks:
+                seed = noise_seed(step, 1 + len(wholes))
                 asks = hasattr(module, "negative_log_likelihood")
-                found = pool.measure(step, None, probe.measure(module, pool.steps, seed) if asks else None, seed).wait()
-                statistics: CollapseStatistics = trainer.strategy.broadcast(
-                    CollapseStatistics.of(
-                        found.posterior,
-                        step=step,
-                        var_threshold=self.config.var_threshold,
-                        decoder={} if found.decoder is None else as_numbers(found.decoder),
-                        recon=None if found.recon is None else float(found.recon),
-                        beta=beta,
-                    )
-                )
-                measured.append(statistics)
-                if self.watch.verdict(measured).diagnosis.level < Level.ORANGE:
+                found = pool.measure(step, beta, probe.measure(module, pool.steps, seed) if asks else None, seed).wait()
+                whole, of_parts = trainer.strategy.broadcast(statistics_of(found, self.config, heard_of(found) or {}))
+                wholes.append(whole)
+                parts.append(of_parts)
+                check, last = self.watch.verdict(wholes, parts)
+                if check.diagnosis.level < Level.ORANGE and not self.watch.looks_collapsed(of_parts):
                     break
-        check = self.watch.verdict(measured)
-        self._final = (measured[-1], check.diagnosis.level)
+        self._final = (last, check.diagnosis.level)
         self.record.judged(check.diagnosis.detector, check.diagnosis.level)
         self._tell(check)
-        figures = {
-            name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in measured[-1].metrics().items()
-        }
-        for logger in trainer.loggers:
-            logger.log_metrics({**figures, names.COLLAPSE_LEVEL: int(check.diagnosis.level)}, step=step)
+        figures = {name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in last.metrics().items()}
+        self._log(trainer, {**figures, names.COLLAPSE_LEVEL: int(check.diagnosis.level)}, step)
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None

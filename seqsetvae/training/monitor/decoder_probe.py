@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqsetvae.batch import EventBatch
 from seqsetvae.collapse.information import CANDIDATES, DecoderInformation, decoder_information
 from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.monitor.any_batch import cut, pack, unpack
+from seqsetvae.training.monitor.latents import WHOLE, Latents, latents_of_state, latents_state
 from seqsetvae.training.monitor.posterior_pool import PooledStep, gathered
 
 PROBE_SETS = 64
@@ -34,8 +35,52 @@ class Heard:
     """A batch, the latents that the encoder gave it, and its number."""
 
     batch: Any
-    posterior: DiagonalGaussian
+    latents: Latents
     serial: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How likely the decoder found the sets of some batches under their own latents and under others."""
+
+    likelihood_KS: dict[str, Tensor]
+    """log p(x_s | z_k), row 0 with the set's own latent; with all latents exchanged, and with those of each layer alone."""
+    groups: dict[str, Tensor]
+    """Whether a set is in a subgroup, shape (S,)."""
+
+    @property
+    def sets(self) -> int:
+        return self.likelihood_KS[WHOLE].shape[1]
+
+    @classmethod
+    def joined(cls, several: Sequence[Answer]) -> Answer:
+        """All their sets, as of one batch."""
+        first = several[0]
+        return cls(
+            {name: torch.cat([one.likelihood_KS[name] for one in several], 1) for name in first.likelihood_KS},
+            {name: torch.cat([one.groups[name] for one in several]) for name in first.groups},
+        )
+
+    def to(self, device: torch.device) -> Answer:
+        """The same on a device."""
+        return Answer(
+            {name: one.to(device) for name, one in self.likelihood_KS.items()},
+            {name: one.to(device) for name, one in self.groups.items()},
+        )
+
+    def information(self) -> dict[str, DecoderInformation]:
+        """Of the whole, of each layer, and of each subgroup of which there are enough sets."""
+        of_all = {name: gathered(one.T).T for name, one in self.likelihood_KS.items()}
+        found = {}
+        for name, likelihood_KS in of_all.items():
+            # The layer does not reach the likelihood at all: by itself, or because the model's likelihood does not follow it there.
+            if name == WHOLE or bool((likelihood_KS != likelihood_KS[0]).any()):
+                found[name] = decoder_information(likelihood_KS)
+        for name, inside_S in self.groups.items():
+            of_group = of_all[WHOLE][:, gathered(inside_S)]
+            if of_group.shape[1] >= 2 * LEAST_SETS:
+                found[f"group {name}"] = decoder_information(of_group)
+        return found
 
 
 class DecoderProbe:
@@ -50,143 +95,128 @@ class DecoderProbe:
     def __init__(self, sets: int = PROBE_SETS) -> None:
         self.sets = sets
         self._kept: deque[Heard] = deque(maxlen=PROBE_BATCHES)
-        self._measured: deque[Tensor] = deque(maxlen=PROBE_AGE)
+        self._answers: deque[Answer] = deque(maxlen=PROBE_AGE)
 
-    def keep(self, batch: Any, posterior: DiagonalGaussian, serial: int) -> None:
+    def keep(self, batch: Any, latents: Latents, serial: int) -> None:
         """Take in a batch of training."""
-        self._kept.append(Heard(batch, posterior, serial))
-        while len(self._kept) > 1 and sum(len(one.posterior.mu_SZ) for one in list(self._kept)[1:]) >= self.sets:
+        self._kept.append(Heard(batch, latents, serial))
+        while len(self._kept) > 1 and sum(one.latents.rows for one in list(self._kept)[1:]) >= self.sets:
             self._kept.popleft()
 
-    def measure(self, module: Any, pool: Sequence[PooledStep], seed: int) -> DecoderInformation | None:
+    def measure(self, module: Any, pool: Sequence[PooledStep], seed: int) -> dict[str, DecoderInformation] | None:
         """What the decoder gets out of the latents now; None where there are no others to exchange them for, or too few sets yet.
 
         Args:
-            module: offers `negative_log_likelihood(z_SZ, batch)`, nats per row of the batch.
+            module: offers `negative_log_likelihood(z, batch)`, nats per row of the batch.
             pool: whose latents are given to the kept batches in exchange.
             seed: of the noise, and of which latents are taken.
         """
         generator = torch.Generator().manual_seed(seed)
         with as_in_evaluation(module), torch.no_grad():
-            found = [log_likelihoods(module, one, pool, generator, self.sets) for one in self._kept]
-        new = [one for one in found if one is not None]
-        if new:
-            self._measured.append(torch.cat(new, 1))
-        rows, held = [], 0
-        for one in reversed(self._measured):  # the newest first
-            if held < self.sets:
-                rows.append(one)
-                held += one.shape[1]
-        if held < LEAST_SETS:
+            found = [ask(module, one, pool, generator, self.sets) for one in self._kept]
+        if new := [one for one in found if one is not None and one.sets]:
+            self._answers.append(Answer.joined(new))
+        newest: list[Answer] = []
+        for one in reversed(self._answers):
+            if sum(answer.sets for answer in newest) < self.sets:
+                newest.append(one)
+        if sum(one.sets for one in newest) < LEAST_SETS:
             return None
-        return decoder_information(gathered(torch.cat(rows, 1).T).T)
+        return Answer.joined(newest).information()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values. A batch that is large enough by itself is left out: the next one takes its place."""
-        small = [one for one in self._kept if len(one.posterior.mu_SZ) < PROBE_SETS]
+        """Tensors and plain values. A batch that is large enough by itself is left out: the next one takes its place. So is one with
+        layers or a prior of its own.
+        """
+        small = [one for one in self._kept if one.latents.rows < PROBE_SETS and one.latents.plain]
+        cpu = torch.device("cpu")
         return {
-            "measured": [one.cpu() for one in self._measured],
+            "answers": [(one.to(cpu).likelihood_KS, one.to(cpu).groups) for one in self._answers],
             "kept": [
-                (packed, one.posterior.mu_SZ.cpu(), one.posterior.logvar_SZ.cpu(), one.serial)
+                (packed, latents_state(one.latents), one.serial)
                 for one in small
                 if (packed := pack(one.batch)) is not None
             ],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        self._measured.extend(one.to(device) for one in state["measured"])
-        for packed, mu, logvar, serial in state["kept"]:
-            self._kept.append(Heard(unpack(packed, device), DiagonalGaussian(mu.to(device), logvar.to(device)), serial))
+        self._answers.extend(Answer(*one).to(device) for one in state["answers"])
+        for packed, latents, serial in state["kept"]:
+            self._kept.append(Heard(unpack(packed, device), latents_of_state(latents, device), serial))
 
 
-def log_likelihoods(
+def ask(
     module: Any, heard: Heard, pool: Sequence[PooledStep], generator: torch.Generator, sets: int = PROBE_SETS
-) -> Tensor | None:
-    """log p(x_s | z_k), shape (K, S): row 0 with the set's own latent, the others with latents of other batches.
+) -> Answer | None:
+    """Decode the sets of a batch with their own latents and with those of others; None where there are no others."""
+    batch, latents = cut(heard.batch, heard.latents, sets)
+    own = latents.residual
+    candidates = exchanged(latents, [one.latents for one in pool if one.serial != heard.serial], generator)
+    if candidates is None:
+        return None
+    others, valid = candidates
+    sampled = [one.sample(torch.randn(one.mu_SZ.shape, generator=generator).to(one.mu_SZ)) for one in (own, *others)]
+
+    def likelihood(residual: Tensor) -> Tensor:
+        nll = module.negative_log_likelihood(latents.as_offered(residual), batch)
+        found: Tensor = -nll.reshape(latents.rows, -1).double().sum(1)
+        return found if valid is None else found[valid]
+
+    found = {WHOLE: torch.stack([likelihood(one) for one in sampled])}
+    if len(latents.layers) > 1:
+        for layer in latents.layers:
+            mixed = [sampled[0]] + [sampled[0].clone() for _ in others]
+            for one, other in zip(mixed[1:], sampled[1:], strict=True):
+                one[..., layer.place] = other[..., layer.place]
+            found[f"layer {layer.name}"] = torch.stack([found[WHOLE][0], *map(likelihood, mixed[1:])])
+    groups = {name: inside if valid is None else inside[valid] for name, inside in latents.groups.items()}
+    return Answer(found, groups)
+
+
+def exchanged(
+    latents: Latents, others: Sequence[Latents], generator: torch.Generator
+) -> tuple[list[DiagonalGaussian], Tensor | None] | None:
+    """Posteriors that the rows of a batch get in place of their own, `CANDIDATES - 1` times; None where there are too few.
 
     They are taken as stretches of the pool, in their order, so that a decoder that reads the sets of a patient one after the other gets
-    the sets of another patient. Where there is no other batch yet, from the batch itself, rolled.
+    the sets of another patient; where there is no other batch yet, from the batch itself, rolled. Where the model is told a condition,
+    each row gets those of rows with the same one: equal whole numbers, else the nearest. Rows with too few of these are not `valid`.
     """
-    batch, posterior = cut(heard.batch, heard.posterior, sets)
-    rows = len(posterior.mu_SZ)
-    others = [one.posterior for one in pool if one.serial != heard.serial]
-    mu = torch.cat([one.mu_SZ for one in others]) if others else posterior.mu_SZ
-    logvar = torch.cat([one.logvar_SZ for one in others]) if others else posterior.logvar_SZ
+    own, rows = latents.residual, latents.rows
+    joined = type(own).joined([one.residual for one in others]) if others else own
+    wanted = CANDIDATES - 1
+    if latents.condition is not None:
+        if len(joined.mu_SZ) <= wanted:
+            return None
+        whole = not latents.condition.is_floating_point()
+        mine = flat(latents.condition)
+        theirs = torch.cat([flat(one.condition) for one in others if one.condition is not None]) if others else mine
+        apart = torch.cdist(mine, theirs)
+        if not others:
+            apart.fill_diagonal_(torch.inf)
+        # The same ones first, in random order among themselves.
+        lot = torch.rand(apart.shape, generator=generator).to(apart)
+        apart, place = (apart + (lot * 0.5 if whole else lot * 1e-9)).topk(wanted, largest=False)
+        valid = apart.amax(1) < 1.0 if whole else None
+        return [joined.each(lambda values, one=one: values[one]) for one in place.T], valid  # type: ignore[misc]
     # Within its own batch a set must not get itself.
     starts = (
-        torch.randperm(len(mu), generator=generator) if others else 1 + torch.randperm(rows - 1, generator=generator)
+        torch.randperm(len(joined.mu_SZ), generator=generator)
+        if others
+        else 1 + torch.randperm(rows - 1, generator=generator)
     )
-    if len(starts) < CANDIDATES - 1:
+    if len(starts) < wanted:
         return None
-    candidates = [posterior]
-    for start in starts[: CANDIDATES - 1].tolist():
-        places = torch.arange(start, start + rows, device=mu.device) % len(mu)
-        candidates.append(DiagonalGaussian(mu[places], logvar[places]))
     found = []
-    for one in candidates:
-        noise = torch.randn(one.mu_SZ.shape, generator=generator).to(one.mu_SZ)
-        nll = module.negative_log_likelihood(one.sample(noise), batch)
-        found.append(-nll.reshape(rows, -1).double().sum(1))
-    return torch.stack(found)
+    for start in starts[:wanted].tolist():
+        places = torch.arange(start, start + rows, device=joined.mu_SZ.device) % len(joined.mu_SZ)
+        found.append(joined.each(lambda values, places=places: values[places]))  # type: ignore[misc]
+    return found, None
 
 
-def cut(batch: Any, posterior: DiagonalGaussian, sets: int) -> tuple[Any, DiagonalGaussian]:
-    """The first `sets` rows, which tell as much as a large batch: of our batches, and of tensors, lists and dicts of tensors that
-    all have one row for each posterior. Anything else as it is.
-    """
-    rows = len(posterior.mu_SZ)
-    if isinstance(batch, EventBatch):
-        batch = batch.head(sets)
-        kept = batch.n_sets
-    elif rows > sets and _has_rows(batch, rows):
-        batch, kept = _first(batch, sets), sets
-    else:
-        return batch, posterior
-    return batch, DiagonalGaussian(posterior.mu_SZ[:kept], posterior.logvar_SZ[:kept])
-
-
-def _has_rows(batch: Any, rows: int) -> bool:
-    if isinstance(batch, Tensor):
-        return batch.ndim > 0 and len(batch) == rows
-    if isinstance(batch, dict):
-        return bool(batch) and all(_has_rows(one, rows) for one in batch.values())
-    return type(batch) in (list, tuple) and len(batch) > 0 and all(_has_rows(one, rows) for one in batch)
-
-
-def _first(batch: Any, rows: int) -> Any:
-    if isinstance(batch, Tensor):
-        return batch[:rows]
-    if isinstance(batch, dict):
-        return {key: _first(one, rows) for key, one in batch.items()}
-    return type(batch)(_first(one, rows) for one in batch)
-
-
-def pack(batch: Any) -> Any:
-    """A batch as a checkpoint may hold it; None of a kind that we do not know."""
-    if isinstance(batch, EventBatch):
-        content = {one.name: getattr(batch, one.name) for one in fields(batch)}
-        tensors = {key: value.cpu() for key, value in content.items() if isinstance(value, Tensor)}
-        return {"EventBatch": tensors, "grid": [list(block) for block in batch.grid]}
-    if isinstance(batch, Tensor):
-        return batch.cpu()
-    if type(batch) in (list, tuple):
-        parts = [pack(one) for one in batch]
-        return None if any(one is None for one in parts) else type(batch)(parts)
-    if type(batch) is dict:
-        named = {key: pack(one) for key, one in batch.items()}
-        return None if any(one is None for one in named.values()) else named
-    return None
-
-
-def unpack(packed: Any, device: torch.device) -> Any:
-    """What :func:`pack` was given, on a device."""
-    if isinstance(packed, Tensor):
-        return packed.to(device)
-    if isinstance(packed, dict) and "EventBatch" in packed:
-        return EventBatch(**packed["EventBatch"], grid=tuple(tuple(block) for block in packed["grid"])).to(device)
-    if isinstance(packed, dict):
-        return {key: unpack(one, device) for key, one in packed.items()}
-    return type(packed)(unpack(one, device) for one in packed)
+def flat(condition: Tensor) -> Tensor:
+    """(B,) or (B, ...) as numbers of shape (B, C)."""
+    return condition.reshape(len(condition), -1).double()
 
 
 @contextlib.contextmanager

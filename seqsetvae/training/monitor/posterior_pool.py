@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,64 +13,43 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from seqsetvae.collapse.information import DecoderInformation
 from seqsetvae.posterior import DiagonalGaussian, PosteriorStatistics, posterior_statistics
+from seqsetvae.training.monitor.latents import WHOLE, Latents, Layer, latents_of_state, latents_state
+from seqsetvae.training.monitor.measurement import Measurement, on_its_way
+from seqsetvae.training.monitor.steady import without_condition, without_drift
 
 POOL_STEPS = 256
 """Batches that the pool spans at most: older posteriors are of another encoder, and its drift would look like signal."""
-DRIFT_STEPS = 8
-"""Batches from which drift can be told from the difference between two batches."""
-
-
-@dataclass
-class Measurement:
-    """Statistics of one update, on their way to the host."""
-
-    step: int
-    posterior: PosteriorStatistics
-    recon: Tensor | None
-    decoder: DecoderInformation | None
-    beta: Tensor | float | None
-    arrived: torch.cuda.Event | None
-
-    def wait(self) -> Measurement:
-        """Until the figures can be read; at the next step they usually can."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        return self
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, as a checkpoint may hold."""
-        self.wait()
-        figures = {field.name: getattr(self.posterior, field.name) for field in fields(self.posterior)}
-        return {
-            "step": self.step,
-            "posterior": figures,
-            "recon": self.recon,
-            "decoder": None
-            if self.decoder is None
-            else {one.name: getattr(self.decoder, one.name) for one in fields(self.decoder)},
-            "beta": self.beta.cpu() if isinstance(self.beta, Tensor) else self.beta,
-        }
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Measurement:
-        """As it was saved; its figures have arrived."""
-        decoder = None if state["decoder"] is None else DecoderInformation(**state["decoder"])
-        return cls(**state | {"posterior": PosteriorStatistics(**state["posterior"]), "decoder": decoder}, arrived=None)
+GROUP_SETS = 64
+"""Pooled sets from which a subgroup is judged by itself."""
 
 
 @dataclass(frozen=True)
 class PooledStep:
     """What is kept of one batch: references, no copies."""
 
-    posterior: DiagonalGaussian
+    latents: Latents
     recon: Tensor | None
     serial: int
     """Number of the batch since training began: its age is told by it."""
 
     @property
+    def posterior(self) -> DiagonalGaussian:
+        """In units of the prior."""
+        return self.latents.residual
+
+    @property
+    def places(self) -> int:
+        """Latents of one row."""
+        return self.posterior.mu_SZ.shape[1:-1].numel()
+
+    @property
     def sets(self) -> int:
         """Its latents, of all places of a row where a row has several."""
         return self.posterior.mu_SZ.shape[:-1].numel()
+
+    def of_sets(self, of_rows: Tensor) -> Tensor:
+        """What each row has, for each of its places."""
+        return of_rows if self.places == 1 else of_rows.repeat_interleave(self.places, 0)
 
 
 class PosteriorPool:
@@ -88,9 +68,9 @@ class PosteriorPool:
         self.steps: deque[PooledStep] = deque(maxlen=min(POOL_STEPS, epoch or POOL_STEPS))
         self._serial = 0
 
-    def add(self, posterior: DiagonalGaussian, recon: Tensor | None) -> None:
+    def add(self, latents: Latents, recon: Tensor | None) -> None:
         """Take in one batch. `recon`: its reconstruction loss, mean over the sets, 0-d."""
-        self.steps.append(PooledStep(posterior, recon, self._serial))
+        self.steps.append(PooledStep(replace(latents, prior=None), recon, self._serial))
         self._serial += 1
         held = sum(step.sets for step in self.steps)
         while held - self.steps[0].sets >= self.sets:
@@ -101,43 +81,76 @@ class PosteriorPool:
         return {
             "serial": self._serial,
             "steps": [
-                (
-                    one.posterior.mu_SZ.cpu(),
-                    one.posterior.logvar_SZ.cpu(),
-                    None if one.recon is None else one.recon.cpu(),
-                )
-                for one in self.steps
+                (latents_state(one.latents), None if one.recon is None else one.recon.cpu()) for one in self.steps
             ],
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.steps.clear()
-        self._serial = state.get("serial", len(state["steps"])) - len(state["steps"])
-        for mu_SZ, logvar_SZ, recon in state["steps"]:
-            self.add(
-                DiagonalGaussian(mu_SZ.to(device), logvar_SZ.to(device)), None if recon is None else recon.to(device)
-            )
+        self._serial = state["serial"] - len(state["steps"])
+        for latents, recon in state["steps"]:
+            self.add(latents_of_state(latents, device), None if recon is None else recon.to(device))
 
     def measure(
-        self, step: int, beta: Tensor | float | None, decoder: DecoderInformation | None, seed: int
+        self, step: int, beta: Tensor | float | None, decoder: Mapping[str, DecoderInformation] | None, seed: int
     ) -> Measurement:
-        """Statistics of the pool, gathered over all devices. `seed`: of the noise of the mutual information."""
+        """Statistics of the pool, of its layers and subgroups, gathered over all devices.
+
+        Args:
+            step: optimizer steps so far.
+            beta: weight of the KL in the step just taken, where it is known.
+            decoder: what it was just found to hear, of the whole and of each part; None: it was not asked.
+            seed: of the noise of the mutual information.
+        """
         newest = slice(-self.sets, None)
-        flat = [(_rows(one.posterior.mu_SZ), _rows(one.posterior.logvar_SZ)) for one in self.steps]
+
+        def pooled(of_a_step: Callable[[PooledStep], Tensor]) -> Tensor:
+            return gathered(torch.cat([of_a_step(one) for one in self.steps])[newest])
+
         # In single precision at least, also where the step ran in half.
-        mu_SZ = gathered(torch.cat([mu for mu, _ in flat])[newest].float())
-        logvar_SZ = gathered(torch.cat([logvar for _, logvar in flat])[newest].float())
-        serials = [torch.full((one.sets,), float(one.serial), device=mu_SZ.device) for one in self.steps]
-        steady_SZ = without_drift(mu_SZ, gathered(torch.cat(serials)[newest]), len(self.steps))
-        figures = posterior_statistics(DiagonalGaussian(mu_SZ, logvar_SZ), steady_SZ, seed)
-        recon = self._recon(mu_SZ.device)
-        arrived = None
-        if mu_SZ.is_cuda:
-            figures, recon = _copied(figures), _to_host(recon)
-            decoder = None if decoder is None else _copied(decoder)
-            arrived = torch.cuda.Event()
-            arrived.record()
-        return Measurement(step, figures, recon, decoder, beta, arrived)
+        joined = type(self.steps[0].posterior).joined([one.posterior.each(_rows_of(one)) for one in self.steps])
+        posterior = joined.each(lambda values: gathered(values[newest].float()))
+        device = posterior.mu_SZ.device
+        kinds, steady_SZ = self.steps[-1].latents, posterior.mu_SZ
+        if kinds.condition is not None:
+            told_SC = pooled(lambda one: one.of_sets(_columns(one.latents.condition).to(device)))
+            steady_SZ = without_condition(steady_SZ, told_SC)
+        serial_S = pooled(lambda one: torch.full((one.sets,), float(one.serial), device=device))
+        steady_SZ = without_drift(steady_SZ, serial_S, len(self.steps))
+        correction_S = None
+        if kinds.correction_B is not None:
+            correction_S = pooled(lambda one: one.latents.correction_B.reshape(-1))  # type: ignore[union-attr]
+        figures = posterior_statistics(posterior, steady_SZ, seed, correction_S)
+        parts = self._layers(kinds.layers, posterior, steady_SZ, seed)
+        for name in kinds.groups:
+            inside_S = pooled(lambda one, name=name: one.of_sets(one.latents.groups[name].to(device)))  # type: ignore[misc]
+            if int(inside_S.sum()) >= GROUP_SETS:
+                more_S = None if correction_S is None else correction_S[inside_S]
+                of_group = posterior.each(lambda values, inside_S=inside_S: values[inside_S])  # type: ignore[misc]
+                parts[f"group {name}"] = posterior_statistics(of_group, steady_SZ[inside_S], seed, more_S)
+        heard = decoder or {}
+        return on_its_way(
+            Measurement(
+                step,
+                figures,
+                self._recon(device),
+                heard.get(WHOLE),
+                beta,
+                None,
+                {name: (found, heard.get(name)) for name, found in parts.items()},
+            )
+        )
+
+    @staticmethod
+    def _layers(
+        layers: tuple[Layer, ...], posterior: DiagonalGaussian, steady_SZ: Tensor, seed: int
+    ) -> dict[str, PosteriorStatistics]:
+        if len(layers) == 1:
+            return {}
+        return {
+            f"layer {one.name}": posterior_statistics(posterior.dimensions(one.place), steady_SZ[:, one.place], seed)
+            for one in layers
+        }
 
     def _recon(self, device: torch.device) -> Tensor | None:
         weighted = [(one.recon * one.sets, one.sets) for one in self.steps if one.recon is not None]
@@ -149,25 +162,6 @@ class PosteriorPool:
         return everywhere[0] / everywhere[1]
 
 
-def without_drift(mu_SZ: Tensor, serial_S: Tensor, steps: int) -> Tensor:
-    """Posterior means less the straight line that each dimension follows over the batches of the pool.
-
-    While an encoder moves, its means move with it, for all sets alike: that is variance over the pool, and no information. In random
-    order of the sets the line takes next to nothing of the signal with it.
-
-    >>> serial_S = torch.arange(1000.0)
-    >>> drifting = without_drift(0.01 * serial_S[:, None].repeat(1, 2), serial_S, 1000)
-    >>> bool(drifting.var(0).max() < 1e-6)
-    True
-    """
-    if steps < DRIFT_STEPS:
-        return mu_SZ
-    age_S1 = (serial_S - serial_S.mean())[:, None].double()
-    centred_SZ = mu_SZ.double() - mu_SZ.double().mean(0)
-    slope_Z = (age_S1 * centred_SZ).sum(0) / age_S1.square().sum().clamp(min=1e-12)
-    return (mu_SZ - (age_S1 * slope_Z)).to(mu_SZ.dtype)
-
-
 def gathered(mine: Tensor) -> Tensor:
     """Rows of all devices, in order of their rank."""
     if not torch.distributed.is_initialized():
@@ -175,18 +169,12 @@ def gathered(mine: Tensor) -> Tensor:
     return torch.cat(gather_all_tensors(mine.contiguous()))
 
 
-def _rows(latents: Tensor) -> Tensor:
-    """(B, ..., Z) as (B * ..., Z)."""
-    return latents.reshape(-1, latents.shape[-1])
+def _rows_of(step: PooledStep) -> Callable[[Tensor], Tensor]:
+    """(B, ..., Z) as (B * ..., Z), and (B, ..., Z, Z) likewise."""
+    before = step.posterior.mu_SZ.ndim - 1
+    return lambda values: values.flatten(0, before - 1)
 
 
-def _copied(figures: Any) -> Any:
-    """The same figures in host memory, on their way."""
-    return replace(figures, **{one.name: _to_host(getattr(figures, one.name)) for one in fields(figures)})
-
-
-def _to_host(value: Any) -> Any:
-    """A tensor's copy in host memory, still under way when this returns: read it after an event. Anything else as it is."""
-    if not isinstance(value, Tensor) or not value.is_cuda:
-        return value
-    return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+def _columns(condition: Tensor | None) -> Tensor:
+    assert condition is not None, "every batch has a condition, or none has"
+    return condition[:, None] if condition.ndim == 1 else condition
