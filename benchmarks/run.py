@@ -25,7 +25,7 @@ NAMES = (
     "dashboard",
 )
 """Modules of this package, each with `measure(quick) -> list[Table]`."""
-BY_NAME = ("mortality",)
+BY_NAME = ("mortality", "few_labels")
 """Those that only run when asked for: an hour or more, on data of the user's, whose models are kept. They also take `store`."""
 
 
@@ -34,10 +34,10 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
 
     Args:
         only: One of step, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze, finetune,
-            serving, dashboard, mortality. None: all of them but mortality, which takes hours and keeps its models in the folder
-            mortality_comparison.
+            serving, dashboard, mortality, few_labels. None: all of them but the last two, which take an hour or more and keep their
+            models in the folders mortality_comparison and few_labels_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
-        store: Data for the benchmark mortality: a folder that `seqsetvae prepare` wrote, or `demo`.
+        store: Data for the benchmarks mortality and few_labels: a folder that `seqsetvae prepare` wrote, or `demo`.
     """
     known = (*NAMES, *BY_NAME)
     if only is not None and only not in known:

@@ -16,6 +16,9 @@ VAL_LOSS = "val_loss"
 """-ELBO of the validation split: recon + KL at beta 1 and no free bits, so that runs can be compared."""
 VAL_RECON = "val_recon"
 VAL_KL = "val_kl"
+TRAIN_HISTORY = ("train_remember_step", "train_foresee_step")
+"""Losses of the heads on the history, where the model has such: summaries of the past, and forecasts."""
+VAL_HISTORY = ("val_remember", "val_foresee")
 BETA = "beta"
 LEARNING_RATE = "lr"
 GRADIENT_NORM = "grad_norm"

@@ -124,6 +124,16 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class HistoryLoss:
+    """What the heads on the history (:mod:`seqsetvae.model.history_heads`) have missed in one batch, 0-d; 0 of what is not asked for."""
+
+    remember: Tensor
+    """Mean squared error of the summaries over all sets and variables that have had a value."""
+    foresee: Tensor
+    """Mean cross-entropy of what is measured, nats per variable and window, plus mean squared error of its values."""
+
+
+@dataclass(frozen=True)
 class ElboTerms:
     """The terms of one batch, per set, before any weighting. Nats."""
 
@@ -134,6 +144,8 @@ class ElboTerms:
     kl_SZ: Tensor
     """KL(q || prior) of each set and latent dimension."""
     posterior: DiagonalGaussian
+    history: HistoryLoss | None = None
+    """Beside the ELBO, of models that have heads on their history."""
 
     @property
     def recon(self) -> Tensor:

@@ -18,7 +18,7 @@ class RegisterConfig:
     """Which run becomes a version of the model `seqsetvae`."""
 
     run: str
-    """Id of the pretraining run. Its checkpoint with the lowest val_loss is taken."""
+    """Id of the pretraining run. Its checkpoint with the lowest val_recon is taken."""
     force: bool = False
     """Register a run that collapsed, was never measured, or did not come to its end. It never becomes the champion by that."""
     min_active_ratio: float = 0.1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from seqsetvae.config.monitor import MonitorConfig
@@ -66,6 +66,11 @@ class ModelConfig:
     longest_period: float | None = None
     """Minutes of the slowest turn of the history's rotary encoding of time. None: 60 days, or the longest stay of the store where that is
     longer, so that gaps of years stay apart."""
+    remember: bool = False
+    """The history must also give summaries of each variable's past (--objective.remember_weight): finetuning finds more in it."""
+    foresee_hours: list[float] = field(default_factory=list)
+    """The history must also foresee which variables are measured within so many hours, and their values, e.g. [1,6,24]
+    (--objective.foresee_weight). Forecasts of a trained model need it."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05
@@ -88,6 +93,14 @@ class ModelConfig:
         longest = self.longest_period
         require(longest is None or longest > 10.0, "model.longest_period", longest, "above 10 minutes, or null")
         require(self.scale_floor > 0.0, "model.scale_floor", self.scale_floor, "above 0")
+        require(
+            all(hours > 0.0 for hours in self.foresee_hours), "model.foresee_hours", self.foresee_hours, "above 0 each"
+        )
+
+    @property
+    def has_history_heads(self) -> bool:
+        """Whether the history is asked for more than the set just seen."""
+        return self.remember or bool(self.foresee_hours)
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,10 @@ class ObjectiveConfig:
     (Kingma 2016)."""
     kl_target: float = 10.0
     """Set point of the controller, nats per set."""
+    remember_weight: float = 50.0
+    """Weight of the mean squared error of the summaries (--model.remember) beside the ELBO's nats per set."""
+    foresee_weight: float = 50.0
+    """Weight of the forecasts' loss (--model.foresee_hours)."""
 
     def __post_init__(self) -> None:
         if self.beta is not None:
@@ -138,6 +155,8 @@ class ObjectiveConfig:
         require(self.beta_cycles >= 1, "objective.beta_cycles", self.beta_cycles, "at least 1")
         require(0.0 < self.beta_ramp <= 1.0, "objective.beta_ramp", self.beta_ramp, "above 0 and at most 1")
         require(self.kl_target > 0.0, "objective.kl_target", self.kl_target, "above 0")
+        require(self.remember_weight >= 0.0, "objective.remember_weight", self.remember_weight, "0 or more")
+        require(self.foresee_weight >= 0.0, "objective.foresee_weight", self.foresee_weight, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -193,7 +212,7 @@ class TrainerConfig:
     checkpoint_every_minutes: float | None = 30.0
     """Write `last.ckpt` when the last one is that old, so that a long epoch is not lost. null: never by the clock."""
     save_top_k: int = 2
-    """How many `best_*` checkpoints to keep, by val_loss."""
+    """How many `best_*` checkpoints to keep, by val_recon."""
     resume_from_checkpoint: str | None = None
     """A checkpoint; `last.ckpt` for the newest state of the newest run of the experiment; or `runs:/ID` for that of a run. Continues
     the same MLflow run, optimizer, beta schedule, batch order and random state."""

@@ -8,6 +8,7 @@ ELBO = sum_t E_q log p(x_t | h_t, n) - KL(q(z_t | x_t) || N(0, I))
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.errors import InputError
 from seqsetvae.model.history import CausalHistory
+from seqsetvae.model.history_heads import HistoryHeads
 from seqsetvae.model.set_decoder import make_decoder
 from seqsetvae.model.set_encoder import SetEncoder
 from seqsetvae.objective import ElboTerms, EventDistribution, elbo_terms
@@ -84,6 +86,7 @@ class SeqSetVAE(nn.Module):
         self.set_encoder: nn.Module = SetEncoder(widths, self.variables, frozen_VE)
         self.history: nn.Module = CausalHistory(widths)
         self.set_decoder: nn.Module = make_decoder(widths, self.variables)
+        self.history_heads = HistoryHeads(widths, self.variables) if widths.has_history_heads else None
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
         """q(z_t | x_t) of every set."""
@@ -96,4 +99,8 @@ class SeqSetVAE(nn.Module):
     def forward(self, batch: EventBatch, noise_SZ: Tensor | None = None) -> ElboTerms:
         """The ELBO's terms with one posterior sample per set; standard normal noise is drawn if none is given."""
         posterior = self.encode(batch)
-        return elbo_terms(self.decode(posterior.sample(noise_SZ), batch), posterior, batch)
+        history_SD = self.history(posterior.sample(noise_SZ), batch)
+        terms = elbo_terms(self.set_decoder(history_SD), posterior, batch)
+        return (
+            terms if self.history_heads is None else replace(terms, history=self.history_heads.loss(history_SD, batch))
+        )

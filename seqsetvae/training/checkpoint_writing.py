@@ -1,7 +1,7 @@
 """Which checkpoints a run writes, and how: atomically, each with what :mod:`seqsetvae.training.checkpoints` needs to read it.
 
 last.ckpt               after each validation, every --trainer.checkpoint_every_minutes, and every --trainer.checkpoint_every_n_steps
-best_<step>_<val>.ckpt  lowest val_loss
+best_<step>_<val>.ckpt  lowest val_recon
 final_<step>.ckpt       end of the run
 interrupted_<step>.ckpt a signal, such as Ctrl-C or a scheduler's SIGTERM
 error_<step>.ckpt       an exception stopped the run
@@ -91,7 +91,8 @@ class RecipeWriter(pl.Callback):
 
 
 class BestCheckpoints(ModelCheckpoint):
-    """`best_*` by validation loss.
+    """`best_*` by the validation NLL (`val_recon`), as the champion is chosen: the ELBO at beta 1 is lowest where a run with a small beta
+    has hardly begun, since its KL grows with all that the latents learn.
 
     Its state names files, not paths, so that it is valid wherever the run's folder has gone to; another run, such as a rescue that
     starts from this one's checkpoint, does not take it up.
@@ -100,8 +101,8 @@ class BestCheckpoints(ModelCheckpoint):
     def __init__(self, folder: Path, save_top_k: int, run_id: str) -> None:
         super().__init__(
             dirpath=folder,
-            filename="best_{step:07d}_{" + names.VAL_LOSS + ":.4f}",
-            monitor=names.VAL_LOSS,
+            filename="best_{step:07d}_{" + names.VAL_RECON + ":.4f}",
+            monitor=names.VAL_RECON,
             save_top_k=save_top_k,
             save_on_train_epoch_end=False,
             auto_insert_metric_name=False,
@@ -113,12 +114,17 @@ class BestCheckpoints(ModelCheckpoint):
     def state_dict(self) -> dict[str, Any]:
         return {
             "run_id": self.run_id,
+            "by": self.monitor,
             "scores": {Path(path).name: score for path, score in self.best_k_models.items()},
             "step": self._last_global_step_saved,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["run_id"] != self.run_id:
+            return
+        if (
+            state_dict.get("by") != self.monitor
+        ):  # of a release that went by another figure: its files stay, and are not compared with
             return
         self._restored = True
         self._last_global_step_saved = state_dict["step"]

@@ -36,6 +36,15 @@ class StepMetrics:
     recon: Tensor
     kl: Tensor
     beta: Tensor | float
+    history: dict[str, Tensor]
+    """Losses of the heads on the history by name, where there are such."""
+
+
+def history_metrics(terms: ElboTerms, called: tuple[str, str]) -> dict[str, Tensor]:
+    """What the heads on the history have missed, by name; empty without such heads."""
+    if terms.history is None:
+        return {}
+    return dict(zip(called, (terms.history.remember.detach(), terms.history.foresee.detach()), strict=True))
 
 
 def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) -> float:
@@ -127,7 +136,12 @@ class PretrainModule(pl.LightningModule):
         terms: ElboTerms = self.vae(batch)
         beta = self.beta(terms)
         loss = terms.loss(beta, self.objective.free_bits)
-        self.step_metrics = StepMetrics(loss.detach(), terms.recon.detach(), terms.kl.detach(), beta)
+        if terms.history is not None:
+            weights = self.objective.remember_weight, self.objective.foresee_weight
+            loss = loss + weights[0] * terms.history.remember + weights[1] * terms.history.foresee
+        self.step_metrics = StepMetrics(
+            loss.detach(), terms.recon.detach(), terms.kl.detach(), beta, history_metrics(terms, names.TRAIN_HISTORY)
+        )
         self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
         return loss
 
@@ -161,6 +175,7 @@ class PretrainModule(pl.LightningModule):
         shape = (batch.n_sets, self.vae.latent_dim)
         terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
         metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
+        metrics |= history_metrics(terms, names.VAL_HISTORY)
         # Not to the logger: Lightning would count its steps in another way than training does. StepLogging hands them on.
         self.log_dict(metrics, on_epoch=True, batch_size=batch.n_sets, sync_dist=True, logger=False)
 

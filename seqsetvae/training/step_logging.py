@@ -67,9 +67,9 @@ class StepLogging(pl.Callback):
         if trainer.sanity_checking:
             return
         self._since += time.perf_counter() - self._paused
-        self.validated = {
-            name: float(trainer.callback_metrics[name]) for name in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL)
-        }
+        shown = (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL, *names.VAL_HISTORY)
+        measured = trainer.callback_metrics
+        self.validated = {name: float(measured[name]) for name in shown if name in measured}
         write(trainer.loggers, self.validated, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,6 +98,7 @@ class StepLogging(pl.Callback):
             names.LEARNING_RATE: module.learning_rate,
             names.PATIENTS_PER_SECOND: self._patients / (now - self._since),
             names.EPOCH: trainer.current_epoch,
+            **shown.history,
         }
         write(trainer.loggers, metrics, step)
         self._last_step, self._patients, self._since = step, 0, now

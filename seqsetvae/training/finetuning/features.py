@@ -117,7 +117,7 @@ def compute_features(vae: SeqSetVAE, stays: LabelledStays, parts: Sequence[str])
     Raises:
         RunFailure: those of the backbone are NaN or inf for a stay; the message names its row and variable.
     """
-    order_B, batches = _by_length(stays.packed, stays.vocabulary)
+    order_B, batches = by_length(stays.packed, stays.vocabulary)
     found = [stay_features(vae, batch, parts) for batch in batches]
     back_B = torch.from_numpy(np.argsort(order_B))
     features = {name: torch.cat([part[name] for part in found])[back_B] for name in found[0]}
@@ -136,11 +136,11 @@ def require_finite_scores(score_B: Tensor, score: Score, stays: LabelledStays) -
 @torch.inference_mode()
 def mean_logits(net: RiskNet, packed: Packed, vocabulary: Vocabulary) -> Tensor:
     """Output for all subjects, not recalibrated, in the order of `packed`."""
-    order_B, batches = _by_length(packed, vocabulary)
+    order_B, batches = by_length(packed, vocabulary)
     return torch.cat([net.logit(batch) for batch in batches])[torch.from_numpy(np.argsort(order_B))]
 
 
-def _by_length(packed: Packed, vocabulary: Vocabulary) -> tuple[np.ndarray, Iterator[EventBatch]]:
+def by_length(packed: Packed, vocabulary: Vocabulary) -> tuple[np.ndarray, Iterator[EventBatch]]:
     """Like lengths together, which saves padding: the order of the subjects, and batches of them."""
     n_events_B = np.diff(packed.events_before_B)
     order_B = np.argsort(n_events_B, kind="stable")

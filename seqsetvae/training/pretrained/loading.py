@@ -92,7 +92,7 @@ def from_checkpoint(path: Path) -> Pretrained:
 
 
 def best_checkpoint(record: RunRecord) -> str:
-    """Of a run: its lowest validation loss, else its end, else its last state.
+    """Of a run: its lowest validation NLL, else its end, else its last state.
 
     Raises:
         InputError: the run has none of these.
@@ -107,7 +107,7 @@ def best_checkpoint(record: RunRecord) -> str:
 
 
 def _loss_in(name: str) -> float:
-    """The validation loss in the name of a `best_*` checkpoint; NaN where there is none."""
+    """The validation NLL in the name of a `best_*` checkpoint; NaN where there is none."""
     try:
         return float(name.removesuffix(".ckpt").rpartition("_")[2])
     except ValueError:

@@ -1,0 +1,170 @@
+"""What the history's state h_t may be asked for beside the set just seen: the past of each variable in summaries, and the hours to come.
+
+p(x_t | h_t) alone is met by a state that copies z_t: nothing asks it to remember or to foresee. Linear heads that must give summaries
+of everything so far, and what will be measured in the next hours and with which values (as in STraTS, Tipirneni & Reddy 2022), do. The
+ELBO stays as it is; the heads' losses are added to it with weights of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqsetvae.batch import EventBatch
+from seqsetvae.config import ModelConfig
+from seqsetvae.objective import HistoryLoss, full_precision
+
+KINDS = ("last", "mean", "min", "max", "std", "log_count")
+"""K summaries of a variable's values up to and with a set; `log_count` is log(1 + how many)."""
+FARTHEST = 5.0
+"""Standard deviations: a value farther out, such as a typing error, counts as this far."""
+MINUTES = 60.0
+
+
+@dataclass(frozen=True)
+class HistoryTargets:
+    """What the heads should say of each set; W windows of hours."""
+
+    past_KSV: Tensor
+    """Scaled values, within FARTHEST of 0; 0 where nothing is known but the count."""
+    known_SV: Tensor
+    """bool; whether the variable has had a value so far."""
+    later_WSV: Tensor
+    """Mean of the scaled values in the window behind the set; 0 where there are none."""
+    valued_WSV: Tensor
+    """bool; whether there are any."""
+    measured_WSV: Tensor
+    """bool; whether the variable is measured in the window, with a number or without."""
+    whole_WS: Tensor
+    """bool; whether the stay goes on until the window's end, so that what is not there was not measured."""
+
+
+class HistoryHeads(nn.Module):
+    """One linear layer on h_t.
+
+    Args:
+        config: its `width`, whether to `remember`, and the windows to foresee.
+        variables: V.
+    """
+
+    def __init__(self, config: ModelConfig, variables: int):
+        super().__init__()
+        self.variables, self.hours, self.kinds = variables, config.foresee_hours, len(KINDS) if config.remember else 0
+        self.linear = nn.Linear(config.width, variables * (self.kinds + 2 * len(self.hours)))
+
+    def forward(self, history_SD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Summaries (K, S, V), and for each window the mean value and the logit of being measured, both (W, S, V)."""
+        said = full_precision(self.linear(history_SD)).view(len(history_SD), -1, self.variables).transpose(0, 1)
+        past, value, logit = said.split([self.kinds, len(self.hours), len(self.hours)])
+        return past, value, logit
+
+    def loss(self, history_SD: Tensor, batch: EventBatch) -> HistoryLoss:
+        """How far the heads are from what was and what came."""
+        targets = history_targets(batch, self.variables, self.hours)
+        past_KSV, value_WSV, logit_WSV = self(history_SD)
+        remember = foresee = past_KSV.new_zeros(())
+        if self.kinds:
+            remember = _mean((past_KSV - targets.past_KSV).square().mean(0), targets.known_SV)
+        if self.hours:
+            measured_WSV = targets.measured_WSV.to(logit_WSV.dtype)
+            told_WSV = F.binary_cross_entropy_with_logits(logit_WSV, measured_WSV, reduction="none")
+            error_WSV = (value_WSV - targets.later_WSV).square()
+            foresee = _mean(told_WSV.mean(2), targets.whole_WS) + _mean(error_WSV, targets.valued_WSV)
+        return HistoryLoss(remember, foresee)
+
+
+def _mean(value: Tensor, counts: Tensor) -> Tensor:
+    return (value * counts).sum() / counts.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def history_targets(batch: EventBatch, variables: int, hours: Sequence[float]) -> HistoryTargets:
+    """What was and what came, at each set; sums over windows are differences of running sums. No loop over subjects, sets or events."""
+    n_sets = batch.n_sets
+    place_S = torch.arange(n_sets, device=batch.minute_S.device)
+    first_S = place_S - batch.position_S
+    table = _Cells(batch, variables)
+    count_SV, value_count_SV = table.count(), table.count(numbers=True)
+    value_SV, square_SV = table.sums()
+    so_far_SV = _since(first_S, value_count_SV)
+    known_SV = so_far_SV > 0
+    filled_SV = so_far_SV.clamp(min=1)
+    mean_SV = _since(first_S, value_SV) / filled_SV
+    spread_SV = (_since(first_S, square_SV) / filled_SV - mean_SV.square()).clamp(min=0).sqrt()
+    there_SV, cell_SV = value_count_SV > 0, value_SV / value_count_SV.clamp(min=1)
+    latest_SV = torch.where(there_SV, place_S[:, None], -1).cummax(0).values.clamp(min=0)
+    greatest_SV, least_SV = (_running_max(sign * cell_SV, there_SV, batch.subject_S) * sign for sign in (1, -1))
+    counted_SV = _since(first_S, count_SV).log1p()
+    past_KSV = torch.stack([cell_SV.gather(0, latest_SV), mean_SV, least_SV, greatest_SV, spread_SV])
+    past_KSV = torch.where(known_SV, past_KSV.clamp(-FARTHEST, FARTHEST), 0.0)
+
+    minutes_W = MINUTES * torch.tensor(hours, dtype=torch.float64, device=place_S.device)
+    until_WS = _last_within(batch, minutes_W)
+    n_sets_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects)
+    end_S = batch.minute_S.index_select(0, n_sets_B.cumsum(0) - 1).index_select(0, batch.subject_S)
+    later_count_WSV = _between(until_WS, value_count_SV)
+    later_WSV = _between(until_WS, value_SV) / later_count_WSV.clamp(min=1)
+    return HistoryTargets(
+        past_KSV=torch.cat([past_KSV, counted_SV[None]]).to(batch.value_N.dtype),
+        known_SV=known_SV,
+        later_WSV=later_WSV.clamp(-FARTHEST, FARTHEST).to(batch.value_N.dtype),
+        valued_WSV=later_count_WSV > 0,
+        measured_WSV=_between(until_WS, count_SV) > 0,
+        whole_WS=batch.minute_S + minutes_W[:, None] <= end_S,
+    )
+
+
+class _Cells:
+    """Events added up by set and variable, in float64: running sums over a whole batch are subtracted from each other."""
+
+    def __init__(self, batch: EventBatch, variables: int):
+        self.shape = batch.n_sets, variables
+        self.cell_N = batch.set_N * variables + batch.variable_N
+        numbers = batch.number_N
+        self.numbered_N = self.cell_N if numbers is None else self.cell_N[numbers]
+        value_N = batch.value_N if numbers is None else batch.value_N[numbers]
+        self.value_N = value_N.double()
+
+    def count(self, numbers: bool = False) -> Tensor:
+        cell_N = self.numbered_N if numbers else self.cell_N
+        return torch.bincount(cell_N, minlength=self.shape[0] * self.shape[1]).view(self.shape).double()
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Of values and of their squares."""
+        nothing_C = self.value_N.new_zeros(self.shape[0] * self.shape[1])
+        first, second = (
+            nothing_C.index_add(0, self.numbered_N, one_N).view(self.shape)
+            for one_N in (self.value_N, self.value_N.square())
+        )
+        return first, second
+
+
+def _since(first_S: Tensor, amount_SV: Tensor) -> Tensor:
+    """Sum over the sets of a subject up to and with each one."""
+    running_SV = amount_SV.cumsum(0)
+    return running_SV - (running_SV - amount_SV).index_select(0, first_S)
+
+
+def _between(until_WS: Tensor, amount_SV: Tensor) -> Tensor:
+    """Sum over the sets behind each one up to and with another one, (W, S, V)."""
+    running_SV = amount_SV.cumsum(0)
+    return running_SV[until_WS] - running_SV
+
+
+def _running_max(value_SV: Tensor, there_SV: Tensor, subject_S: Tensor) -> Tensor:
+    """Greatest value of a subject so far. Each subject is lifted above those before it, whose values so never count."""
+    lift_S = subject_S.double() * (4 * FARTHEST)
+    lifted_SV = torch.where(there_SV, value_SV.clamp(-FARTHEST, FARTHEST) + lift_S[:, None], -torch.inf)
+    return lifted_SV.cummax(0).values - lift_S[:, None]
+
+
+def _last_within(batch: EventBatch, minutes_W: Tensor) -> Tensor:
+    """The last set of the same subject within so many minutes of each set, (W, S)."""
+    # One ascending number for subject and minute; subjects lie farther apart than any window reaches.
+    apart = batch.minute_S.max() + minutes_W.sum() + 1.0
+    when_S = batch.subject_S * apart + batch.minute_S
+    return torch.searchsorted(when_S, when_S + minutes_W[:, None], right=True) - 1
