@@ -23,8 +23,9 @@ CELLS_AT_A_TIME = 2**22
 
 
 class EventDistribution(ABC):
-    """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets; N only where
-    an event has a number.
+    """p(x_t | h_t, n) = prod_i Cat(v_i | h_t) * N(y_i | mean_{t,v_i}, scale_{t,v_i}^2) for each of S sets.
+
+    N stands only where an event has a number.
 
     The scale has a floor above 0, set by the decoder, so that the density, and with it the ELBO, is bounded.
     """
@@ -212,6 +213,7 @@ def controlled_beta(config: SettledObjective, kl: Tensor, integral: Tensor) -> t
     """One step of the PI controller that holds the KL at `kl_target` (ControlVAE, Shao et al. 2020, algorithm 1).
 
     Args:
+        config: `kl_target` in nats per set, and `max_beta`.
         kl: KL of this step, nats per set, 0-d. Stays on its device: nothing waits for it.
         integral: the controller's state, 0-d, 0 at the first step.
 

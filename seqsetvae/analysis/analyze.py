@@ -81,8 +81,10 @@ def analyze(
 
 
 def read_runs(store: RunReader, run_ids: Sequence[str]) -> list[RunHistory]:
-    """The runs of training among these. One that was asked for alone says what it lacks; a study's own run stands for its trials, and a
-    trial that has recorded nothing is passed over.
+    """The runs of training among these.
+
+    One that was asked for alone says what it lacks; a study's own run stands for its trials, and a trial that has recorded nothing is
+    passed over.
     """
     if len(run_ids) == 1:
         return [store.read(run_ids[0])]

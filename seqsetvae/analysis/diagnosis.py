@@ -145,8 +145,9 @@ def collapse(evidence: Evidence) -> Finding | None:
 
 
 def overfitting(evidence: Evidence) -> Finding | None:
-    """Validation loss rises from its lowest while the training loss still falls. By the reconstruction where it was recorded: beta, which
-    changes during a run, does not stand in it.
+    """Validation loss rises from its lowest while the training loss still falls.
+
+    By the reconstruction where it was recorded: beta, which changes during a run, does not stand in it.
     """
     key, pair = names.VAL_RECON, (evidence.get(names.VAL_RECON), evidence.get(names.TRAIN_RECON))
     if None in pair:

@@ -1,5 +1,6 @@
-"""Flags as people write them: without their group, with hyphens, in the words of the source guides; and what to say of those that
-are not known.
+"""Flags as people write them, and what to say of those that are not known.
+
+They come without their group, with hyphens, in the words of the source guides.
 """
 
 from __future__ import annotations

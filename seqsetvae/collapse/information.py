@@ -31,8 +31,9 @@ class DecoderInformation:
 
 
 def decoder_information(log_likelihood_KS: Tensor) -> DecoderInformation:
-    """InfoNCE with the decoder as critic: E[log f(x, z_1) / (1/K sum_k f(x, z_k))] <= I(x; z) (van den Oord et al.
-    2018; Poole et al. 2019).
+    """InfoNCE with the decoder as critic: E[log f(x, z_1) / (1/K sum_k f(x, z_k))] <= I(x; z).
+
+    After van den Oord et al. 2018 and Poole et al. 2019.
 
     The bound holds for every critic f. Ours is p(x | z)^a, and a is what makes the bound largest, so that a likelihood divided by the
     number of pixels, or a decoder that is too sure of itself, changes nothing. Each half of the sets is judged by the a that the other

@@ -70,8 +70,11 @@ class CollapseStatistics:
 
     @property
     def heard(self) -> float | None:
-        """What is held against the threshold of decoder use: the bound in nats of information, or, in runs of before it was
-        recorded, the rise of the loss; None where neither was measured."""
+        """What is held against the threshold of decoder use.
+
+        That is the bound in nats of information, or, in runs of before it was recorded, the rise of the loss; None where neither was
+        measured.
+        """
         return self.decoder_use if self.decoder_information is None else self.decoder_information
 
     @property

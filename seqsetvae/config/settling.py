@@ -1,5 +1,6 @@
-"""From the settings that a person gives to settled ones: what was left open is decided here, once, from the machine and the length of the
-run.
+"""From the settings that a person gives to settled ones.
+
+What was left open is decided here, once, from the machine and the length of the run.
 
 What is settled already stays as it is, so that the settings recorded with a run can be given again.
 """

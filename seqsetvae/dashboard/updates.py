@@ -1,5 +1,7 @@
-"""The updates of a run's monitor, put together again from its metrics, the newest ones only: a look must not cost the more, the longer
-the run."""
+"""The updates of a run's monitor, put together again from its metrics, the newest ones only.
+
+A look must not cost the more, the longer the run.
+"""
 
 from __future__ import annotations
 

@@ -39,8 +39,9 @@ def staged_store(output: Path) -> Iterator[Path]:
 
 
 def _put_right(output: Path) -> None:
-    """Undo what processes of this machine have left that are no more: half a store goes; an earlier one that had been moved aside, with
-    the new one not yet in its place, comes back.
+    """Undo what processes of this machine have left that are no more.
+
+    Half a store goes; an earlier one that had been moved aside, with the new one not yet in its place, comes back.
     """
     for what in ("old", "partial"):
         prefix = f"{output.name}.{what}-{socket.gethostname()}-"

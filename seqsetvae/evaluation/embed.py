@@ -35,8 +35,10 @@ VECTORS = (("mean", VECTOR), ("variance", VECTOR), ("state", VECTOR))
 
 
 def schema_of(store: Store) -> pa.Schema:
-    """A row per stay, or per set: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none), mean and
-    variance of the set's posterior, and the state of the history after it. An outcome of several numbers has a column for each.
+    """A row per stay, or per set: when, how many sets, the outcome, the posterior and the state.
+
+    In columns: minutes from the first event to the set, the number of sets up to it, the outcome (NaN: none), mean and variance of the
+    set's posterior, and the state of the history after it. An outcome of several numbers has a column for each.
     """
     names = names_of(store)
     outcomes = ["outcome"] if len(names) == 1 else [f"outcome_{name}" for name in names]

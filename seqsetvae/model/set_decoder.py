@@ -42,8 +42,9 @@ class SetDecoder(nn.Module):
 
 
 class CodedSetDecoder(nn.Module):
-    """The same distribution for large vocabularies: its 3 V numbers are linear in a code of K numbers, so that time and memory of a
-    step hardly depend on V.
+    """The same distribution for large vocabularies.
+
+    Its 3 V numbers are linear in a code of K numbers, so that time and memory of a step hardly depend on V.
 
     K is also the rank of the logits over all sets (the softmax bottleneck, Yang et al. 2018): 64 are far more than the few factors
     that decide which variables are measured together.

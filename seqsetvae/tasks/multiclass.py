@@ -20,8 +20,10 @@ from seqsetvae.tasks.recalibration import fitted
 
 @dataclass(frozen=True)
 class MultiClass(MultiLabel):
-    """The probability of each class. Labels are (B, L), 1 for the class of a stay and 0 for all others; AUROC is of each class against the
-    rest, mean over those of which both outcomes occur.
+    """The probability of each class.
+
+    Labels are (B, L), 1 for the class of a stay and 0 for all others; AUROC is of each class against the rest, mean over those of which
+    both outcomes occur.
     """
 
     name: ClassVar[str] = "multiclass"

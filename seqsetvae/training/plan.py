@@ -104,8 +104,10 @@ def this_machine() -> Machine:
 
 
 def model_for(model: ModelConfig, store: Store) -> ModelConfig:
-    """The model's settings with what the store decides: where the embeddings come from, and the slowest turn of the history's encoding
-    of time, where its stays are longer than the usual one.
+    """The model's settings with what the store decides.
+
+    That is where the embeddings come from, and the slowest turn of the history's encoding of time, where its stays are longer than the
+    usual one.
 
     Raises:
         InputError: embeddings are wanted that the store does not have.

@@ -61,8 +61,9 @@ class Resume:
 
 
 def find_resume(config: PretrainConfig) -> Resume | None:
-    """The checkpoint to continue from: a file, one of a run (`runs:/ID`, `runs:/ID/checkpoints/NAME`), or with `last.ckpt` the newest of
-    the run that was worked on last.
+    """The checkpoint to continue from.
+
+    It is a file, one of a run (`runs:/ID`, `runs:/ID/checkpoints/NAME`), or with `last.ckpt` the newest of the run that was worked on last.
 
     Raises:
         InputError: there is none, or it is not one of this project.
@@ -142,8 +143,9 @@ def step_in(path: Path) -> int:
 
 
 def as_before(config: PretrainConfig, recipe: Recipe) -> PretrainConfig:
-    """Settings with what was settled for the run when it began, wherever nothing was asked for: a run that is lengthened, or goes on with
-    other batches, keeps its warm-ups and its monitor.
+    """Settings with what was settled for the run when it began, wherever nothing was asked for.
+
+    A run that is lengthened, or goes on with other batches, keeps its warm-ups and its monitor.
     """
     same_preset = all(
         recipe.config["monitor"].get(key) == getattr(config.monitor, key) for key in ("preset", "fast_detection")

@@ -121,8 +121,10 @@ def importance(study: Study) -> dict[str, float]:
 
 
 def winning_config(job: Job, row: TrialRow) -> str:
-    """A trial's settings as YAML that `--config` of `pretrain` takes. What was open in the sweep is open in it, so that monitor and
-    schedules fit the length of the run that it is used for; the sweep's own reaction to a collapse is left out.
+    """A trial's settings as YAML that `--config` of `pretrain` takes.
+
+    What was open in the sweep is open in it, so that monitor and schedules fit the length of the run that it is used for; the sweep's own
+    reaction to a collapse is left out.
     """
     base = replace(job.base, tracking=recorded(job.base.tracking))
     return str(yaml.safe_dump(plain(asdict(apply(base, row.params, job.total_steps))), sort_keys=False))

@@ -80,8 +80,9 @@ def unfinished(study: Study) -> int:
 
 
 def take(study: Study, storage: BaseStorage, sampler_of: Callable[[int], BaseSampler]) -> Trial | None:
-    """The next waiting trial, now owned by this process, with a sampler made for its number; None where none waits. Only under the
-    study's lock.
+    """The next waiting trial, now owned by this process; None where none waits.
+
+    Its sampler is made for its number. Only under the study's lock.
     """
     study_id = storage.get_study_id_from_name(study.study_name)
     waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))

@@ -93,8 +93,9 @@ def close_storage(storage: BaseStorage) -> None:
 
 @contextmanager
 def exclusive(url: str, purpose: str) -> Iterator[None]:
-    """One process at a time, for one purpose (a study's name): on one machine by a file lock, else by a lock of PostgreSQL, which falls
-    when its holder dies.
+    """One process at a time, for one purpose (a study's name).
+
+    On one machine by a file lock, else by a lock of PostgreSQL, which falls when its holder dies.
 
     Raises:
         StorageInternalError: PostgreSQL cannot be reached, or is lost.

@@ -1,5 +1,7 @@
-"""A tracking server that also keeps the files: checkpoints reach it during the run, resume fetches them from there, a model that could
-not be registered at the end is registered by `sync`.
+"""A tracking server that also keeps the files.
+
+Checkpoints reach it during the run, resume fetches them from there, a model that could not be registered at the end is registered by
+`sync`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ SPLIT_NAME = {"train": "train", "valid": "tuning", "test": "held_out"}
 
 
 def write_events(root: Path, events: pd.DataFrame, one_file_a_split: bool = True) -> Path:
-    """A table with subject_id, split, minute, variable, value (NaN: no number) as a MEDS data set: a file for each split, or five that hold
-    all of them.
+    """A table with subject_id, split, minute, variable, value (NaN: no number) as a MEDS data set.
+
+    There is a file for each split, or five that hold all of them.
     """
     frame = events.astype({"subject_id": str, "split": str, "variable": str})
     rows: dict[str, list[Row]] = {}

@@ -62,8 +62,9 @@ def test_a_killed_server_that_comes_back_gets_everything(server, open_run):
 
 @pytest.mark.parametrize(("status", "delay"), [(500, 0.0), (429, 0.0), (404, 0.0), (None, 7.0)])
 def test_a_failing_or_slow_server_loses_and_doubles_nothing(proxy, open_run, status, delay):
-    """404 without MLflow's JSON is what a gateway says while the server behind it is away. With a delay the server does get the
-    request, but the client has given up on the answer: every batch is delivered twice.
+    """404 without MLflow's JSON is what a gateway says while the server behind it is away.
+
+    With a delay the server does get the request, but the client has given up on the answer: every batch is delivered twice.
     """
     run = open_run(proxy.uri, finish_seconds=120.0)
     log_ramp(run, 0, 50)

@@ -99,7 +99,7 @@ def test_send_does_not_wait_for_a_server_that_hangs(receiver):
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """What reaches the log of a program that logs everything of everybody. (`caplog` also reads loggers that keep to themselves.)"""
+    """What reaches the log of a program that logs everything of everybody; `caplog` also reads loggers that keep to themselves."""
     written = io.StringIO()
     handler, root = logging.StreamHandler(written), logging.getLogger()
     level = root.level

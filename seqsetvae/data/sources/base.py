@@ -119,8 +119,10 @@ class Source(ABC):
         """Provenance for the manifest: what was read, from where, with which rules. JSON types only."""
 
     def empty_split(self) -> str:
-        """Which split has no data and what would mend it, where that can be told beforehand; empty: none. Only an external cohort may have
-        one."""
+        """Which split has no data and what would mend it, where that can be told beforehand.
+
+        It is empty where none lacks any. Only an external cohort may have one.
+        """
         return ""
 
     @abstractmethod

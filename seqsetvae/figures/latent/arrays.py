@@ -48,7 +48,8 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: Floats) -> Quartiles:
-        """
+        """The quartiles of all values.
+
         >>> Quartiles.of(np.array([1.0, 2.0, 3.0, 4.0, 10.0]))
         Quartiles(low=2.0, median=3.0, high=4.0)
         """

@@ -84,8 +84,9 @@ def name_dimensions(axes: Axes, order_Z: np.ndarray[tuple[int], np.dtype[np.intp
 
 
 def draw_variances(axes: Axes, summary: LatentSummary) -> None:
-    """Variance of the means against posterior variance: an unused dimension lies at the prior, (0, 1); a used one moves to the right
-    and down.
+    """Variance of the means against posterior variance.
+
+    An unused dimension lies at the prior, (0, 1); a used one moves to the right and down.
     """
     style.dress(axes, "Means against variance", "mean σ² over sets")
     active_Z = summary.signal_Z > ACTIVE_UNIT_VARIANCE

@@ -104,8 +104,9 @@ def draw_trace(axes: Axes, trace: VariableTrace) -> list[Artist]:
 
 
 def limits(trace: VariableTrace) -> tuple[float, float]:
-    """Around what was recorded and the reconstruction; the band at most a third further: where it is very wide it runs out of the
-    picture.
+    """Around what was recorded and the reconstruction.
+
+    The band adds at most a third: where it is very wide it runs out of the picture.
     """
     shown = np.concatenate([trace.recorded_T, trace.middle_S])
     low, high = float(shown.min()), float(shown.max())

@@ -61,8 +61,9 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 
 
 def furnish(client: MlflowClient, experiment: Experiment) -> None:
-    """Set what the experiment has not; what somebody has changed stays as it is. Also of one that was there before, such as the
-    `Default` of `mlflow run`.
+    """Set what the experiment has not; what somebody has changed stays as it is.
+
+    Also of one that was there before, such as the `Default` of `mlflow run`.
     """
     from mlflow.exceptions import MlflowException
 

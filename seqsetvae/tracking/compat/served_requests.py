@@ -88,8 +88,9 @@ def in_a_server() -> bool:
 
 
 def registered_as(folder: Path) -> str | None:
-    """`NAME/VERSION` of a model folder that MLflow has taken from the registry, empty if by an address without a version, such as
-    models:/m-0123; None for any other folder.
+    """`NAME/VERSION` of a model folder that MLflow has taken from the registry.
+
+    It is empty if by an address without a version, such as models:/m-0123; None for any other folder.
     """
     file = folder / REGISTERED_MODEL_META_FILE_NAME
     if not file.is_file():

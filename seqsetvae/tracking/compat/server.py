@@ -25,8 +25,9 @@ def points_between(uri: str, run_id: str, key: str, first_step: int, last_step: 
 
 
 def newest_points(run: Run) -> dict[str, tuple[int, int, float]]:
-    """Step, milliseconds since the epoch and value of the newest point of each metric of a run that the client has read: the public
-    `run.data.metrics` has the values alone.
+    """Step, milliseconds since the epoch and value of the newest point of each metric of a run.
+
+    They are those of a run that the client has read: the public `run.data.metrics` has the values alone.
     """
     return {one.key: (one.step, one.timestamp, one.value) for one in run.data._metric_objs}
 

@@ -64,8 +64,9 @@ def read_tables(path: Path) -> set[str]:
 
 
 def has_experiment(path: Path, number: str) -> bool:
-    """Whether a file has an experiment; one that is yet to be made will have `0` alone. Of tables that are not known it is assumed:
-    MLflow will say.
+    """Whether a file has an experiment.
+
+    One that is yet to be made will have `0` alone. Of tables that are not known it is assumed: MLflow will say.
     """
     if not path.exists() or "experiments" not in read_tables(path):
         return number == "0"
@@ -96,8 +97,10 @@ def forget_engine(uri: str) -> None:
 
 
 def make_no_folders() -> None:
-    """MLflow makes the folder of a new file, and takes an address for a path: for `what%3Fx/mlflow.db` it would make a folder of that
-    name beside `what?x`. Here the folder is there already.
+    """Keep MLflow from making a folder whose name is an address.
+
+    MLflow makes the folder of a new file, and takes an address for a path: for `what%3Fx/mlflow.db` it would make a folder of that name
+    beside `what?x`. Here the folder is there already.
     """
     from mlflow.store.db import utils
 

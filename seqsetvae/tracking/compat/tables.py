@@ -76,8 +76,9 @@ def _engine(uri: str) -> sa.Engine:
 
 
 def list_runs(connection: Connection, experiment: str | None, tags: Sequence[str]) -> Sequence[Sequence[Any]]:
-    """The runs that are not deleted, newest first; of one experiment if it is named. Rows of id, name, start in milliseconds,
-    experiment, and the values of some tags.
+    """The runs that are not deleted, newest first; of one experiment if it is named.
+
+    Rows of id, name, start in milliseconds, experiment, and the values of some tags.
     """
     wanted = [(TAGS.alias(), key) for key in tags]
     found = sa.select(

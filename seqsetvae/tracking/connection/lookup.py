@@ -79,8 +79,10 @@ def no_experiment(number: str, config: TrackingConfig) -> InputError:
 
 
 def _create(client: MlflowClient, name: str, config: TrackingConfig) -> str:
-    """MLflow puts the artifacts of a file's experiments under `mlruns` in the working directory. It reads a path with `%` in it as
-    encoded, which this one is not: there it gets the address.
+    """Where the artifacts of an experiment of a file go.
+
+    MLflow puts them under `mlruns` in the working directory. It reads a path with `%` in it as encoded, which this one is not: there it
+    gets the address.
     """
     if sqlite_path(resolve_uri(config)) is None or "%" not in str(Path.cwd()):
         return client.create_experiment(name)

@@ -74,16 +74,19 @@ def is_database(uri: str) -> bool:
 
 
 def listed_runs(store: RunReader, experiment: str | None) -> list[ListedRun]:
-    """The runs that a command may be asked for, newest first. Under `mlflow run` the newest is the one that the command itself was
-    given: it is left out.
+    """The runs that a command may be asked for, newest first.
+
+    Under `mlflow run` the newest is the one that the command itself was given: it is left out.
     """
     own = os.environ.get("MLFLOW_RUN_ID")
     return [run for run in store.listing(experiment) if run.run_id != own]
 
 
 def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> list[str]:
-    """Ids of the runs that are meant: by id or its beginning, by name (the newest of that name) or `latest`; each followed by its children
-    (a rescued run by its rescues, a study by its trials), no run twice.
+    """Ids of the runs that are meant, each followed by its children, no run twice.
+
+    A run is meant by id or its beginning, by name (the newest of that name) or `latest`. Children of a rescued run are its rescues, of a
+    study its trials.
 
     Raises :class:`InputError` naming what was looked for and where.
 

@@ -87,8 +87,9 @@ class SyncReport:
 
 
 def deliver(spool: Spool, given: str | None = None, register: Register | None = None) -> Outcome:
-    """Deliver a left-over spool as far as the store takes it, and remove it when it is empty. Tries once, without waiting. A run that
-    says RUNNING after all that, because its process has vanished, is ended.
+    """Deliver a left-over spool as far as the store takes it, and remove it when it is empty.
+
+    Tries once, without waiting. A run that says RUNNING after all that, because its process has vanished, is ended.
 
     Args:
         spool: what a run has left.

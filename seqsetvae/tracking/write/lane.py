@@ -1,5 +1,6 @@
-"""`Lane`: one of a run's two ways to the store, with a journal and a shipping thread of its own. What waits in one holds up nothing in
-the other: files wait for the artifact store, metrics, params and the status do not.
+"""`Lane`: one of a run's two ways to the store, with a journal and a shipping thread of its own.
+
+What waits in one holds up nothing in the other: files wait for the artifact store, metrics, params and the status do not.
 """
 
 from __future__ import annotations

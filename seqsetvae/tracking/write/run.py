@@ -84,8 +84,10 @@ class Run:
 
     @property
     def checkpoint_dir(self) -> Path:
-        """Where to write checkpoints: among the run's artifacts, which shows them without a second copy, or, when the store is
-        remote, in the work folder, from where :meth:`log_file` uploads them.
+        """Where to write checkpoints.
+
+        Among the run's artifacts, which shows them without a second copy; or, when the store is remote, in the work folder, from where
+        :meth:`log_file` uploads them.
         """
         return (self.local_artifact_dir or self.work_dir / self.run_id) / names.ARTIFACT_CHECKPOINTS
 
@@ -160,8 +162,9 @@ class Run:
             self._put("file", {"path": str(source), "folder": _folder_of(target)})
 
     def log_image(self, png: bytes | Path | str, key: str, step: int) -> None:
-        """Queue a figure for the run's image panel, where `key` gets a slider over steps. Takes a PNG file or its content. A second
-        figure of the same step, such as a continued run draws, replaces the first.
+        """Queue a figure for the run's image panel, where `key` gets a slider over steps.
+
+        Takes a PNG file or its content. A second figure of the same step, such as a continued run draws, replaces the first.
         """
         content = png if isinstance(png, bytes) else Path(png).read_bytes()
         for path, part in image_series(content, key, step, self.start_time + step, f"{self.run_id[:8]}-{step}").items():
@@ -169,8 +172,9 @@ class Run:
         self.set_tag("mlflow.loggedImages", True)
 
     def log_table(self, table: Mapping[str, Any], artifact_path: str) -> None:
-        """Queue a table, `{"columns": [...], "data": [[...], ...]}` of plain values, in the form in which MLflow's UI shows one and
-        `mlflow.load_table` reads one. A later table of the same path replaces it.
+        """Queue a table, `{"columns": [...], "data": [[...], ...]}` of plain values.
+
+        It has the form in which MLflow's UI shows one and `mlflow.load_table` reads one. A later table of the same path replaces it.
         """
         self.log_text(json.dumps(table, ensure_ascii=False), artifact_path)
         # By this tag MLflow knows a table among the artifacts; it lists all tables of the run.

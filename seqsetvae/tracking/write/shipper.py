@@ -180,8 +180,9 @@ class Shipper:
             self.client.set_terminated(self.run_id, content["status"], content["end_time"])
 
     def _check_run(self) -> None:
-        """A refusal is one of the record only where the store has the run. Where it has not (a server that was started on another
-        database, a run that somebody deleted), everything waits: it may come back.
+        """A refusal is one of the record only where the store has the run.
+
+        Where it has not (a server that was started on another database, a run that somebody deleted), everything waits: it may come back.
         """
         try:
             with classified(self.remote):

@@ -200,8 +200,9 @@ class Spool:
         return folder / name
 
     def keep_link(self, path: Path) -> Path | None:
-        """The content that a file has now, by a second link to it: it costs no space, and stays when the file is replaced or removed.
-        None where the disk has no such links, or the file is gone.
+        """The content that a file has now, by a second link to it.
+
+        It costs no space, and stays when the file is replaced or removed. None where the disk has no such links, or the file is gone.
         """
         folder = self._new_folder()
         try:

@@ -60,8 +60,9 @@ class SpoolWriter:
         sample: Callable[[], Points | None] | None = None,
         checkpoints: CheckpointUploads | None = None,
     ) -> None:
-        """Points at or below `last_steps` are dropped, because an earlier part of the run has logged them. `sample` is asked for
-        further points about every `WRITE_SECONDS`, on the writing thread; so is `checkpoints` for new files.
+        """Points at or below `last_steps` are dropped, because an earlier part of the run has logged them.
+
+        `sample` is asked for further points about every `WRITE_SECONDS`, on the writing thread; so is `checkpoints` for new files.
         """
         self.spool = spool
         self._fresh = FreshPoints(last_steps or {})

@@ -51,8 +51,10 @@ def start_run(
     parent_run_id: str | None = None,
     finish_seconds: float = 20.0,
 ) -> Run:
-    """Open a run: a new one, the one `mlflow run` made (MLFLOW_RUN_ID), the one to continue (`resume_run_id`), or always a new one, shown
-    under its parent (`parent_run_id`).
+    """Open a run.
+
+    A new one, the one `mlflow run` made (MLFLOW_RUN_ID), the one to continue (`resume_run_id`), or always a new one, shown under its parent
+    (`parent_run_id`).
 
     Returns a context manager that also can be closed by :meth:`Run.finish`, which waits up to `finish_seconds` for delivery. On any
     rank but 0 the result records nothing.
@@ -125,8 +127,9 @@ def _find_or_create(
 
 
 def _given_run(client: MlflowClient, resuming: bool) -> str | None:
-    """The run that `mlflow run` has made for this command, if it has. A variable that is left over from an earlier training names a run
-    that is recorded already: nothing of another is ever written into it.
+    """The run that `mlflow run` has made for this command, if it has.
+
+    A variable that is left over from an earlier training names a run that is recorded already: nothing of another is ever written into it.
     """
     from mlflow.exceptions import MlflowException
 

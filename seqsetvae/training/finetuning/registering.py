@@ -124,8 +124,9 @@ def what_to_register(
 
 
 def register_risk_model(uri: str, wish: Wish) -> Registered:
-    """Make the model of a run the next version of its task's model, unless it is one; the champion moves to a higher monitored score on
-    the same data.
+    """Make the model of a run the next version of its task's model, unless it is one.
+
+    The champion moves to a higher monitored score on the same data.
 
     Raises:
         InputError: the run has not come to its end.

@@ -17,8 +17,9 @@ FINAL_SETS = 256
 
 
 def validation_sample(trainer: pl.Trainer, module: Any, sets: int) -> tuple[PosteriorPool, DecoderProbe] | None:
-    """Posteriors of the first validation batches, and a probe that has heard the last of them; None where there is no validation split,
-    or the module cannot encode a batch (`encode(batch)`).
+    """Posteriors of the first validation batches, and a probe that has heard the last of them.
+
+    None where there is no validation split, or the module cannot encode a batch (`encode(batch)`).
     """
     loaders = trainer.val_dataloaders
     if not loaders or not callable(getattr(module, "encode", None)):

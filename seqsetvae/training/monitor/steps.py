@@ -11,8 +11,9 @@ UNKNOWN_LENGTH = 10_000
 
 
 def steps_of(trainer: pl.Trainer) -> int:
-    """Optimizer steps so far. With several optimizers `global_step` counts each of them, and a step here is a batch, as for
-    Lightning's loggers.
+    """Optimizer steps so far.
+
+    With several optimizers `global_step` counts each of them, and a step here is a batch, as for Lightning's loggers.
     """
     if len(trainer.optimizers) < 2:
         return int(trainer.global_step)
