@@ -73,7 +73,11 @@ def as_server(command: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Address of a server of its own, with a password and without a database: `postgresql://user:password@127.0.0.1:port`."""
+    """Address of a server of its own, with a password and without a database: `postgresql://user:password@127.0.0.1:port`.
+
+    Started here, not by pytest-postgresql or testing.postgresql: both start PostgreSQL as whoever runs the tests, and it refuses root,
+    who runs them in a container; the one's `noproc` wants a server that somebody else has started.
+    """
     bin_folder = programs()
     folder = Path(tempfile.mkdtemp(prefix="seqsetvae-postgres-"))  # not pytest's, whose folders only root may enter
     password = secrets.token_hex(8)
