@@ -13,7 +13,9 @@ from seqsetvae.training.monitor.latents import Latents
 
 
 def cut(batch: Any, latents: Latents, sets: int) -> tuple[Any, Latents]:
-    """The first `sets` rows, which tell as much as a large batch: of our batches, and of tensors, lists and dicts of tensors that
+    """The first `sets` rows, which tell as much as a large batch.
+
+    Of our batches, and of tensors, lists and dicts of tensors that
     all have one row for each posterior. Anything else as it is.
     """
     if isinstance(batch, EventBatch):

@@ -125,8 +125,9 @@ class DecoderProbe:
         return Answer.joined(newest).information()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values. A batch that is large enough by itself is left out: the next one takes its place. So is one with
-        layers or a prior of its own.
+        """Tensors and plain values.
+
+        A batch that is large enough by itself is left out: the next one takes its place. So is one with layers or a prior of its own.
         """
         small = [one for one in self._kept if one.latents.rows < PROBE_SETS and one.latents.plain]
         cpu = torch.device("cpu")
