@@ -91,11 +91,11 @@ class RecipeWriter(pl.Callback):
 
 
 class BestCheckpoints(ModelCheckpoint):
-    """`best_*` by the validation NLL (`val_recon`), as the champion is chosen: the ELBO at beta 1 is lowest where a run with a small beta
-    has hardly begun, since its KL grows with all that the latents learn.
+    """`best_*` by the validation NLL (`val_recon`), as the champion is chosen.
 
-    Its state names files, not paths, so that it is valid wherever the run's folder has gone to; another run, such as a rescue that
-    starts from this one's checkpoint, does not take it up.
+    The ELBO at beta 1 is lowest where a run with a small beta has hardly begun, since its KL grows with all that the latents learn. Its
+    state names files, not paths, so that it is valid wherever the run's folder has gone to; another run, such as a rescue that starts
+    from this one's checkpoint, does not take it up.
     """
 
     def __init__(self, folder: Path, save_top_k: int, run_id: str) -> None:
