@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from seqsetvae.config import EvaluateConfig
 from seqsetvae.data.packed import Packed, concatenate
 from seqsetvae.data.store import ALL, HeldStore, Store
-from seqsetvae.data.tasks import NEVER, TaskLabels, TaskStore, read_task
+from seqsetvae.data.task_labels import NEVER, TaskLabels, read_task
+from seqsetvae.data.tasks import TaskStore
 from seqsetvae.data.times import MICROSECONDS, microseconds
 from seqsetvae.errors import InputError, RunFailure
 

@@ -18,7 +18,7 @@ import pytest
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.report import PrepareReport
-from seqsetvae.data.sources import Meds, meds
+from seqsetvae.data.sources import Meds, meds_rows
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from tests.support.meds_data import Row, write_events, write_meds
@@ -35,7 +35,7 @@ def prepared(root: Path, output: Path, least: int = 1, **options: Any) -> tuple[
 def test_the_demo_data_make_the_same_store_from_their_meds_form(
     tmp_path: Path, demo_frame: pd.DataFrame, files: str, at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meds, "ROWS_AT_A_TIME", at_a_time)
+    monkeypatch.setattr(meds_rows, "ROWS_AT_A_TIME", at_a_time)
     root = write_events(tmp_path / "in", demo_frame, files == "one for each split")
     store, report = prepared(root, tmp_path / "store")
     demo = open_store("demo")

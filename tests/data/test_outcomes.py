@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from meds.schema import LabelSchema
 
-from seqsetvae.data.tasks import TaskLabels, read_task
+from seqsetvae.data.task_labels import TaskLabels, read_task
 from seqsetvae.errors import InputError
 
 NOON = dt.datetime(2024, 1, 1, 12)

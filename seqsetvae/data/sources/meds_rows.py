@@ -24,6 +24,8 @@ COLUMNS = (
     DataSchema.text_value_name,
 )
 NEEDED = COLUMNS[:3]
+ROWS_AT_A_TIME = 500_000
+"""Of a file, and of a chunk about: what bounds the memory."""
 LONGEST_CATEGORY = 60
 """Characters of a text that counts as a category."""
 
@@ -95,7 +97,7 @@ class Rows:
         )
 
 
-def read_rows(path: Path, at_a_time: int, parents: Mapping[str, str]) -> Iterator[Rows]:
+def read_rows(path: Path, parents: Mapping[str, str]) -> Iterator[Rows]:
     """The rows of a file, some at a time; `parents` replaces codes. Raises InputError naming file and column."""
     if not path.is_file():
         raise InputError(f"{path}: not a file, but something else of that name. Remove it.")
@@ -108,7 +110,7 @@ def read_rows(path: Path, at_a_time: int, parents: Mapping[str, str]) -> Iterato
         encoded = [name for name in (COLUMNS[2], COLUMNS[4]) if name in found]
         with pq.ParquetFile(path, pre_buffer=False, read_dictionary=encoded) as file:
             before = 0
-            for piece in file.iter_batches(at_a_time, columns=[name for name in COLUMNS if name in found]):
+            for piece in file.iter_batches(ROWS_AT_A_TIME, columns=[name for name in COLUMNS if name in found]):
                 if len(piece):
                     yield _rows(path, pa.Table.from_batches([piece]), before, parents)
                 before += len(piece)
