@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor as CollapseMonitor
     from seqsetvae.training.monitor.guides_names import PosteriorCollapseDetector as PosteriorCollapseDetector
     from seqsetvae.training.monitor.guides_names import PosteriorMetricsMonitor as PosteriorMetricsMonitor
+    from seqsetvae.training.monitor.plain_loop import LoopMonitor as LoopMonitor
     from seqsetvae.training.pretrained.loading import load as load
     from seqsetvae.tuning.lead import tune as tune
 
@@ -32,6 +33,7 @@ _HOMES = {
     "CollapseMonitor": "training.monitor.collapse_monitor",
     "DiagonalGaussian": "posterior",
     "EventDataModule": "data.module",
+    "LoopMonitor": "training.monitor.plain_loop",
     "PosteriorCollapseDetector": "training.monitor.guides_names",
     "PosteriorMetricsMonitor": "training.monitor.guides_names",
     "PretrainModule": "training.module",

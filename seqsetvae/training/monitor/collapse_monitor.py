@@ -43,6 +43,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from seqsetvae import names
+from seqsetvae.collapse.attribution import lost
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.measured import MeasuredSoFar
@@ -441,6 +442,7 @@ class CollapseMonitor(pl.Callback):
                 backup=self._backup,
                 log_file=self.record.log_file,
                 outcome=outcome,
+                lost=lost(self.history, self.config.grace_steps),
             )
         )
 

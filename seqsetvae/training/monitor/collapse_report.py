@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from seqsetvae.collapse.attribution import Lost
 from seqsetvae.collapse.detector import DetectorState
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
@@ -22,6 +23,7 @@ def final_report(
     backup: Path | None,
     log_file: str,
     outcome: str,
+    lost: Lost | None = None,
 ) -> str:
     """What the monitor saw, by which settings, and what that was worth.
 
@@ -35,6 +37,7 @@ def final_report(
         backup: the model from before the collapse, if one was kept.
         log_file: where the log is.
         outcome: how the run ended, in a few words.
+        lost: which dimensions, layers and subgroups have gone silent.
 
     >>> state = DetectorState(checks=80, warnings=15, first_red_step=4000, level=3)
     >>> from seqsetvae.config import MonitorConfig
@@ -75,6 +78,7 @@ def final_report(
         f"Warnings: {state.warnings}",
         f"Collapse detected: {'yes' if red else 'no'}",
         *([f"Collapse at step: {state.first_red_step}"] if red else []),
+        *([f"Gone silent: {lost}"] if lost is not None and (lost.dimensions or lost.parts) else []),
         *(["Recovered from it: yes"] if red and state.level < Level.RED else []),
         *([f"Model from before the collapse: {backup}"] if backup is not None else []),
         f"Log file: {log_file}",
