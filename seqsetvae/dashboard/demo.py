@@ -24,6 +24,7 @@ STEPS, EVERY, LOGGED = 4000, 50, 10
 """Optimizer steps of the run, between two updates of its monitor, and between two points of its losses."""
 STEPS_PER_SECOND = 40.0
 """So the collapse comes after about a minute, and the demo ends after less than two."""
+SECONDS = STEPS / STEPS_PER_SECOND
 COLLAPSE_FROM = 2000
 """Beta has reached its height, which is far too high."""
 LATENT_DIM, POOLED, MAX_BETA, BATCH = 16, 1024, 8.0, 8
@@ -72,10 +73,11 @@ class DemoRun:
 
     Args:
         clock: seconds; another one than the computer's lets a test decide how far the run is.
+        started: by that clock; None: now.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock, self._started = clock, clock()
+    def __init__(self, clock: Callable[[], float] = time.time, started: float | None = None) -> None:
+        self._clock, self._started = clock, clock() if started is None else started
         self._config = settle_monitor(MonitorConfig(on_collapse="warn"), STEPS)
         self._watch = Watch(self._config, BetaOutlook(STEPS, beta_at=_beta))
         self._updates: list[tuple[CollapseStatistics, int]] = []
@@ -92,7 +94,7 @@ class DemoRun:
             status="RUNNING" if done < STEPS else "FINISHED",
             experiment="demo",
             start_time=self._started,
-            end_time=None if done < STEPS else self._started + STEPS / STEPS_PER_SECOND,
+            end_time=None if done < STEPS else self._started + SECONDS,
             params={f"monitor/{key}": str(value) for key, value in asdict(self._config).items()}
             | {"model/latent_dim": str(LATENT_DIM)},
             tags={names.TAG_KIND: "pretrain", names.TAG_TOTAL_STEPS: str(STEPS)},

@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 
+from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.console import attach
-from seqsetvae.dashboard.demo import RUN_ID, DemoRun
+from seqsetvae.dashboard.demo import RUN_ID, SECONDS, DemoRun
 from seqsetvae.dashboard.status import status_text
+from seqsetvae.dashboard.trials import trials_table
 from seqsetvae.dashboard.watch import SeenRun, WatchList, watched_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.histories import choose, listed_runs, open_histories
+from seqsetvae.tracking.read.run_history import ListedRun
 
 _log = logging.getLogger(__name__)
 
@@ -63,9 +68,10 @@ def monitor(
         )
     if not FEWEST <= max_points <= MOST:
         raise InputError(f"--monitor.max_points is {max_points}, but must be from {FEWEST} to {MOST}.")
-    watch = (
-        WatchList([SeenRun(RUN_ID, "simulated collapse", DemoRun())]) if demo else watch_of(tracking, run, max_points)
-    )
+    one_look = save is not None or (not web and (once or not sys.stdout.isatty()))
+    ended = SECONDS if one_look else 0.0  # who looks once sees how the demo ends
+    simulated = SeenRun(RUN_ID, "simulated collapse", DemoRun(started=time.time() - ended))
+    watch = WatchList([simulated]) if demo else watch_of(tracking, run, max_points)
     if save is not None:
         from seqsetvae.dashboard.picture import save_picture
 
@@ -75,8 +81,8 @@ def monitor(
         from seqsetvae.dashboard.web import serve
 
         serve(watch, update_interval, host, free(host, port))
-    elif once or not sys.stdout.isatty():
-        _log.info("\n\n".join(status_text(watch.look(place)) for place in range(len(watch.runs))))
+    elif one_look:
+        _log.info("\n\n".join(in_words(watch)))
     else:
         require("monitor", "monitor, other than with --once or --save,")
         from seqsetvae.dashboard.terminal import TerminalDashboard
@@ -89,9 +95,30 @@ def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> Wa
     uri = resolve_uri(tracking)
     with open_histories(uri) as store:
         listing = listed_runs(store, tracking.experiment)
-    names = {one.run_id: one.name for one in listing}
-    runs = [watched_run(uri, run_id, names[run_id], points) for run_id in choose(listing, wanted, uri)]
+    titles = {one.run_id: one.name for one in listing}
+    chosen = trials_for_studies(choose(listing, wanted, uri), listing)
+    runs = [watched_run(uri, run_id, titles[run_id], points) for run_id in chosen]
     return WatchList(runs, join=lambda run_id: watched_run(uri, run_id, "rescue", points))
+
+
+def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> list[str]:
+    """The same runs, but instead of a study, which measures nothing itself, its trials, the newest first."""
+    by_id = {one.run_id: one for one in listing}
+    studies = {by_id[one].parent_id for one in chosen} & {one for one in chosen if by_id[one].kind == "tune"}
+    newest_first = sorted(chosen, key=lambda one: -by_id[one].start_time if by_id[one].parent_id in studies else -inf)
+    return [one for one in newest_first if one not in studies]
+
+
+def in_words(watch: WatchList) -> Iterator[str]:
+    """Every run; of the trials of a study a table, and the newest of them."""
+    views = [watch.look(place) for place in range(len(watch.runs))]
+    trials = [run.history for run in watch.runs if run.history is not None and names.TAG_TRIAL in run.history.tags]
+    newest = max(trials, key=lambda one: one.start_time, default=None)
+    if newest is not None:
+        yield trials_table(trials)
+    for run, view in zip(watch.runs, views, strict=True):
+        if run.history is newest or run.history not in trials:
+            yield status_text(view)
 
 
 def free(host: str, port: int) -> int:
