@@ -23,6 +23,9 @@ UNITS = {
     "active_units": "of the dimensions",
     "mutual_information": "nats",
     "decoder_use": "nats per set",
+    "decoder_information": "nats per set",
+    "sets_at_prior": "of the sets",
+    "collapsed_parts": "of the layers and groups",
 }
 THRESHOLD_DASHES = (0, (5, 2))
 
@@ -113,7 +116,7 @@ def draw_variances(axes: Axes, summary: LatentSummary) -> None:
 def draw_indicators(axes: Axes, summary: LatentSummary) -> None:
     """The monitor's figures as multiples of their thresholds; below 1 the monitor would fire."""
     style.dress(axes, "Against the monitor's thresholds", "")
-    indicators = summary.indicators
+    indicators = [one for one in summary.indicators if one.fires_below]
     ratios = [max(one.value / one.threshold, 0.0) for one in indicators]
     low, high = 0.1, 4.0 * max(500.0, *ratios)
     for place, (one, ratio) in enumerate(zip(indicators, ratios, strict=True)):
