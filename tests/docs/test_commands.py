@@ -37,6 +37,7 @@ MORE = {
     "tune": f"{SMALL} --n_trials 2 {QUIET}",
 }
 ELSEWHERE = {
+    "seqsetvae pretrain --resume_from_checkpoint": "tests/training/test_resume.py",
     "seqsetvae prepare physionet2012": "tests/data/test_sources.py",
     "seqsetvae prepare meds": "tests/test_meds_chain.py",
     "seqsetvae prepare synthetic": "tests/data/test_sources.py",
@@ -103,8 +104,6 @@ class World:
         verb = words[1]
         first = 3 if verb == "prepare" else 2
         more = MORE.get(" ".join(words[1:first]), "")
-        if "--resume_from_checkpoint" in words:
-            more = f"{SMALL.replace('40', '60')} {QUIET}"
         out = io.StringIO()
         shown = contextlib.redirect_stdout(out), contextlib.redirect_stderr(out)
         with contextlib.chdir(self.folder), shown[0], shown[1], pytest.raises(SystemExit) as ended:
@@ -178,8 +177,8 @@ def world(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], 
     return made
 
 
-@pytest.fixture(autouse=True)
-def of_the_world(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def its_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", world.uri)
 
 
@@ -209,12 +208,6 @@ def trained_with(**params: str) -> Outcome:
         assert {key: found.get(key) for key in params} == params
 
     return outcome
-
-
-def resumed(world: World, said: str) -> None:
-    trained(world, said)
-    assert world.newest("pretrain").data.metrics["epoch"] > 0
-    assert "60 of 60" in said or "step 60" in said or "0000060" in said
 
 
 def checked(_: World, said: str) -> None:
@@ -307,7 +300,6 @@ CASES: list[tuple[str, Outcome]] = [
     (CHAIN[2], finetuned("seqsetvae-mortality")),
     ("seqsetvae pretrain --help", helps),
     ("seqsetvae check --store stores/mine", checked),
-    ("seqsetvae pretrain --resume_from_checkpoint last.ckpt", resumed),
     ("seqsetvae monitor", told),
     ("seqsetvae monitor --demo", demonstrated),
     ("seqsetvae analyze", analyzed("training_analysis")),
@@ -414,6 +406,7 @@ def test_every_command_of_the_pages_has_a_test():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("its_store")
 @pytest.mark.parametrize(
     ("line", "outcome"),
     [*CASES, *(pytest.param(*case, marks=DEARER) for case in NIGHTLY)],
@@ -424,6 +417,7 @@ def test_a_command_does_what_its_page_says(world, line, outcome):
 
 
 @pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
 def test_a_warm_up_of_5000_steps_is_planned_as_such(world):
     said = world.say(
         WARM_UP.replace("pretrain", "check").replace(" --max_epochs 200", "") + " --max_steps 8000 --max_epochs 200"
@@ -432,6 +426,7 @@ def test_a_warm_up_of_5000_steps_is_planned_as_such(world):
 
 
 @pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
 def test_what_needs_a_gpu_is_refused_without_one_and_trains_with_32_bits(world, monkeypatch, capsys):
     monkeypatch.chdir(world.folder)
     with pytest.raises(SystemExit) as ended:

@@ -164,7 +164,7 @@ def test_the_posterior_figure_has_each_dimension_in_order_and_the_thresholds():
     np.testing.assert_array_equal(scatter["inactive"].get_ydata(), summary.variance_Z[~active])
     assert scatter["prior"].get_data() == ([0.0], [1.0])
     bars = shown["Against the monitor's thresholds"]
-    ratios = [one.value / one.threshold for one in summary.indicators]
+    ratios = [one.value / one.threshold for one in summary.indicators if one.fires_below]
     assert [bar.get_x() + bar.get_width() for bar in bars.patches[:4]] == pytest.approx(ratios)
     words = [one.get_text() for one in bars.texts]
     assert words[0] == f"KL divergence: {summary.statistics.kl:.3g} nats per set (threshold 0.02)"
@@ -178,7 +178,7 @@ def test_a_collapsed_posterior_is_out_of_range():
     assert legend_texts(axes) == ["threshold", "out of range"]
     red = to_rgb(style.LEVEL_COLORS[Level.RED])
     assert all(to_rgb(bar.get_facecolor()[:3]) == red for bar in axes.patches[:4])
-    assert text.posterior_text(dead).count("OUT OF RANGE") == 4
+    assert text.posterior_text(dead).count("OUT OF RANGE") == 5
     assert text.correlation_text(dead) == "Fewer than two dimensions are active."
 
 
