@@ -23,7 +23,7 @@ from seqsetvae.tuning.lead import tune
 from seqsetvae.tuning.storage import close_storage, open_storage
 from tests.tuning.conftest import NARROW
 
-N_TRIALS = 8
+N_TRIALS = 6
 
 
 def kill_one_in_mid_trial(storage: str, study_name: str, killed: list[int], over: threading.Event) -> None:

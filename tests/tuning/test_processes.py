@@ -81,6 +81,7 @@ def statuses() -> tuple[str, Counter[tuple[str, str]]]:
     return parent.info.status, Counter((run.info.status, run.data.tags[names.TAG_TRIAL_STATE]) for run in children)
 
 
+@pytest.mark.nightly
 def test_a_killed_sweep_is_taken_up_again(tiny):
     with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
         wait_for(is_training, leader)
