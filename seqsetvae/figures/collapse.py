@@ -28,36 +28,36 @@ GAP = 0.045
 
 
 def draw_collapse(
-    history: Sequence[CollapseStatistics], diagnoses: Sequence[Diagnosis], config: SettledMonitor, title: str
+    updates: Sequence[CollapseStatistics], diagnoses: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> dict[str, bytes]:
     """Both figures as PNG, by the key of the image; without those that have no data.
 
     Args:
-        history: the updates of a run, oldest first.
+        updates: those of a run, oldest first.
         diagnoses: its alerts (changes of level), oldest first.
         config: thresholds and rules.
         title: the run's name.
     """
     # Of a step that was gone over twice, after a resume, the later update counts.
-    history = sorted({update.step: update for update in history}.values(), key=lambda update: update.step)
-    if not history:
+    updates = sorted({update.step: update for update in updates}.values(), key=lambda update: update.step)
+    if not updates:
         return {}
     with style.DRAWING:
         figures = {
-            names.IMAGE_COLLAPSE: collapse_figure(history, diagnoses, config, title),
-            names.IMAGE_KL_MAP: kl_map_figure(history, diagnoses, title),
+            names.IMAGE_COLLAPSE: collapse_figure(updates, diagnoses, config, title),
+            names.IMAGE_KL_MAP: kl_map_figure(updates, diagnoses, title),
         }
         return {key: style.png(figure) for key, figure in figures.items() if figure is not None}
 
 
 def collapse_figure(
-    history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
+    updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> Figure:
     """The level on top, below it one small panel for each metric that has data, and the last alerts in words."""
-    panels = collapse_panels(history, config)
-    steps_T = np.array([update.step for update in history], np.float64)
-    first, last = step_range(history, alerts)
-    figure = style.new_figure(title, verdict(alerts, history[-1].step))
+    panels = collapse_panels(updates, config)
+    steps_T = np.array([update.step for update in updates], np.float64)
+    first, last = step_range(updates, alerts)
+    figure = style.new_figure(title, verdict(alerts, updates[-1].step))
     strip = figure.add_axes((style.LEFT, style.STRIP[0], style.RIGHT - style.LEFT, style.STRIP[1]))
     draw_strip(strip, alerts, first, last)
     # The alerts fill the last cell, or where there is none have a low row of their own.

@@ -73,18 +73,18 @@ class Panel:
         return self.linear_below is not None and high > LOG_FROM * max(low, self.linear_below)
 
 
-def collapse_panels(history: Sequence[CollapseStatistics], config: SettledMonitor) -> list[Panel]:
+def collapse_panels(updates: Sequence[CollapseStatistics], config: SettledMonitor) -> list[Panel]:
     """The panels that have data. Thresholds are those of the rules in force, and no others: they explain the alerts.
 
     Args:
-        history: the updates of a run, oldest first, at least one.
+        updates: those of a run, oldest first, at least one.
         config: thresholds and rules.
     """
-    last = history[-1]
-    judged = {one.name: one for update in history for one in RULES[config.rules](update, config)}
+    last = updates[-1]
+    judged = {one.name: one for update in updates for one in RULES[config.rules](update, config)}
 
     def line(label: str, value: Callable[[CollapseStatistics], float | None]) -> Line:
-        raw = [value(update) for update in history]
+        raw = [value(update) for update in updates]
         values_T = np.array([np.nan if one is None else one for one in raw], np.float64)
         drawable_T = np.abs(values_T) < HUGE
         measured_T = np.array([one is not None for one in raw])

@@ -28,16 +28,16 @@ NAMED_UP_TO = 40
 """Dimensions up to which each row says which it is."""
 
 
-def kl_map_figure(history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], title: str) -> Figure | None:
+def kl_map_figure(updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], title: str) -> Figure | None:
     """The level on top, below it a row for each dimension, the one with the largest last KL first. None without data."""
-    history = [update for update in history if len(update.kl_Z) and len(update.kl_Z) == len(history[-1].kl_Z)]
-    if not history:
+    updates = [update for update in updates if len(update.kl_Z) and len(update.kl_Z) == len(updates[-1].kl_Z)]
+    if not updates:
         return None
-    kl_TZ = np.stack([update.kl_Z for update in history])
+    kl_TZ = np.stack([update.kl_Z for update in updates])
     order_Z = sort_dimensions(kl_TZ)
-    edges_T = step_edges([update.step for update in history])
-    first, last = step_range(history, alerts)
-    figure = style.new_figure(title, verdict(alerts, history[-1].step))
+    edges_T = step_edges([update.step for update in updates])
+    first, last = step_range(updates, alerts)
+    figure = style.new_figure(title, verdict(alerts, updates[-1].step))
     right = 0.91
     strip = figure.add_axes((style.LEFT, style.STRIP[0], right - style.LEFT, style.STRIP[1]))
     axes = figure.add_axes((style.LEFT, style.BOTTOM, right - style.LEFT, style.TOP - style.BOTTOM))

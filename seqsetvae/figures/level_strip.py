@@ -56,17 +56,17 @@ def verdict(alerts: Sequence[Diagnosis], last: int) -> str:
     worst = max(alert.level for alert in alerts)
     if now.level == Level.RED:
         return f"RED since step {now.step:,}: posterior collapse"
-    history = "" if worst == now.level else f" (worst so far: {worst.word})"
-    return f"{now.level.word} since step {now.step:,}: {MEANINGS[now.level]}{history}"
+    before = "" if worst == now.level else f" (worst so far: {worst.word})"
+    return f"{now.level.word} since step {now.step:,}: {MEANINGS[now.level]}{before}"
 
 
-def step_range(history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis]) -> tuple[int, int]:
+def step_range(updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis]) -> tuple[int, int]:
     """First and last step of either; two steps apart at least, so that an axis has a length.
 
     >>> step_range([], [Diagnosis(600, Level.RED, (), (), "")])
     (599, 601)
     """
-    steps = [*(update.step for update in history), *(alert.step for alert in alerts)]
+    steps = [*(update.step for update in updates), *(alert.step for alert in alerts)]
     first, last = min(steps), max(steps)
     return (first, last) if last > first else (first - 1, first + 1)
 

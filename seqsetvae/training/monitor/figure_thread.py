@@ -11,7 +11,7 @@ from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.training.monitor.collapse_record import CollapseRecord
 
 Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], SettledMonitor, str], dict[str, bytes]]
-"""Figures as PNG by key, from history, alerts, settings and a title. Handed in: drawing is not training's business."""
+"""Figures as PNG by key, from updates, alerts, settings and a title. Handed in: drawing is not training's business."""
 
 
 class FigureThread:
@@ -24,22 +24,22 @@ class FigureThread:
         """Steps whose figures are yet to be drawn: a run that is killed now draws them when it is resumed."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="collapse figures")
 
-    def draw(self, history: Iterable[CollapseStatistics], step: int) -> None:
+    def draw(self, updates: Iterable[CollapseStatistics], step: int) -> None:
         """Queue the figures of this step, once. They show what is known now."""
         if step == self._last_step:
             return
         self._last_step = step
         self.waiting.append(step)
-        self._thread.submit(self._draw, list(history), list(self.record.alerts), step)
+        self._thread.submit(self._draw, list(updates), list(self.record.alerts), step)
 
     def close(self) -> None:
         """Wait for what is queued."""
         self._thread.shutdown()
         self.record.show_newest_first()
 
-    def _draw(self, history: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
+    def _draw(self, updates: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
         try:
-            for key, png in self._draw_all(history, alerts, self.config, self.title).items():
+            for key, png in self._draw_all(updates, alerts, self.config, self.title).items():
                 self.record.figure(key, png, step)
         except Exception as error:
             self.record.note(Level.YELLOW, f"The figures of step {step} could not be drawn: {error}")
