@@ -73,7 +73,7 @@ def measure(quick: bool = False) -> list[Table]:
     ]
     memory = extra_memory(quick)
     note = (
-        "Share: of training time; of one core for the figures. Every tenth update measures decoder use, while a posterior looks "
+        "Share: of training time; of one core for the figures. Every fifth update asks the decoder, while a posterior looks "
         f"collapsed every one. Peak memory with the monitor minus without it, paired processes: {memory:+.0f} MB (median). The guides "
         "promise 1-2 % and 10-20 MB."
     )
