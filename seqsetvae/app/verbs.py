@@ -190,7 +190,7 @@ def certify(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> None:
-    """Measure every figure that the README claims, as ratios in one run."""
+    """Measure every figure that docs/speed.md claims, as ratios in one run."""
     run_benchmarks = _benchmarks().run_benchmarks
     run_benchmarks(**vars(chosen_settings(bench, arguments, bench=run_benchmarks).bench))
 
