@@ -11,6 +11,7 @@ from seqsetvae.errors import InputError
 
 NAMES = (
     "step",
+    "pretrain",
     "vocabulary",
     "loader",
     "tracking",
@@ -25,17 +26,18 @@ NAMES = (
     "dashboard",
 )
 """Modules of this package, each with `measure(quick) -> list[Table]`."""
-BY_NAME = ("mortality", "few_labels")
-"""Those that only run when asked for: an hour or more, on data of the user's, whose models are kept. They also take `store`."""
+BY_NAME = ("gpu", "mortality", "few_labels")
+"""Those that only run when asked for: `gpu`, for a machine that has one; the others an hour or more, on data of the user's, whose models
+are kept. The latter also take `store`."""
 
 
 def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "demo") -> None:
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze, finetune,
-            serving, dashboard, mortality, few_labels. None: all of them but the last two, which take an hour or more and keep their
-            models in the folders mortality_comparison and few_labels_comparison.
+        only: One of step, pretrain, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze,
+            finetune, serving, dashboard, gpu, mortality, few_labels. None: all of them but gpu, for a machine that has one, and the last
+            two, which take an hour or more and keep their models in the folders mortality_comparison and few_labels_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmarks mortality and few_labels: a folder that `seqsetvae prepare` wrote, or `demo`.
     """
@@ -46,6 +48,6 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"
     )
     for name in NAMES if only is None else (only,):
-        options = {"store": store} if name in BY_NAME else {}
+        options = {"store": store} if name in BY_NAME[1:] else {}
         for table in importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options):
             print(table.markdown(), end="\n\n", flush=True)

@@ -104,7 +104,7 @@ def _measure(device: torch.device, precision: str, compiled: bool, quick: bool) 
     trainee = Trainee(device, precision, compiled, len(open_store("demo").vocabulary))
     sizes = BATCH_SIZES if device.type == "cpu" else (*BATCH_SIZES, 64, 256)
     cases = [_case(trainee, size, device) for size in sizes]
-    matmul = _matmul(device, precision)
+    matmul = matmul_rate(device, precision)
     for case in cases:  # ascending: the peak of a process never falls
         for _ in range(3):
             case.step()
@@ -168,7 +168,7 @@ def _case(trainee: Trainee, size: int, device: torch.device) -> Case:
     return Case(batch, lambda: trainee.step(batch), flops)
 
 
-def _matmul(device: torch.device, precision: str) -> Callable[[], float]:
+def matmul_rate(device: torch.device, precision: str) -> Callable[[], float]:
     """Measures floating-point operations per second of the step's largest layer, forward and backward."""
     n, d, f = (3500 if device.type == "cpu" else 100_000), ModelConfig().width, ModelConfig().ff_dim
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32

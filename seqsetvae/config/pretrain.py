@@ -194,9 +194,14 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a GPU where there is one."""
     devices: int = 1
-    """Processes with one device each (DDP)."""
+    """Processes on each machine, with one device each (DDP). torchrun says it too."""
+    num_nodes: int = 1
+    """Machines that train together, each with so many devices. torchrun or a scheduler starts the command on each."""
     precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
     """auto: bf16-mixed on a GPU that has it, 16-mixed on an older GPU, 32 on a CPU."""
+    packed_attention: bool = True
+    """On a GPU in half precision: attention on the sets as they lie, so that no batch pays for its shape. False: on the padded grid, as
+    everywhere else."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step."""
     gradient_clip_val: float = 1.0
@@ -224,7 +229,7 @@ class TrainerConfig:
     """Show loss, recon, KL, beta, patients/s and the time left."""
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "devices", "gradient_accumulation_steps", "log_every_n_steps"):
+        for name in ("max_epochs", "devices", "num_nodes", "gradient_accumulation_steps", "log_every_n_steps"):
             require(getattr(self, name) >= 1, f"trainer.{name}", getattr(self, name), "at least 1")
         for name in ("max_steps", "checkpoint_every_n_steps"):
             value = getattr(self, name)

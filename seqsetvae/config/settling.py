@@ -62,6 +62,8 @@ class Machine:
     """That PyTorch can use."""
     bf16: bool = False
     """Whether they have it."""
+    started: tuple[int, int] | None = None
+    """Processes that something else, such as torchrun, has started on each machine, and machines."""
 
 
 def settle(config: PretrainConfig, total_steps: int, machine: Machine) -> SettledConfig:
@@ -160,16 +162,43 @@ def settle_trainer(config: TrainerConfig, machine: Machine) -> SettledTrainer:
     'bf16-mixed'
     """
     accelerator = config.accelerator if config.accelerator != "auto" else "gpu" if machine.gpus else "cpu"
-    if accelerator == "gpu" and machine.gpus < config.devices:
+    devices, nodes = settle_processes(config, machine)
+    if accelerator == "gpu" and machine.gpus < devices:
         raise InputError(
-            f"--trainer.devices is {config.devices}, but this machine has {machine.gpus} GPUs that PyTorch can use."
+            f"--trainer.devices is {devices}, but this machine has {machine.gpus} GPUs that PyTorch can use."
         )
     precision = config.precision
     if precision == "auto":
         precision = "32" if accelerator == "cpu" else "bf16-mixed" if machine.bf16 else "16-mixed"
     if precision == "16-mixed" and accelerator == "cpu":
         raise InputError("--trainer.precision 16-mixed needs a GPU. On a CPU use 32 or bf16-mixed.")
-    return SettledTrainer(**_given(config) | {"accelerator": accelerator, "precision": precision})
+    settled = {"accelerator": accelerator, "precision": precision, "devices": devices, "num_nodes": nodes}
+    return SettledTrainer(**_given(config) | settled)
+
+
+def settle_processes(config: TrainerConfig, machine: Machine) -> tuple[int, int]:
+    """Processes on each machine, and machines. Where torchrun has started them, there are as many as it says.
+
+    Raises:
+        InputError: others were asked for, or several machines, and nothing that lets them find each other.
+    """
+    if machine.started is None:
+        if config.num_nodes > 1:
+            raise InputError(
+                f"--trainer.num_nodes is {config.num_nodes}, but nothing tells this process where the others are. Start the command on "
+                f"each machine with `torchrun --nnodes {config.num_nodes} --nproc-per-node {config.devices} --rdzv-backend c10d "
+                "--rdzv-endpoint HOST:PORT -m seqsetvae pretrain ...`, HOST being one of them."
+            )
+        return config.devices, 1
+    for flag, asked, there in zip(
+        ("devices", "num_nodes"), (config.devices, config.num_nodes), machine.started, strict=True
+    ):
+        if asked not in (1, there):
+            raise InputError(
+                f"--trainer.{flag} is {asked}, but torchrun has started {machine.started[0]} processes on each of "
+                f"{machine.started[1]} machines. Leave the flag out: torchrun's --nproc-per-node and --nnodes say it."
+            )
+    return machine.started
 
 
 def settle_monitor(config: MonitorConfig, total_steps: int, warmup_steps: int = 0) -> SettledMonitor:

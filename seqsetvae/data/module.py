@@ -34,9 +34,9 @@ class EventDataModule(LightningDataModule):
     def vocabulary(self) -> Vocabulary:
         return self.store.vocabulary
 
-    def batches_per_epoch(self, world_size: int = 1) -> int:
+    def batches_per_epoch(self, world_size: int = 1, nodes: int = 1) -> int:
         """Training batches per epoch and rank, the same in every epoch."""
-        return len(self._sampler("train", 0, world_size))
+        return len(self._sampler("train", 0, world_size, nodes))
 
     def train_dataloader(self) -> EventLoader:
         return self._loader("train")
@@ -49,19 +49,19 @@ class EventDataModule(LightningDataModule):
 
     def _loader(self, split: str) -> EventLoader:
         trainer = self.trainer
-        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        place = (trainer.global_rank, trainer.world_size, trainer.num_nodes) if trainer else (0, 1, 1)
         on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
         config = settle_data(self.config, on_gpu=on_gpu)
         dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_columns())
         return EventLoader(
             dataset,
-            self._sampler(split, rank, world_size),
+            self._sampler(split, *place),
             num_workers=config.num_workers,
             pin_memory=config.pin_memory,
             persistent_workers=config.persistent_workers and config.num_workers > 0,
         )
 
-    def _sampler(self, split: str, rank: int, world_size: int) -> EventBatchSampler:
+    def _sampler(self, split: str, rank: int, world_size: int, nodes: int) -> EventBatchSampler:
         return EventBatchSampler(
             [self._lengths(split, shard) for shard in range(len(self.store.shards(split)))],
             batch_size=self.config.batch_size,
@@ -70,6 +70,7 @@ class EventDataModule(LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            nodes=nodes,
         )
 
     def _lengths(self, split: str, shard: int) -> NDArray[Any]:

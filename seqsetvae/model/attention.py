@@ -9,10 +9,12 @@ Shapes: B subjects, S sets, N events, D width, H heads, T grid columns (:mod:`se
 from __future__ import annotations
 
 import math
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
 
 from seqsetvae.batch import EventBatch
 
@@ -114,6 +116,54 @@ class Rotation:
         return torch.cat([turned_first, turned_second], dim=-1)
 
 
+class Attend(Protocol):
+    """Causal attention within each subject: queries and keys (S, 2 H, d), in one tensor, and values (S, H, d) -> (S, H, d)."""
+
+    def __call__(self, query_key: Tensor, value: Tensor, dropout: float) -> Tensor: ...
+
+
+class OnGrid:
+    """Every subject is a row of a grid (:func:`seqsetvae.batch.lay_out`). For any device and precision."""
+
+    def __init__(self, batch: EventBatch):
+        self.slot_S, self.grid = batch.slot_S, batch.grid
+        self.slots = [rows * columns for rows, columns in batch.grid]
+
+    def __call__(self, query_key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        attended = []
+        for query_key_BHTd, value_BHTd in zip(self._laid_out(query_key), self._laid_out(value), strict=True):
+            query_BHTd, key_BHTd = query_key_BHTd.chunk(2, dim=1)
+            block_BHTd = F.scaled_dot_product_attention(
+                query_BHTd, key_BHTd, value_BHTd, is_causal=True, dropout_p=dropout
+            )
+            attended.append(block_BHTd.transpose(1, 2).flatten(0, 1))
+        return torch.cat(attended).index_select(0, self.slot_S)
+
+    def _laid_out(self, x_SHd: Tensor) -> list[Tensor]:
+        # Sets fill each row of the grid from the left: the causal mask alone hides the empty columns behind them.
+        grid = x_SHd.new_zeros(sum(self.slots), *x_SHd.shape[1:]).index_copy(0, self.slot_S, x_SHd)
+        blocks = zip(grid.split(self.slots), self.grid, strict=True)
+        return [block.view(*shape, *x_SHd.shape[1:]).transpose(1, 2) for block, shape in blocks]
+
+
+class Packed:
+    """The sets as they lie, subject after subject: nothing is laid out, and no kernel is built for a new shape.
+
+    For GPUs in half precision, and without dropout.
+    """
+
+    def __init__(self, batch: EventBatch):
+        subjects = torch.arange(batch.n_subjects + 1, device=batch.subject_S.device)
+        self.first_set = torch.searchsorted(batch.subject_S, subjects, out_int32=True)
+        self.longest = max(columns for _, columns in batch.grid)
+
+    def __call__(self, query_key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        query, key = query_key.chunk(2, dim=1)
+        bounds = (self.first_set, self.first_set, self.longest, self.longest)
+        attended = varlen_attn(query.contiguous(), key.contiguous(), value.contiguous(), *bounds, window_size=(-1, 0))
+        return cast(Tensor, attended)
+
+
 class CausalTimeAttention(nn.Module):
     """Multi-head attention of each set to itself and to the earlier sets of the same subject."""
 
@@ -124,24 +174,9 @@ class CausalTimeAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x_SD: Tensor, rotation: Rotation, batch: EventBatch) -> Tensor:
+    def forward(self, x_SD: Tensor, rotation: Rotation, attend: Attend) -> Tensor:
         n_sets, width = x_SD.shape
-        slot_S, slots = batch.slot_S, [rows * columns for rows, columns in batch.grid]
-
-        def on_grid(x_SHd: Tensor) -> list[Tensor]:
-            # Sets fill each row of the grid from the left: the causal mask alone hides the empty columns behind them.
-            grid = x_SHd.new_zeros(sum(slots), *x_SHd.shape[1:]).index_copy(0, slot_S, x_SHd)
-            blocks = zip(grid.split(slots), batch.grid, strict=True)
-            return [block.view(*shape, *x_SHd.shape[1:]).transpose(1, 2) for block, shape in blocks]
-
         # Queries and keys are the first 2H "heads" of the product: turned and laid out in one go.
         query_key, value = self.qkv(x_SD).view(n_sets, 3 * self.heads, -1).split([2 * self.heads, self.heads], dim=1)
-        dropout = self.dropout if self.training else 0.0
-        attended = []
-        for query_key_BHTd, value_BHTd in zip(on_grid(rotation(query_key)), on_grid(value), strict=True):
-            query_BHTd, key_BHTd = query_key_BHTd.chunk(2, dim=1)
-            block_BHTd = F.scaled_dot_product_attention(
-                query_BHTd, key_BHTd, value_BHTd, is_causal=True, dropout_p=dropout
-            )
-            attended.append(block_BHTd.transpose(1, 2).reshape(-1, width))
-        return self.out(torch.cat(attended).index_select(0, slot_S))
+        attended = attend(rotation(query_key), value, self.dropout if self.training else 0.0)
+        return self.out(attended.reshape(n_sets, width))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
-from seqsetvae.model.attention import LONGEST_PERIOD, CausalTimeAttention, FeedForward, Rotation
+from seqsetvae.model.attention import LONGEST_PERIOD, Attend, CausalTimeAttention, FeedForward, OnGrid, Packed, Rotation
 
 
 class HistoryLayer(nn.Module):
@@ -19,13 +20,16 @@ class HistoryLayer(nn.Module):
         self.norm_ff = nn.LayerNorm(config.width)
         self.ff = FeedForward(config.width, config.ff_dim, config.dropout)
 
-    def forward(self, x_SD: Tensor, rotation: Rotation, batch: EventBatch) -> Tensor:
-        x_SD = x_SD + self.attention(self.norm_attention(x_SD), rotation, batch)
+    def forward(self, x_SD: Tensor, rotation: Rotation, attend: Attend) -> Tensor:
+        x_SD = x_SD + self.attention(self.norm_attention(x_SD), rotation, attend)
         return x_SD + self.ff(self.norm_ff(x_SD))
 
 
 class CausalHistory(nn.Module):
     """z_1..z_t and the minutes between them -> h_t, shape (S, D). h_t does not depend on sets after t, nor on other subjects."""
+
+    packed: bool = True
+    """Attention on the packed sets where that is possible: on a GPU, in half precision, without dropout. False: always on the grid."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -34,10 +38,16 @@ class CausalHistory(nn.Module):
         self.project = nn.Linear(config.latent_dim, config.width)
         self.layers = nn.ModuleList(HistoryLayer(config) for _ in range(config.history_layers))
         self.norm = nn.LayerNorm(config.width)
+        self.dropout = config.dropout
 
     def forward(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         x_SD = self.project(z_SZ)
         rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype, self.longest_period)
+        attend = Packed(batch) if self.packed and self._can_pack(x_SD) else OnGrid(batch)
         for layer in self.layers:
-            x_SD = layer(x_SD, rotation, batch)
+            x_SD = layer(x_SD, rotation, attend)
         return self.norm(x_SD)
+
+    def _can_pack(self, x_SD: Tensor) -> bool:
+        half = x_SD.dtype in (torch.float16, torch.bfloat16)
+        return x_SD.is_cuda and half and not (self.training and self.dropout)

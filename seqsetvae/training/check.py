@@ -7,10 +7,12 @@ import resource
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import PretrainConfig
@@ -20,6 +22,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
 from seqsetvae.training.step_logging import clock
@@ -29,6 +32,19 @@ _log = logging.getLogger(__name__)
 MEGABYTE = 2**20
 SAFETY = 1.25
 """A run needs some room above the largest batch tried: validation, checkpoints, fragmentation."""
+
+
+LARGER = (64, 256)
+"""Patients per batch that are tried on a GPU whatever was planned."""
+WORTH_SAYING = 1.5
+"""Times the patients per second, from which on a larger batch is suggested."""
+
+
+class Patients(NamedTuple):
+    """Rows of a shard of the train split."""
+
+    shard: int
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -85,33 +101,68 @@ def preflight(config: PretrainConfig) -> Preflight:
     )
     trials = []
     for size in batch_sizes(plan):
-        trials.append(try_step(plan, size))
+        trials.append(try_step(plan, random_patients(plan, size)))
         _log.info(trials[-1].row())
+    longest = try_longest(plan, trials)
+    _log.info(f"{longest.row()}   the longest stay")
     uri, seconds = reach_store(plan)
     _log.info(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
-    return report_estimates(plan, trials)
+    if advice := faster(trials, planned_patients(plan)):
+        _log.info(f"  {'faster':<8}{advice}")
+    return report_estimates(plan, trials, longest)
+
+
+def planned_patients(plan: Plan) -> int:
+    """Patients of a usual batch."""
+    data, store = plan.config.data, plan.data.store
+    planned = data.batch_size
+    if data.max_events_per_batch:
+        planned = max(1, data.max_events_per_batch * store.n_subjects("train") // store.n_events("train"))
+    return min(planned, store.shards("train")[0].subjects)
 
 
 def batch_sizes(plan: Plan) -> list[int]:
-    """Powers of two up to the planned number of patients per batch."""
-    data = plan.config.data
-    planned = data.batch_size
-    if data.max_events_per_batch:
-        store = plan.data.store
-        planned = max(1, data.max_events_per_batch * store.n_subjects("train") // store.n_events("train"))
-    planned = min(planned, plan.data.store.n_subjects("train"))
-    return sorted({1, *(2**k for k in range(1, 11) if 2**k < planned), planned})
+    """Powers of two up to the planned number of patients per batch; on a GPU, which small batches leave idle, some more."""
+    planned, there = planned_patients(plan), plan.data.store.shards("train")[0].subjects
+    more = [size for size in LARGER if planned < size <= there] if plan.config.trainer.accelerator == "gpu" else []
+    return sorted({1, *(2**k for k in range(1, 11) if 2**k < planned), planned, *more})
 
 
-def try_step(plan: Plan, patients: int) -> Trial:
-    """One forward and backward pass on a batch of random patients."""
+def random_patients(plan: Plan, patients: int) -> Patients:
+    """Some of the first shard."""
+    rows = np.random.default_rng(plan.config.trainer.seed).permutation(plan.data.store.shards("train")[0].subjects)
+    return Patients(0, np.sort(rows[:patients]))
+
+
+def longest_stay(plan: Plan) -> Patients:
+    """The patient with most events."""
+    store = plan.data.store
+    shard = max(range(len(store.shards("train"))), key=lambda number: store.shards("train")[number].longest_events)
+    return Patients(shard, np.array([store.events_per_subject("train", shard).argmax()]))
+
+
+def try_longest(plan: Plan, trials: list[Trial]) -> Trial:
+    """A step through the longest stay; before that it is refused if memory would not hold it, since trying would end this process.
+
+    Raises:
+        InputError: there is too little memory.
+    """
+    patients = longest_stay(plan)
+    events = int(plan.data.store.events_per_subject("train", patients.shard)[patients.rows[0]])
+    limit = plan.config.data.max_sequence_length
+    require_memory(plan, bytes_of(trials, min(events, limit or events)), f"The longest stay, of {events} events,")
+    return try_step(plan, patients)
+
+
+def try_step(plan: Plan, patients: Patients) -> Trial:
+    """One forward and backward pass on a batch of these patients."""
     keep_freed_memory()
+    no_plan_for_each_shape()
     trainer = plan.config.trainer
     device = torch.device("cuda" if trainer.accelerator == "gpu" else "cpu")
     store = plan.data.store
-    rows = np.random.default_rng(trainer.seed).permutation(store.shards("train")[0].subjects)[:patients]
     started = time.perf_counter()
-    batch = store.gather("train", 0, np.sort(rows), plan.config.data.max_sequence_length)
+    batch = store.gather("train", *patients, plan.config.data.max_sequence_length)
     load_seconds = time.perf_counter() - started
     module = PretrainModule(plan.config, plan.build_model(), plan.total_steps).to(device)
     on_device = batch.to(device)
@@ -125,7 +176,7 @@ def try_step(plan: Plan, patients: int) -> Trial:
         loss.backward()
         if not torch.isfinite(loss):  # waits for the GPU
             raise InputError(
-                f"A training step on {patients} patients of {plan.config.data.store} gives a loss of {float(loss)}."
+                f"A training step on {batch.n_subjects} patients of {plan.config.data.store} gives a loss of {float(loss)}."
             )
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return Trial(batch, load_seconds, time.perf_counter() - started, peak_memory(device), parameters)
@@ -146,18 +197,36 @@ def reach_store(plan: Plan) -> tuple[str, float]:
     return uri, time.perf_counter() - started
 
 
-def report_estimates(plan: Plan, trials: list[Trial]) -> Preflight:
-    """Extrapolate time and memory to the planned run, and refuse one that does not fit.
+def bytes_of(trials: list[Trial], events: int) -> int:
+    """Memory of a training step on so many events, which it grows with; optimizer moments come on top of what was tried.
 
-    Memory grows with the events of a batch; the largest batch holds the longest stays. Optimizer moments come on top.
+    >>> batch = EventBatch(*[torch.zeros(100)] * 3, *[torch.zeros(10)] * 3, *[torch.zeros(1)] * 3, ((1, 10),))
+    >>> bytes_of([Trial(batch, 0.0, 0.0, 5000, 10)], 100)
+    5080
     """
-    config, store = plan.config, plan.data.store
-    seconds = trials[-1].step_seconds * plan.batches_per_epoch
-    largest = config.data.max_events_per_batch or events_of_longest(plan, config.data.batch_size)
-    first, last = trials[0], trials[-1]
+    first, last = trials[0], max(trials, key=lambda trial: trial.batch.n_events)
     per_event = max(0.0, (last.peak_bytes - first.peak_bytes) / max(1, last.batch.n_events - first.batch.n_events))
     moments = 2 * 4 * last.parameters
-    needed = int(last.peak_bytes + per_event * max(0, largest - last.batch.n_events) + moments)
+    return int(last.peak_bytes + per_event * max(0, events - last.batch.n_events) + moments)
+
+
+def faster(trials: list[Trial], planned: int) -> str:
+    """Which larger batch would take many more patients in the same time; empty where none does."""
+    rates = {trial.batch.n_subjects: trial.batch.n_subjects / trial.step_seconds for trial in trials}
+    best = max(trials, key=lambda trial: rates[trial.batch.n_subjects])
+    size = best.batch.n_subjects
+    if size <= planned or rates[size] < WORTH_SAYING * rates[planned]:
+        return ""
+    return f"--data.batch_size {size} takes {rates[size] / rates[planned]:.1f}x the patients/s, {best.peak_bytes / 1e9:.1f} GB"
+
+
+def report_estimates(plan: Plan, trials: list[Trial], longest: Trial) -> Preflight:
+    """Extrapolate time and memory to the planned run, and refuse one that does not fit. The largest batch holds the longest stays."""
+    config, store = plan.config, plan.data.store
+    planned = next(trial for trial in trials if trial.batch.n_subjects == planned_patients(plan))
+    seconds = planned.step_seconds * plan.batches_per_epoch
+    largest = config.data.max_events_per_batch or events_of_longest(plan, config.data.batch_size)
+    needed = bytes_of([*trials, longest], largest)
     free = free_memory(config.trainer.accelerator == "gpu")
     _log.info(
         f"  {'time':<8}about {clock(seconds)} an epoch, {clock(seconds * config.trainer.max_epochs)} for the run (training steps)"
@@ -165,14 +234,21 @@ def report_estimates(plan: Plan, trials: list[Trial]) -> Preflight:
     _log.info(
         f"  {'memory':<8}about {needed / MEGABYTE:.0f} MB for the largest batch ({largest} events); {free / MEGABYTE:.0f} MB are there"
     )
+    require_memory(plan, needed, "The largest batch")
+    _log.info(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
+    return Preflight(tuple(trials), seconds, plan.total_steps, needed, free)
+
+
+def require_memory(plan: Plan, needed: int, what: str) -> None:
+    """Refuse a run for which there is too little memory."""
+    config = plan.config
+    free = free_memory(config.trainer.accelerator == "gpu")
     if needed * SAFETY > free:
         raise InputError(
-            f"The largest batch needs about {needed * SAFETY / MEGABYTE:.0f} MB with some room to spare, but only "
+            f"{what} needs about {needed * SAFETY / MEGABYTE:.0f} MB with some room to spare, but only "
             f"{free / MEGABYTE:.0f} MB are there. Lower --data.batch_size (now {config.data.batch_size}), set "
             "--data.max_events_per_batch, or cut stays with --data.max_sequence_length."
         )
-    _log.info(f"\nReady: {store.n_subjects('train')} patients, {plan.total_steps} steps.")
-    return Preflight(tuple(trials), seconds, plan.total_steps, needed, free)
 
 
 def events_of_longest(plan: Plan, patients: int) -> int:

@@ -27,9 +27,7 @@ from seqsetvae import names
 from seqsetvae.atomic import atomic_write
 from seqsetvae.config import PretrainConfig
 from seqsetvae.training.checkpoints import LAST, RECIPE, Recipe, read_checkpoint, step_of
-
-STEPS_BETWEEN_CLOCKS = 10
-"""Optimizer steps after which several processes ask whether a checkpoint is due by time."""
+from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS, greatest
 
 _log = logging.getLogger(__name__)
 
@@ -190,8 +188,8 @@ class LastCheckpoint(Checkpoint):
         due = time.monotonic() - self._written >= 60.0 * self.every_minutes
         if trainer.world_size == 1:
             return due
-        # All processes write together, by the clock of the first; not asked at every step, since asking makes them wait for each other.
-        return trainer.global_step % STEPS_BETWEEN_CLOCKS == 0 and bool(trainer.strategy.broadcast(due))
+        # All processes write together, by the clock that is ahead.
+        return trainer.global_step % STEPS_BETWEEN_QUESTIONS == 0 and bool(greatest(due))
 
     def _write(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)

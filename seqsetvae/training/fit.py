@@ -19,8 +19,9 @@ from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.notify import Notifier, notify_url
 from seqsetvae.training.monitor.rescue import rescue_config
 from seqsetvae.training.plan import Plan, make_plan
+from seqsetvae.training.processes import together
 from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name
-from seqsetvae.training.resume import as_before, check_resume, find_resume
+from seqsetvae.training.resume import Resume, as_before, check_resume, find_resume
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.training.voice import say
 
@@ -70,6 +71,20 @@ def pretrain_listening(
         check_resume(plan, resume)
     else:
         plan = make_plan(config)
+    with together(plan.config.trainer):
+        return pretrain_plan(plan, resume, draw, parent_run_id, tags, callbacks, signals)
+
+
+def pretrain_plan(
+    plan: Plan,
+    resume: Resume | None,
+    draw: Draw | None,
+    parent_run_id: str | None,
+    tags: Mapping[str, str],
+    callbacks: Sequence[pl.Callback],
+    signals: Signals,
+) -> PretrainResult:
+    """The run itself and its rescues, in every process of the run."""
     say(f"SeqSetVAE pretraining\n{plan.describe()}")
     if resume:
         say(f"  {'from':<8}{resume.path}, step {resume.steps}")

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from seqsetvae.errors import StoppedBySignal
+from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS, greatest
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 
@@ -47,19 +48,22 @@ class StopSafely(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         loop = trainer.fit_loop.epoch_loop
+        if trainer.world_size > 1 and trainer.global_step % STEPS_BETWEEN_QUESTIONS:
+            return  # asking makes the processes wait for each other
         # Between two micro-batches of one optimizer step the gradients so far would be lost: finish the step first.
         if not loop._should_accumulate():
             self._stop_if_requested(trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        self._stop_if_requested(trainer)
+        if trainer.world_size == 1:
+            self._stop_if_requested(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._stop_if_requested(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, Interrupted | StoppedAtOnce) and trainer.global_step > 0:
-            trainer.save_checkpoint(self.folder / f"error_{trainer.global_step:07d}.ckpt")
+            self._save_alone(trainer, self.folder / f"error_{trainer.global_step:07d}.ckpt")
         self._stop_listening()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -67,10 +71,15 @@ class StopSafely(Checkpoint):
 
     def _stop_if_requested(self, trainer: pl.Trainer) -> None:
         assert self.signals is not None
-        if self.signals.requested is not None:
+        requested = greatest(self.signals.requested or 0)  # whichever process it came to, all stop at the same step
+        if requested:
             path = self.folder / f"interrupted_{trainer.global_step:07d}.ckpt"
             trainer.save_checkpoint(path)
-            raise Interrupted(self.signals.requested, path)
+            raise Interrupted(requested, path)
+
+    def _save_alone(self, trainer: pl.Trainer, path: Path) -> None:
+        """Without waiting for other processes: one of them may have died, or may not come here."""
+        trainer.strategy.save_checkpoint(trainer._checkpoint_connector.dump_checkpoint(), path)
 
     def _stop_listening(self) -> None:
         assert self.signals is not None

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 
 from seqsetvae.atomic import sweep
 from seqsetvae.tracking.write.run import Run
@@ -108,10 +110,15 @@ def save_at_last(trainer: pl.Trainer, path: Path) -> None:
 def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback], files: AtomicCheckpointIO) -> pl.Trainer:
     """Lightning's trainer with everything off that this project does itself or does not want on the hot path."""
     config = plan.config.trainer
-    options: dict[str, Any] = {"strategy": "ddp"} if config.devices > 1 else {}
+    several = config.devices * config.num_nodes > 1
+    # The buffers are constants, or the same everywhere: not to be sent at every step.
+    options: dict[str, Any] = (
+        {"strategy": DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)} if several else {}
+    )
     return pl.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
+        num_nodes=config.num_nodes,
         precision=config.precision,
         max_epochs=config.max_epochs,
         max_steps=config.max_steps or -1,
@@ -121,7 +128,7 @@ def make_trainer(plan: Plan, run: Run, callbacks: list[pl.Callback], files: Atom
         num_sanity_val_steps=0,
         logger=run.logger,
         callbacks=callbacks,
-        plugins=[files],
+        plugins=[files, *([TorchElasticEnvironment()] if several else [])],
         enable_progress_bar=config.progress_bar,
         enable_model_summary=False,
         log_every_n_steps=config.log_every_n_steps,
@@ -157,6 +164,7 @@ def quiet_lightning() -> None:
         ".*smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own folder
         ".*callbacks used to create the checkpoint need to be provided.*",  # one of an earlier release had others
+        ".*lr_scheduler.step.* before .*optimizer.step.*",  # the first steps with a loss scale, which are left out where it overflows
         ".*isinstance.treespec, LeafSpec.*",  # Lightning walks batches with what PyTorch 2.13 deprecates
     ):
         warnings.filterwarnings("ignore", message=message)

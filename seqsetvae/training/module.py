@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,12 +21,14 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.outlook import beta_outlook, planned_steps
 from seqsetvae.training.step_logging import StepLogging
 
 VALIDATION_SEED = (
     20_121  # any fixed number: every validation draws the same posterior samples, so that epochs can be compared
 )
+SETS = "sets"
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) 
 class PretrainModule(pl.LightningModule):
     """Minimizes -E log p + beta * free-bits KL.
 
-    Random numbers are a function of (seed, rank, optimizer step, micro-batch) alone: a resumed run draws what the uninterrupted run
-    would have drawn, and no random state has to be stored.
+    Random numbers are a function of (seed, optimizer step, batch within it) alone: a resumed run draws what the uninterrupted run would
+    have drawn, several processes what one would have drawn that accumulates as many batches, and no random state has to be stored.
 
     It can be trained by a `Trainer` of one's own: what the settings leave open is settled from the length that the trainer has, and the
     precision and, where it is given one, the gradient clipping are the trainer's. Of the settings only `objective`, `optimizer`, and the
@@ -97,6 +100,8 @@ class PretrainModule(pl.LightningModule):
         self.step_metrics: StepMetrics | None = None
         self.posterior: DiagonalGaussian | None = None
         self.gradient_norm: Tensor | None = None
+        self._validated: dict[str, Tensor] = {}
+        """Sums over the sets of a validation, by metric, and how many sets."""
         self._length_given = total_steps is not None
         if total_steps is not None:
             self._settle(total_steps)
@@ -117,19 +122,26 @@ class PretrainModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         keep_freed_memory()
+        no_plan_for_each_shape()
 
     def beta(self, terms: ElboTerms) -> Tensor | float:
         """Weight of the KL term at this step; the controller looks at the step's own KL and moves once per optimizer step."""
         if self.objective.beta_schedule != "controller":
             return scheduled_beta(self.objective, self.global_step, self.total_steps)
-        beta, advanced = controlled_beta(self.objective, terms.kl, self.beta_integral)
+        kl = cast(Tensor, self.trainer.strategy.reduce(terms.kl.detach(), reduce_op="mean"))
+        beta, advanced = controlled_beta(self.objective, kl, self.beta_integral)
         if self._micro_batch == self.trainer.accumulate_grad_batches - 1:
             self.beta_integral.copy_(advanced)
         return beta
 
     def on_train_batch_start(self, batch: EventBatch, batch_idx: int) -> None:
         self._micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        place = (self.config.trainer.seed, self.global_rank, self.global_step, self._micro_batch)
+        place = (
+            self.config.trainer.seed,
+            0,
+            self.global_step,
+            self._micro_batch * self.trainer.world_size + self.global_rank,
+        )
         torch.manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)  # hash of a tuple of ints: the same in every process
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
@@ -171,20 +183,44 @@ class PretrainModule(pl.LightningModule):
         return negative_log_likelihood(self.vae.decode(z_SZ, batch), batch)
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
-        generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + batch_idx)
+        place = batch_idx * self.trainer.world_size + self.global_rank
+        generator = torch.Generator(device=self.device).manual_seed(VALIDATION_SEED + place)
         shape = (batch.n_sets, self.vae.latent_dim)
         terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
         metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
         metrics |= history_metrics(terms, names.VAL_HISTORY)
+        # Of what the processes share, the first may come once more at the end, so that all have as many: it counts once.
+        sampler = getattr(self.trainer.val_dataloaders, "sampler", None)
+        sets = batch.n_sets if place < getattr(sampler, "batches", math.inf) else 0
+        for name, mean in {**metrics, SETS: torch.ones_like(terms.kl)}.items():
+            self._validated[name] = self._validated.get(name, 0.0) + mean * sets
+
+    def on_validation_epoch_start(self) -> None:
+        self._validated = {}
+
+    def on_validation_epoch_end(self) -> None:
+        # Summed here: over several processes Lightning rounds the number of sets.
+        sums = self.trainer.strategy.reduce(torch.stack(list(self._validated.values())), reduce_op="sum")
+        by_name = dict(zip(self._validated, cast(Tensor, sums), strict=True))
+        sets = by_name.pop(SETS)
+        metrics = {name: total / sets for name, total in by_name.items()}
         # Not to the logger: Lightning would count its steps in another way than training does. StepLogging hands them on.
-        self.log_dict(metrics, on_epoch=True, batch_size=batch.n_sets, sync_dist=True, logger=False)
+        self.log_dict(metrics, logger=False)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the global norm, and keep the norm: Lightning's own clipping throws it away."""
+        """Clip by the global norm, and keep the norm: Lightning's own clipping throws it away.
+
+        With 16-mixed it is that of the gradients without the loss scale; a step that is left out, since at this scale they overflow, keeps
+        the norm of the step before.
+        """
         given = self.config.trainer.gradient_clip_val if gradient_clip_val is None else gradient_clip_val
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(self.parameters(), given or float("inf"))
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters(), given or float("inf"))
+        if self.trainer.precision == "16-mixed":
+            before = torch.zeros_like(norm) if self.gradient_norm is None else self.gradient_norm
+            norm = torch.where(norm.isfinite(), norm, before)
+        self.gradient_norm = norm
 
     def configure_optimizers(self) -> Any:
         config = self.optimizer_settings

@@ -166,6 +166,8 @@ class ResumableFitLoop(_FitLoop):
     def __init__(self, trainer: pl.Trainer, keeper: PlaceKeeper) -> None:
         super().__init__(trainer, trainer.fit_loop.min_epochs, trainer.fit_loop.max_epochs)
         self.epoch_loop = trainer.fit_loop.epoch_loop
+        # Lightning asks all processes before every step whether one is to end, and waits for a GPU's answer; StopSafely asks hosts, rarely.
+        self.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
         self.keeper = keeper
 
     @property

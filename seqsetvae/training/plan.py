@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 
@@ -14,8 +15,10 @@ from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.model.attention import LONGEST_PERIOD
+from seqsetvae.model.history import CausalHistory
 from seqsetvae.model.vae import SeqSetVAE, embedding_of
 from seqsetvae.training.place import Place
+from seqsetvae.training.processes import started
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Plan:
     def build_model(self) -> SeqSetVAE:
         """A fresh model with the weights of the plan's seed."""
         torch.manual_seed(self.config.trainer.seed)
-        return SeqSetVAE(self.config.model, self.data.vocabulary)
+        vae = SeqSetVAE(self.config.model, self.data.vocabulary)
+        cast(CausalHistory, vae.history).packed = self.config.trainer.packed_attention
+        return vae
 
     def words(self) -> dict[str, str]:
         """The plan in words by topic, with everything that was decided for the user."""
@@ -48,7 +53,9 @@ class Plan:
         }[objective.beta_schedule]
         return {
             "data": f"{data.store}: {counts} patients, {len(self.data.vocabulary)} variables",
-            "device": f"{trainer.devices} x {trainer.accelerator}, precision {trainer.precision}, "
+            "device": f"{trainer.devices} x {trainer.accelerator}"
+            + (f" on each of {trainer.num_nodes} machines" if trainer.num_nodes > 1 else "")
+            + f", precision {trainer.precision}, "
             f"{data.num_workers} loader processes",
             "length": f"{trainer.max_epochs} epochs, {self.total_steps} steps of {batch}"
             + (f" x {trainer.gradient_accumulation_steps}" if trainer.gradient_accumulation_steps > 1 else ""),
@@ -85,14 +92,9 @@ def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
     machine = this_machine()
     trainer = settle_trainer(config.trainer, machine)
     data = EventDataModule(settle_data(config.data, on_gpu=trainer.accelerator == "gpu"), trainer.seed)
-    batches = data.batches_per_epoch(trainer.devices)
+    batches = data.batches_per_epoch(trainer.devices * trainer.num_nodes, trainer.num_nodes)
     total = optimizer_steps(trainer, batches) if done is None else steps_to_the_end(trainer, batches, done)
     settled = settle(replace(config, model=model_for(config.model, data.store)), total, machine)
-    if settled.monitor.on_collapse == "rescue" and trainer.devices > 1:
-        raise InputError(
-            "--monitor.on_collapse rescue starts a second run in the same process, which several devices do not allow. Use stop, and "
-            "continue from the run's healthy_*.ckpt, or --trainer.devices 1."
-        )
     check_validation(trainer, settled.data, batches)
     return Plan(settled, data, batches, total, validation_interval(trainer, batches))
 
@@ -100,7 +102,7 @@ def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
 def this_machine() -> Machine:
     """What PyTorch finds here."""
     gpus = torch.cuda.device_count()
-    return Machine(gpus, bool(gpus) and torch.cuda.is_bf16_supported())
+    return Machine(gpus, bool(gpus) and torch.cuda.is_bf16_supported(), started())
 
 
 def model_for(model: ModelConfig, store: Store) -> ModelConfig:

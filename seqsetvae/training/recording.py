@@ -22,6 +22,7 @@ from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.pretrained.registration import register_at_end
+from seqsetvae.training.processes import from_first
 from seqsetvae.training.voice import say
 
 
@@ -73,6 +74,7 @@ def open_run(
         resume_run_id=resumed.run_id if resumed else None,
         parent_run_id=parent_run_id,
     )
+    run.run_id, run.local_artifact_dir = from_first((run.run_id, run.local_artifact_dir))  # one run for all processes
     log_provenance(run, plan)
     run.describe(settings(plan.words()))
     say(f"  {'run':<8}{run.run_id}\n{run.where_to_look}")

@@ -19,6 +19,7 @@ from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.monitor.any_batch import cut, pack, unpack
 from seqsetvae.training.monitor.latents import WHOLE, Latents, latents_of_state, latents_state
 from seqsetvae.training.monitor.posterior_pool import PooledStep, gathered
+from seqsetvae.training.processes import greatest
 
 PROBE_SETS = 64
 """Sets on which a measurement rests; fewer batches are too few to tell 0.1 nats from none."""
@@ -120,7 +121,8 @@ class DecoderProbe:
         for one in reversed(self._answers):
             if sum(answer.sets for answer in newest) < self.sets:
                 newest.append(one)
-        if sum(one.sets for one in newest) < LEAST_SETS:
+        # Of one mind: where one process has too few, none waits for its share.
+        if -greatest(-sum(one.sets for one in newest)) < LEAST_SETS:
             return None
         return Answer.joined(newest).information()
 
