@@ -146,7 +146,7 @@ class OnGrid:
         return [block.view(*shape, *x_SHd.shape[1:]).transpose(1, 2) for block, shape in blocks]
 
 
-class Packed:
+class WithoutGrid:
     """The sets as they lie, subject after subject: nothing is laid out, and no kernel is built for a new shape.
 
     For GPUs in half precision, and without dropout.

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
-from seqsetvae.model.attention import LONGEST_PERIOD, Attend, CausalTimeAttention, FeedForward, OnGrid, Packed, Rotation
+from seqsetvae.model.attention import (
+    LONGEST_PERIOD,
+    Attend,
+    CausalTimeAttention,
+    FeedForward,
+    OnGrid,
+    Rotation,
+    WithoutGrid,
+)
 
 
 class HistoryLayer(nn.Module):
@@ -43,7 +51,7 @@ class CausalHistory(nn.Module):
     def forward(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         x_SD = self.project(z_SZ)
         rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype, self.longest_period)
-        attend = Packed(batch) if self.packed and self._can_pack(x_SD) else OnGrid(batch)
+        attend = WithoutGrid(batch) if self.packed and self._can_pack(x_SD) else OnGrid(batch)
         for layer in self.layers:
             x_SD = layer(x_SD, rotation, attend)
         return self.norm(x_SD)

