@@ -53,6 +53,7 @@ ELSEWHERE = {
     "seqsetvae bench": "tests/test_packaging.py",
     "mlflow models": "tests/serving/test_http.py",
     "mlflow server": "tests/docs/test_docker.py",
+    "torchrun": "tests/training/test_several_processes.py",
     "curl": "tests/serving/test_http.py",
     "docker": "tests/docs/test_docker.py",
     "printf": "tests/docs/test_docker.py",
