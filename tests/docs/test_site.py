@@ -69,3 +69,11 @@ def test_the_pages_load_nothing_from_elsewhere(site):
     for page in site.rglob("*.html"):
         loaded = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(https?://[^"]+)"', page.read_text())
         assert [one for one in loaded if not one.startswith("https://mlflow.org")] == [], page.name
+
+
+def test_the_readme_is_short_and_leads_to_what_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) < 150
+    led_to = [one for one in re.findall(r"\]\(([^)#]+)\)", readme) if "://" not in one]
+    assert len(led_to) > 20
+    assert [one for one in led_to if not (ROOT / one).exists()] == []
