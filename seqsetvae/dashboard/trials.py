@@ -9,6 +9,7 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.collapse.alert_texts import CIRCLES
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.dashboard.view import level_now
 from seqsetvae.tracking.read.run_history import RunHistory
 
 COLUMNS = ("trial", "state", "light", "step", "validation NLL", "mutual information", "KL")
@@ -22,7 +23,8 @@ def trials_table(trials: Sequence[RunHistory]) -> str:
 
 def _row(trial: RunHistory) -> tuple[str, ...]:
     running = trial.status.lower()
-    level = Level(int(_last(trial, names.COLLAPSE_LEVEL, Level.UNKNOWN)))
+    known = level_now(trial, ())
+    level = Level.UNKNOWN if known is None else known
     return (
         f"{trial.tags[names.TAG_TRIAL]} ({trial.run_id[:8]})",
         trial.tags.get(names.TAG_TRIAL_STATE, running),

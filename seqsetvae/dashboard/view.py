@@ -16,7 +16,13 @@ from seqsetvae.tracking.read.run_history import RunHistory
 FOLLOWED = (
     *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.VAL_LOSS, names.VAL_RECON, names.VAL_KL),
     *(names.BETA, names.GRADIENT_NORM, names.PATIENTS_PER_SECOND, names.FINETUNE_AUC, names.FINETUNE_AUPRC),
-    *(names.COLLAPSE_LEVEL, names.COLLAPSE_KL, names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO),
+    *(
+        names.COLLAPSE_LEVEL,
+        names.COLLAPSE_FINAL_LEVEL,
+        names.COLLAPSE_KL,
+        names.COLLAPSE_ACTIVE_UNITS,
+        names.COLLAPSE_ACTIVE_RATIO,
+    ),
     *(names.COLLAPSE_MUTUAL_INFORMATION, names.COLLAPSE_MUTUAL_INFORMATION_CEILING, names.COLLAPSE_DECODER_USE),
     *(names.COLLAPSE_DECODER_INFORMATION, names.COLLAPSE_DECODER_INFORMATION_ERROR),
     *(names.COLLAPSE_DEAD_RATIO, names.COLLAPSE_VARIANCE, names.COLLAPSE_VARIANCE_RATIO),
@@ -113,9 +119,14 @@ def make_view(
 
 def level_now(history: RunHistory, alerts: Sequence[Diagnosis]) -> Level | None:
     """By the newest check; alerts may come a moment later, or be out of reach."""
-    recorded = history.metrics.get(names.COLLAPSE_LEVEL)
-    if recorded is not None and len(recorded):
-        return Level(min(max(int(recorded.value_T[-1]), -1), 3))
+    recorded = [history.metrics.get(key) for key in (names.COLLAPSE_LEVEL, names.COLLAPSE_FINAL_LEVEL)]
+    ends = [
+        (int(one.step_T[-1]), number, int(one.value_T[-1]))
+        for number, one in enumerate(recorded)
+        if one is not None and len(one)
+    ]
+    if ends:
+        return Level(min(max(max(ends)[2], -1), 3))  # of one step the verdict
     said = own(alerts)
     return said[-1].level if said else None
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import psutil
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.data.sampler import BatchSpec, EventBatchSampler
 from seqsetvae.data.store import Store
+
+SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class EventDataset(Dataset[EventBatch]):
@@ -28,6 +35,20 @@ class EventDataset(Dataset[EventBatch]):
         return self.store.gather(self.split, spec.shard, spec.rows, self.max_sequence_length, self.grid_columns)
 
 
+def end_with(process: int, worker: int) -> None:
+    """In a worker: end when the process that it works for is no more.
+
+    PyTorch's own watch asks for the parent, which is not that process where a server starts them (the default from Python 3.14 on).
+    """
+
+    def watch() -> None:
+        while psutil.pid_exists(process):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class EventLoader(DataLoader[EventBatch]):
     """Yields :class:`EventBatch`; `state_dict` counts the batches handed to the training loop, not those workers fetched ahead.
 
@@ -41,6 +62,8 @@ class EventLoader(DataLoader[EventBatch]):
 
     def __init__(self, dataset: Dataset[EventBatch], sampler: EventBatchSampler, **options: Any) -> None:
         # A generator of its own: the global random state is the model's alone, whatever the number of workers.
+        if options.get("num_workers"):
+            options["worker_init_fn"] = partial(end_with, os.getpid())
         super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
         self._epoch = 0
         self._batches = 0

@@ -118,9 +118,10 @@ def ordeal(folder: Path, arguments: list[str], faults: list[Fault]) -> list[Outc
             break
         problems = check_end(life, fault)
         # A signal while the run is being closed finds it FINISHED; one before it is opened, as an earlier life has left it.
-        newest = newest_run(folder)
-        if life.code == 128 + fault.signum and newest.opened_by == life.pid and newest.status not in ENDED:
-            problems.append(f"the run's status is {newest.status}")
+        if life.code == 128 + fault.signum and list(folder.glob("mlruns/*/*")):
+            newest = newest_run(folder)
+            if newest.opened_by == life.pid and newest.status not in ENDED:
+                problems.append(f"the run's status is {newest.status}")
         outcomes.append(Outcome(fault, problems))
         resume = ["--resume_from_checkpoint", "last.ckpt"] if list(folder.glob("mlruns/*/*")) else []
     return outcomes

@@ -425,7 +425,7 @@ class CollapseMonitor(pl.Callback):
         self.record.judged(check.diagnosis.detector, check.diagnosis.level)
         self._tell(check)
         figures = {name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in last.metrics().items()}
-        self._log(trainer, {**figures, names.COLLAPSE_LEVEL: int(check.diagnosis.level)}, step)
+        self._log(trainer, {**figures, names.COLLAPSE_FINAL_LEVEL: int(check.diagnosis.level)}, step)
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None

@@ -86,7 +86,10 @@ class CollapseRecord:
             self._tag()
 
     def alert(self, diagnosis: Diagnosis) -> None:
-        """A detector's level has changed."""
+        """A detector's level has changed. The verdict of a run that was killed behind it, and gives it again, is no other one."""
+        said = [one.diagnosis for one in self._alerts if one.diagnosis.detector == diagnosis.detector][-1:]
+        if any((one.step, one.level) == (diagnosis.step, diagnosis.level) for one in said):
+            return
         alert = Alert(diagnosis, time.time())
         self._alerts = [*self._alerts, alert][-KEPT:]
         self._log = [*self._log, as_log_entry(alert)][-KEPT:]
