@@ -140,6 +140,8 @@ def describe_monitor(monitor: SettledMonitor) -> str:
 def describe_latency(monitor: SettledMonitor) -> str:
     """When a collapse is called at the latest, in words.
 
+    >>> from seqsetvae.config import MonitorConfig
+    >>> from seqsetvae.config.settling import settle_monitor
     >>> describe_latency(settle_monitor(MonitorConfig(), total_steps=2000))
     'a posterior that never lives is red at step 200, or a check after 1.5 hours; one that dies later, at the third check that sees it'
     """
