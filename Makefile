@@ -62,7 +62,7 @@ nightly: $(INSTALLED) ## Run what `make test` shows a sample of: the whole certi
 FAULTS ?= 51
 .PHONY: faults
 faults: $(INSTALLED) ## Kill every verb at random, break servers, fill disks; writes docs/faults.md
-	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) --numprocesses 0 tests/faults
+	FAULTS=$(FAULTS) FAULTS_PAGE=$(CURDIR)/docs/faults.md $(PYTEST) tests/faults
 
 .PHONY: coverage
 coverage: $(INSTALLED) ## Run the fast tests and say which lines they leave out

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.tally import Tally
 from tests.tuning.conftest import postgres  # noqa: F401
 
+TALLY = pytest.StashKey[Tally]()
 WHOLE = "FAULTS"
 """Environment variable: how many random faults of each kind; unset: a sample."""
 
@@ -29,14 +31,31 @@ def how_many() -> int:
     return int(os.environ.get(WHOLE) or 0)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One tally for each process; those of workers are added to that of the command."""
+    config.stash[TALLY] = Tally()
+
+
 @pytest.fixture(scope="session")
-def tally() -> Iterator[Tally]:
-    """Where tests write down what they tried; with FAULTS_PAGE the table goes into that page."""
-    tally = Tally()
-    yield tally
-    print(f"\n{tally.table()}")
-    if page := os.environ.get("FAULTS_PAGE"):
-        tally.write(Path(page))
+def tally(pytestconfig: pytest.Config) -> Tally:
+    """Where tests write down what they tried."""
+    return pytestconfig.stash[TALLY]
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended."""
+    node.config.stash[TALLY].join(getattr(node, "workeroutput", {}).get("faults", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With FAULTS_PAGE the table goes into that page."""
+    tally = session.config.stash[TALLY]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = tally.plain()
+    elif tally.tried:
+        print(f"\n{tally.table()}")
+        if page := os.environ.get("FAULTS_PAGE"):
+            tally.write(Path(page))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BEGIN, END = "<!-- faults: written by make faults -->", "<!-- end of faults -->"
@@ -19,6 +20,16 @@ class Tally:
         """One fault of a kind."""
         self.tried[kind] += 1
         self.held[kind] += held
+
+    def plain(self) -> dict[str, list[int]]:
+        """Kind -> how often tried and held, as one process tells another."""
+        return {kind: [tried, self.held[kind]] for kind, tried in self.tried.items()}
+
+    def join(self, plain: Mapping[str, Sequence[int]]) -> None:
+        """Add what another process has tried."""
+        for kind, (tried, held) in plain.items():
+            self.tried[kind] += tried
+            self.held[kind] += held
 
     def table(self) -> str:
         """In Markdown.
