@@ -261,7 +261,7 @@ def test_what_is_no_meds_is_refused_in_words(tmp_path: Path, case: str) -> None:
     [
         (pa.table({"subject_id": [1], "time": [None]}), "column 'code': missing"),
         (pa.table({"subject_id": ["a"], "time": pa.array([0], pa.timestamp("us")), "code": ["HR"]}), "no whole numbers|cannot be read"),
-        (pa.table({"subject_id": [None], "time": pa.array([0], pa.timestamp("us")), "code": ["HR"]}), "without a subject|cannot be read"),
+        (pa.table({"subject_id": [None, 7], "time": pa.array([0, 0], pa.timestamp("us")), "code": ["HR"] * 2}), "row 1.*without a subject"),
         (pa.table({"subject_id": [7], "time": [5.0], "code": ["HR"]}), "column 'time': holds double, but must hold timestamps"),
         (pa.table({"subject_id": [7], "time": pa.array([0], pa.timestamp("us")), "code": [5]}), "column 'code': holds int64"),
     ],
@@ -282,3 +282,30 @@ def test_no_folder_and_too_few_subjects_are_named(tmp_path: Path) -> None:
     root = write_meds(tmp_path / "in", three(GOOD))
     with pytest.raises(InputError, match="--min_subjects is 10, but no variable"):
         prepare(Meds(root), tmp_path / "store", progress=False)
+
+
+@pytest.mark.parametrize("files", ["with folders of splits", "without"])
+def test_a_row_without_a_subject_is_left_out_and_counted_or_named(tmp_path: Path, files: str) -> None:
+    rows = [*subject(7, (0, "HR", 80.0, None), (1, "HR", 90.0, None)), *subject(8, (0, "HR", 70.0, None))]
+    table = pa.table(
+        {
+            "subject_id": pa.array([7, None, 7, 8], pa.int64()),
+            "time": pa.array([0, 0, 60_000_000, 0], pa.timestamp("us")),
+            "code": ["HR"] * 4,
+            "numeric_value": pa.array([80.0, 5000.0, 90.0, 70.0], pa.float32()),
+        }
+    )
+    root = write_meds(tmp_path / "in", three(rows))
+    right, _ = prepared(root, tmp_path / "right")
+    pq.write_table(table, root / "data" / "train" / "0.parquet")
+    if files == "without":
+        shutil.move(root / "data" / "train" / "0.parquet", root / "data" / "all.parquet")
+        splits = {"subject_id": [7, 8, 900, 901], "split": ["train", "train", "tuning", "held_out"]}
+        (root / "metadata").mkdir(exist_ok=True)
+        pq.write_table(pa.table(splits), root / "metadata" / "subject_splits.parquet")
+    with pytest.raises(InputError, match=r"parquet, row 2, column 'subject_id': a row without a subject"):
+        prepared(root, tmp_path / "stopped")
+    report = prepare(Meds(root), tmp_path / "store", min_subjects=1, on_error="drop_row", progress=False)
+    assert report.rows_dropped == {"subject is missing": 1}
+    assert Store.open(tmp_path / "store").content_hash == right.content_hash
+    assert "a row without a subject" in (tmp_path / "store" / "dropped_rows.csv").read_text()

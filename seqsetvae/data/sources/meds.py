@@ -6,7 +6,7 @@ Read by pyarrow, which is there already and hands out a Parquet file piece by pi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -85,17 +85,34 @@ class Meds(Source):
         seen: set[int] = set()
         for path in self._files:
             if self._splits.of_file(path) in (None, split):
-                for whole in self._whole_subjects(path, seen):
+                for whole in self._whole_subjects(path, seen, self._without_subject(path, split, quarantine)):
                     rows = self._of_split(whole, split)
                     if self.stay == "admission":
                         rows = admissions(rows, self.admission_code, self.discharge_code, self._counts)
                     if len(rows):
                         yield to_chunk(rows)
 
-    def _whole_subjects(self, path: Path, seen: set[int]) -> Iterator[Rows]:
+    def _without_subject(self, path: Path, split: str, quarantine: Quarantine) -> Callable[[InputError], None]:
+        """What becomes of a row without a subject: it belongs to nobody, and is left out wherever reading goes on."""
+
+        def left_out(error: InputError) -> None:
+            if not self._is_counted(path, split):
+                return
+            if quarantine.drops_rows or quarantine.on_error == "stop":
+                quarantine.reject_row(split, "", "subject is missing", error)
+            else:
+                quarantine.reject(split, "", error)
+
+        return left_out
+
+    def _is_counted(self, path: Path, split: str) -> bool:
+        """A file is read for the split of its folder, or else for all of them: counted once."""
+        return split == SPLITS[0] or self._splits.of_file(path) is not None
+
+    def _whole_subjects(self, path: Path, seen: set[int], nobodys: Callable[[InputError], None]) -> Iterator[Rows]:
         """The rows of a file, piece by piece, each subject in one piece. Raises InputError where a subject's rows lie apart."""
         waiting: list[Rows] = []
-        for piece in read_rows(path, self._parents):
+        for piece in read_rows(path, self._parents, nobodys):
             waiting.append(piece)
             if piece.subject_N[0] != piece.subject_N[-1]:
                 whole, rest = Rows.join(waiting).split_last()
@@ -110,8 +127,7 @@ class Meds(Source):
     def _of_split(self, rows: Rows, split: str) -> Rows:
         """Rows of the subjects of a split; those of a subject that is in none are counted."""
         split_N = self._splits.number_of(rows)
-        # A file is read for the split of its folder, or else for all of them: counted once.
-        if split == SPLITS[0] or self._splits.of_file(rows.path) is not None:
+        if self._is_counted(rows.path, split):
             rule = "events_of_subjects_in_none_of_these_splits"
             self._counts[rule] = self._counts.get(rule, 0) + int((split_N < 0).sum())
         return rows.take(split_N == SPLITS.index(split))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from meds.schema import DataSchema
 from numpy.typing import NDArray
@@ -97,8 +96,17 @@ class Rows:
         )
 
 
-def read_rows(path: Path, parents: Mapping[str, str]) -> Iterator[Rows]:
-    """The rows of a file, some at a time; `parents` replaces codes. Raises InputError naming file and column."""
+def read_rows(path: Path, parents: Mapping[str, str], nobodys: Callable[[InputError], None]) -> Iterator[Rows]:
+    """The rows of a file, some at a time.
+
+    Args:
+        path: the file.
+        parents: what replaces codes.
+        nobodys: called for each row without a subject, which is left out unless this raises.
+
+    Raises:
+        InputError: a column cannot be used; file and column are named.
+    """
     if not path.is_file():
         raise InputError(f"{path}: not a file, but something else of that name. Remove it.")
     try:
@@ -111,8 +119,17 @@ def read_rows(path: Path, parents: Mapping[str, str]) -> Iterator[Rows]:
         with pq.ParquetFile(path, pre_buffer=False, read_dictionary=encoded) as file:
             before = 0
             for piece in file.iter_batches(ROWS_AT_A_TIME, columns=[name for name in COLUMNS if name in found]):
-                if len(piece):
-                    yield _rows(path, pa.Table.from_batches([piece]), before, parents)
+                row_N = before + 1 + np.arange(len(piece))
+                known = piece.column(COLUMNS[0]).is_valid()
+                for row in row_N[~known.to_numpy(zero_copy_only=False)].tolist():
+                    nobodys(
+                        InputError(
+                            f"{path}, row {row}, column {COLUMNS[0]!r}: a row without a subject. Correct or remove it."
+                        )
+                    )
+                table = pa.Table.from_batches([piece]).filter(known)
+                if len(table):
+                    yield _rows(path, table, row_N[known.to_numpy(zero_copy_only=False)], parents)
                 before += len(piece)
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, InputError):
@@ -122,7 +139,7 @@ def read_rows(path: Path, parents: Mapping[str, str]) -> Iterator[Rows]:
         ) from error
 
 
-def _rows(path: Path, table: pa.Table, before: int, parents: Mapping[str, str]) -> Rows:
+def _rows(path: Path, table: pa.Table, row_N: NDArray[np.int64], parents: Mapping[str, str]) -> Rows:
     subject, time, code, number, text = COLUMNS
     _, ticks = minute_column(path, time, plain(table[time]))
     if ticks is None:
@@ -141,12 +158,12 @@ def _rows(path: Path, table: pa.Table, before: int, parents: Mapping[str, str]) 
         names, variable_N, texts = _with_texts(codes, code_N, words_of, np.where(np.isnan(value_N), text_N, 0))
     return Rows(
         path,
-        _whole(path, subject, table[subject], before),
+        _whole(path, subject, table[subject]),
         ticks,
         names,
         variable_N,
         value_N,
-        before + 1 + np.arange(len(table)),
+        row_N,
         texts,
     )
 
@@ -178,13 +195,8 @@ def _with_texts(
     return names, pairs.indices.to_numpy().astype(np.int64), texts
 
 
-def _whole(path: Path, name: str, column: pa.ChunkedArray, before: int) -> NDArray[np.int64]:
+def _whole(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.int64]:
     try:
-        if column.null_count:
-            row = before + 1 + pc.index(column.is_null(), True).as_py()
-            raise InputError(f"{path}, row {row}, column {name!r}: a row without a subject. Correct or remove it.")
         return column.cast(pa.int64()).to_numpy()
     except (pa.ArrowException, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}, column {name!r}: holds no whole numbers ({first_line(error)}).") from error

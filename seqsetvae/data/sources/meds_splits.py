@@ -128,9 +128,9 @@ def subjects_of(path: Path) -> NDArray[np.int64]:
             if COLUMNS[0] not in file.schema_arrow.names:
                 raise InputError(f"{path}, column {COLUMNS[0]!r}: missing. MEDS files have {', '.join(COLUMNS)}.")
             pieces = file.iter_batches(ROWS_AT_A_TIME, columns=[COLUMNS[0]])
-            found = [np.unique(piece.column(0).cast(pa.int64()).to_numpy(zero_copy_only=False)) for piece in pieces]
+            known = [piece.column(0).cast(pa.int64()).drop_null() for piece in pieces]
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: subjects cannot be read ({first_line(error)}). Write it again.") from error
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+    return np.unique(np.concatenate([one.to_numpy() for one in known])) if known else np.zeros(0, dtype=np.int64)
