@@ -149,6 +149,7 @@ class RunProgressBar(TQDMProgressBar):
         self._copies = {
             name: value.to("cpu", non_blocking=True) if isinstance(value, torch.Tensor) else value
             for name, value in vars(module.step_metrics).items()
+            if name != "history"
         }
         seconds = time.perf_counter() - self._started[0]
         steps = trainer.global_step - self._started[1]

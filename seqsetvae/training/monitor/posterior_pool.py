@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from seqsetvae.collapse.information import DecoderInformation
 from seqsetvae.posterior import DiagonalGaussian, PosteriorStatistics, posterior_statistics
@@ -166,6 +165,8 @@ def gathered(mine: Tensor) -> Tensor:
     """Rows of all devices, in order of their rank."""
     if not torch.distributed.is_initialized():
         return mine
+    from torchmetrics.utilities.distributed import gather_all_tensors  # brings matplotlib along
+
     return torch.cat(gather_all_tensors(mine.contiguous()))
 
 
