@@ -21,7 +21,7 @@ from benchmarks.mortality import PRETRAINING, QUICK
 from seqsetvae.certify.table import Table
 from seqsetvae.config import PretrainConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.model.classifier import HISTORY, POSTERIOR, SUMMARIES
+from seqsetvae.model.classifier import FARTHEST, HISTORY, POSTERIOR, SUMMARIES
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Floats, auroc, average_precision
 from seqsetvae.training.finetuning.features import LabelledStays, by_length, compute_features, labelled_stays
@@ -34,8 +34,6 @@ SHARES = {"all labels": (1.0, 1), "10 %": (0.1, 5), "1 %": (0.01, 10)}
 """Share of the training labels, and how many draws of it."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """C of the logistic regression: the smaller, the nearer to 0 are its weights."""
-FARTHEST = 5.0
-"""Standard deviations: a feature farther out counts as this far."""
 EPOCHS = 4
 PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
 PRETRAININGS = {
@@ -96,9 +94,15 @@ def probe(model: Pretrained, stays: Mapping[str, LabelledStays], part: str) -> l
         found = heads_at_the_end(model.vae, one) if part == HEADS else compute_features(model.vae, one, [part])[part]
         features[split] = found.double().numpy()
         label[split] = one.label_B.double().numpy()
+    # Every stay may be looked at: only its label is dear.
+    mean_F, std_F = np.nanmean(features["train"], 0), np.nanstd(features["train"], 0)
+    scaled = {
+        split: np.nan_to_num(((x - mean_F) / np.where(std_F > 0, std_F, 1)).clip(-FARTHEST, FARTHEST))
+        for split, x in features.items()
+    }
     said = []
     for share, draws in SHARES.values():
-        scores = np.array([probe_draw(features, label, stays["train"], share, seed) for seed in range(draws)])
+        scores = np.array([probe_draw(scaled, label, stays["train"], share, seed) for seed in range(draws)])
         spread = "" if draws == 1 else f" (± {scores[:, 0].std():.3f} / {scores[:, 1].std():.3f})"
         said.append(f"{scores[:, 0].mean():.3f} / {scores[:, 1].mean():.3f}{spread}")
     return said
@@ -118,18 +122,12 @@ def heads_at_the_end(vae: SeqSetVAE, stays: LabelledStays) -> Tensor:
 
 
 def probe_draw(
-    features: Mapping[str, Floats], label: Mapping[str, Floats], train: LabelledStays, share: float, seed: int
+    scaled: Mapping[str, Floats], label: Mapping[str, Floats], train: LabelledStays, share: float, seed: int
 ) -> tuple[float, float]:
     """AUROC and AUPRC on the test stays of one draw of the training labels."""
     drawn = train.some(share, seed)
     place = {name: row for row, name in enumerate(train.subject_id)}
     rows = np.array([place[name] for name in drawn.subject_id])
-    # Every stay may be looked at: only its label is dear.
-    mean_F, std_F = np.nanmean(features["train"], 0), np.nanstd(features["train"], 0)
-    scaled = {
-        split: np.nan_to_num(((x - mean_F) / np.where(std_F > 0, std_F, 1)).clip(-FARTHEST, FARTHEST))
-        for split, x in features.items()
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a fold that has not converged: then another strength is chosen
         chosen = LogisticRegressionCV(

@@ -68,9 +68,10 @@ class SpoolWriter:
         self._fresh = FreshPoints(last_steps or {})
         self._sample, self._checkpoints = sample, checkpoints
         self._queue: deque[Points | Record | threading.Event] = deque()
-        self._held: list[tuple[Record, threading.Event]] = []
+        self._held: list[Record] = []
         """Checkpoints that wait for the records before them."""
-        self._marked = False
+        self._before_held = threading.Event()
+        """Set once these are delivered."""
         self._offered_again = False
         self._pid = os.getpid()
         self._closing, self._giving_up, self._wake = threading.Event(), threading.Event(), threading.Event()
@@ -175,10 +176,10 @@ class SpoolWriter:
         if closing and not self._queue:
             self._offer_rejected_again()
         marks = self._take_queue()
+        self._release_checkpoints(closing)
         # Files first: a run whose end is on disk, and in the store a moment later, has its files there too, whatever kills it now. In
         # any case both: a full disk may have room for the one and not for the other.
         written = all([self.uploads.write(self._on_disk), self.records.write()])
-        self._release_checkpoints(closing)
         for mark in marks:
             if isinstance(mark, _DiskMark):
                 mark.written = written
@@ -219,23 +220,22 @@ class SpoolWriter:
             return
         for record in self._checkpoints.due(lambda: self.uploads.idle):
             try:
-                self._held.append((self._on_disk(record), threading.Event()))
+                self._held.append(self._on_disk(record))
             except OSError as error:
                 _log.warning("A checkpoint is not uploaded now (%s).", error)
-        self._marked = False
+        if self._held:
+            mark = _DeliveryMark(len(self._lanes))
+            self._queue.append(mark)
+            self._before_held = mark.delivered[self._lanes.index(self.records)]
 
     def _release_checkpoints(self, closing: bool) -> None:
         """Upload what is held once everything logged before it is delivered.
 
         Who resumes from the store, on a machine that has none of the records which still waited here, goes on behind the checkpoint.
         """
-        if self._held and not self._marked:
-            self._marked = True
-            for _, delivered in self._held:
-                self.records.mark(delivered)
-        if closing or all(delivered.is_set() for _, delivered in self._held):
+        if closing or self._before_held.is_set():
             held, self._held = self._held, []
-            self._put_files([record for record, _ in held])
+            self._put_files(held)
 
     def _put_files(self, records: list[Record]) -> None:
         for record in records:
