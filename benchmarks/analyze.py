@@ -14,8 +14,8 @@ from seqsetvae import names
 from seqsetvae.analysis.analyze import files_of
 from seqsetvae.analysis.run_analysis import analyze_run
 from seqsetvae.certify.table import Table
-from seqsetvae.tracking.read.histories import open_histories
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
+from seqsetvae.tracking.read.run_reader import open_runs
 
 KEYS = (
     *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.BETA, names.GRADIENT_NORM, names.LEARNING_RATE),
@@ -31,14 +31,14 @@ def measure(quick: bool = False) -> list[Table]:
         uri = f"sqlite:///{Path(folder) / 'mlflow.db'}"
         run_id = make_run(uri, steps)
         by_client, expected = seconds_by_client(uri, run_id)
-        by_query, history = seconds_by_query(uri, run_id)
-    points = sum(len(series) for series in history.metrics.values())
+        by_query, recorded = seconds_by_query(uri, run_id)
+    points = sum(len(series) for series in recorded.metrics.values())
     if points != expected:
         raise AssertionError(f"{points} points were read, {expected} are there")
     started = time.perf_counter()
-    files_of(analyze_run(history))
+    files_of(analyze_run(recorded))
     judged = time.perf_counter() - started
-    keys = len(history.metrics)
+    keys = len(recorded.metrics)
     rows: list[tuple[object, ...]] = [
         (f"MLflow's tracking client, {keys} metrics one by one", f"{by_client:.2f} s", "1x"),
         ("one read-only query", f"{by_query:.2f} s", f"{by_client / by_query:.0f}x"),
@@ -95,9 +95,9 @@ def seconds_by_client(uri: str, run_id: str) -> tuple[float, int]:
     return time.perf_counter() - started, points
 
 
-def seconds_by_query(uri: str, run_id: str) -> tuple[float, RunHistory]:
+def seconds_by_query(uri: str, run_id: str) -> tuple[float, RecordedRun]:
     """Seconds, and the run, by the way that `analyze` takes; opening the store included."""
     started = time.perf_counter()
-    with open_histories(uri) as store:
-        history = store.read(run_id)
-    return time.perf_counter() - started, history
+    with open_runs(uri) as reader:
+        recorded = reader.read(run_id)
+    return time.perf_counter() - started, recorded

@@ -21,8 +21,8 @@ from seqsetvae.errors import InputError
 from seqsetvae.figures import style
 from seqsetvae.figures.comparison import comparison
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.histories import RunReader, choose, listed_runs, open_histories
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
+from seqsetvae.tracking.read.run_reader import RunReader, choose, listed_runs, open_runs
 
 _log = logging.getLogger(__name__)
 
@@ -50,24 +50,24 @@ def analyze(
     uri = resolve_uri(tracking)
     folder = writable(Path(save_dir), SAVE_DIR)
     started = time.perf_counter()
-    with open_histories(uri) as store:
-        histories = read_runs(store, choose(listed_runs(store, tracking.experiment), run, uri))
-        known = {one.run_id: one for one in histories}
-        before = [updates_before(store, one, known) for one in histories]
-    points = sum(len(series) for one in histories for series in one.metrics.values())
+    with open_runs(uri) as reader:
+        runs = read_runs(reader, choose(listed_runs(reader, tracking.experiment), run, uri))
+        known = {one.run_id: one for one in runs}
+        before = [updates_before(reader, one, known) for one in runs]
+    points = sum(len(series) for one in runs for series in one.metrics.values())
     _log.info(
-        f"Read {points:,} points of {_runs(len(histories))} from {histories[0].store} in {time.perf_counter() - started:.1f} s."
+        f"Read {points:,} points of {_runs(len(runs))} from {runs[0].store} in {time.perf_counter() - started:.1f} s."
     )
-    analyses = [analyze_run(*pair) for pair in zip(histories, before, strict=True)]
+    analyses = [analyze_run(*pair) for pair in zip(runs, before, strict=True)]
     one = len(analyses) == 1
     for analysis in analyses:
         files = files_of(analysis)
-        write(folder if one else folder / folder_name(analysis.history), files, SAVE_DIR)
+        write(folder if one else folder / folder_name(analysis.run), files, SAVE_DIR)
         if log:
             from seqsetvae.tracking.write.attachments import attach_files
 
-            attach_files(uri, analysis.history.run_id, files, names.ARTIFACT_ANALYSIS)
-        _log.info(f"\n{analysis.history.title}: {analysis.verdict}")
+            attach_files(uri, analysis.run.run_id, files, names.ARTIFACT_ANALYSIS)
+        _log.info(f"\n{analysis.run.title}: {analysis.verdict}")
         _log.info(
             "".join(f"{finding}\n" for finding in analysis.findings) + "\n".join([*analysis.notes, analysis.agreement])
         )
@@ -80,23 +80,23 @@ def analyze(
     return analyses
 
 
-def read_runs(store: RunReader, run_ids: Sequence[str]) -> list[RunHistory]:
+def read_runs(reader: RunReader, run_ids: Sequence[str]) -> list[RecordedRun]:
     """The runs of training among these.
 
     One that was asked for alone says what it lacks; a study's own run stands for its trials, and a trial that has recorded nothing is
     passed over.
     """
     if len(run_ids) == 1:
-        return [store.read(run_ids[0])]
+        return [reader.read(run_ids[0])]
     found, empty = [], []
     for run_id in run_ids:
         try:
-            history = store.read(run_id)
+            recorded = reader.read(run_id)
         except InputError as error:
             empty.append(error)
             continue
-        if any(key in history.metrics for key in OF_TRAINING):
-            found.append(history)
+        if any(key in recorded.metrics for key in OF_TRAINING):
+            found.append(recorded)
     if not found:
         raise empty[0] if empty else InputError(f"None of the runs {', '.join(run_ids)} has metrics of a training.")
     for passed_over in empty:
@@ -105,17 +105,17 @@ def read_runs(store: RunReader, run_ids: Sequence[str]) -> list[RunHistory]:
 
 
 def updates_before(
-    store: RunReader, history: RunHistory, known: Mapping[str, RunHistory]
+    reader: RunReader, recorded: RecordedRun, known: Mapping[str, RecordedRun]
 ) -> tuple[CollapseStatistics, ...]:
     """Of a rescue, what the detector had seen in the runs that it continues; nothing where these are gone."""
-    rescued = history.tags.get(names.TAG_RESCUED_RUN)
+    rescued = recorded.tags.get(names.TAG_RESCUED_RUN)
     if not rescued:
         return ()
     try:
-        earlier = known[rescued] if rescued in known else store.read(rescued)
+        earlier = known[rescued] if rescued in known else reader.read(rescued)
     except InputError:
         return ()
-    again = replay(earlier, updates_before(store, earlier, known))
+    again = replay(earlier, updates_before(reader, earlier, known))
     return again.statistics if again is not None else ()
 
 
@@ -131,7 +131,7 @@ def files_of(analysis: RunAnalysis) -> dict[str, bytes]:
 def files_of_all(analyses: Sequence[RunAnalysis]) -> dict[str, bytes]:
     """What is written of several runs together."""
     with style.DRAWING:
-        figure = comparison([one.history for one in analyses])
+        figure = comparison([one.run for one in analyses])
         png = None if figure is None else style.png(figure)
     return {
         **({COMPARISON: png} if png is not None else {}),
@@ -140,13 +140,13 @@ def files_of_all(analyses: Sequence[RunAnalysis]) -> dict[str, bytes]:
     }
 
 
-def folder_name(history: RunHistory) -> str:
+def folder_name(recorded: RecordedRun) -> str:
     """A name for a folder of a run: readable, and no other run's.
 
-    >>> folder_name(RunHistory("26274ef4228c42b5", "pretrain beta=50 rescue 1", "", "", 0.0, None, {}, {}, {}))
+    >>> folder_name(RecordedRun("26274ef4228c42b5", "pretrain beta=50 rescue 1", "", "", 0.0, None, {}, {}, {}))
     'pretrain_beta=50_rescue_1_26274ef4'
     """
-    return re.sub(r"[^\w.=-]+", "_", f"{history.name}_{history.run_id[:8]}").strip("_")
+    return re.sub(r"[^\w.=-]+", "_", f"{recorded.name}_{recorded.run_id[:8]}").strip("_")
 
 
 def _runs(count: int) -> str:

@@ -8,12 +8,12 @@ from seqsetvae.tracking.read.smoothing import finite
 
 def collapse_text(analysis: RunAnalysis) -> str:
     """The whole file."""
-    history = analysis.history
-    title = f"Posterior collapse analysis: {history.title}"
+    run = analysis.run
+    title = f"Posterior collapse analysis: {run.title}"
     lines = [
         title,
         "=" * len(title),
-        f"Run {history.run_id} ({history.status}) in experiment {history.experiment} of {history.store}",
+        f"Run {run.run_id} ({run.status}) in experiment {run.experiment} of {run.store}",
         analysis.verdict,
         "",
         "Diagnosis",
@@ -50,7 +50,7 @@ def indicator_rows(analysis: RunAnalysis) -> list[tuple[str, ...]]:
     """The same as cells."""
     rows = []
     for key, words, unit, setting in INDICATORS:
-        series = finite(analysis.history.metrics.get(key))
+        series = finite(analysis.run.metrics.get(key))
         if series is None:
             continue
         threshold = getattr(analysis.replay.config, setting) if setting and analysis.replay else None

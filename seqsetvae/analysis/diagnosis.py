@@ -14,7 +14,7 @@ from seqsetvae import names
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.instability import instability
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.recorded_run import Series
 from seqsetvae.tracking.read.smoothing import finite, head, running_mean, tail
 
 KL_DEAD, KL_LOW, KL_HIGH = 0.01, 0.1, 100.0

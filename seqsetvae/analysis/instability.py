@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.analysis.findings import Finding, steps_in_words
 from seqsetvae.collapse.diagnosis import Level
-from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.recorded_run import Series
 from seqsetvae.tracking.read.smoothing import finite, running_median, tail
 
 INSTABILITY = "instability"

@@ -1,4 +1,4 @@
-"""The run's own rules on its recorded history: what the monitor must have said, said again without training.
+"""The run's own rules on what it recorded: what the monitor must have said, said again without training.
 
 Under the rules of the run a replay gives the alerts that the run raised; under others it says what those would have said.
 """
@@ -22,7 +22,7 @@ from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import ObjectiveConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_objective
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 Config = TypeVar("Config", SettledMonitor, ObjectiveConfig)
 INFINITE = 1e300
@@ -60,27 +60,27 @@ class Replay:
         ]
 
 
-def replay(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> Replay | None:
+def replay(run: RecordedRun, before: Sequence[CollapseStatistics] = ()) -> Replay | None:
     """Apply the rules of a run to what it recorded; None where it was not watched, or its settings are not ours.
 
     Args:
-        history: the run.
+        run: as it was recorded.
         before: of a rescue, the updates of the run that it continues: those from before its own first one count.
     """
-    config = settings(SettledMonitor, history.params, "monitor/")
-    if config is None or names.COLLAPSE_KL not in history.metrics:
+    config = settings(SettledMonitor, run.params, "monitor/")
+    if config is None or names.COLLAPSE_KL not in run.metrics:
         return None
-    outlook, guessed = outlook_of(history)
-    own = statistics_of(history, outlook, config)
+    outlook, guessed = outlook_of(run)
+    own = statistics_of(run, outlook, config)
     first = own[0].step
     updates = count_windows([*(one for one in before if one.step < first), *own], config)
     watch = Watch(config, outlook)
     alerts = [check.diagnosis for update in updates for check in watch.update(update) if check.is_alert]
-    if final := statistics_at_the_end(history, outlook, config):
+    if final := statistics_at_the_end(run, outlook, config):
         # What was measured last stands for all measurements at the end: they go on only while each looks collapsed.
         check, _ = watch.verdict([final] * config.confirm_checks)
         alerts += [check.diagnosis] if check.is_alert else []
-    if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in history.metrics:
+    if config.rules == "source" and names.COLLAPSE_VARIANCE_RATIO_BY_MEAN not in run.metrics:
         guessed = (*guessed, names.COLLAPSE_VARIANCE_RATIO_BY_MEAN)
     return Replay(tuple(updates), tuple(alerts), config, guessed)
 
@@ -105,28 +105,28 @@ def _value(text: str) -> Any:
         return text
 
 
-def outlook_of(history: RunHistory) -> tuple[BetaOutlook, tuple[str, ...]]:
+def outlook_of(run: RecordedRun) -> tuple[BetaOutlook, tuple[str, ...]]:
     """What the detector knew beforehand, and which of it an older run has not recorded."""
     from seqsetvae.objective import scheduled_beta  # and torch, which nothing else here needs
 
-    objective = settings(ObjectiveConfig, history.params, "objective/")
-    planned = history.tags.get(names.TAG_TOTAL_STEPS)
-    last_step = int(max(series.step_T[-1] for key, series in history.metrics.items() if not key.startswith("system/")))
+    objective = settings(ObjectiveConfig, run.params, "objective/")
+    planned = run.tags.get(names.TAG_TOTAL_STEPS)
+    last_step = int(max(series.step_T[-1] for key, series in run.metrics.items() if not key.startswith("system/")))
     total_steps = int(planned) if planned else last_step
     if objective is None or objective.beta_schedule == "controller":
-        recorded = objective is None or names.COLLAPSE_BETA in history.metrics
+        recorded = objective is None or names.COLLAPSE_BETA in run.metrics
         return BetaOutlook(total_steps), () if recorded else (names.COLLAPSE_BETA,)
-    depends = objective.beta_schedule == "cyclical" and not planned and history.status != "FINISHED"
+    depends = objective.beta_schedule == "cyclical" and not planned and run.status != "FINISHED"
     settled = settle_objective(objective, max(total_steps, objective.beta_warmup_steps or 0))
     outlook = BetaOutlook(total_steps, beta_at=lambda step: scheduled_beta(settled, step, total_steps))
     return outlook, (names.TAG_TOTAL_STEPS,) if depends else ()
 
 
-def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMonitor) -> list[CollapseStatistics]:
+def statistics_of(run: RecordedRun, outlook: BetaOutlook, config: SettledMonitor) -> list[CollapseStatistics]:
     """The updates of a run as the monitor had them, oldest first, without the KL of each dimension, which is no metric."""
-    columns = {key: _by_step(series) for key, series in history.metrics.items() if key.startswith("collapse/")}
-    betas = history.metrics.get(names.BETA)
-    latent_dim = _latent_dim(history)
+    columns = {key: _by_step(series) for key, series in run.metrics.items() if key.startswith("collapse/")}
+    betas = run.metrics.get(names.BETA)
+    latent_dim = _latent_dim(run)
 
     def value(key: str, step: int, missing: float = math.nan) -> float:
         return columns.get(key, {}).get(step, missing)
@@ -135,7 +135,7 @@ def statistics_of(history: RunHistory, outlook: BetaOutlook, config: SettledMoni
         return columns.get(key, {}).get(step)
 
     found = []
-    for step in history.metrics[names.COLLAPSE_KL].step_T.tolist():
+    for step in run.metrics[names.COLLAPSE_KL].step_T.tolist():
         by_variance = value(names.COLLAPSE_VARIANCE_RATIO, step)
         figures = [value(key, step) for key in (names.COLLAPSE_KL, names.COLLAPSE_MUTUAL_INFORMATION)]
         ceiling = value(names.COLLAPSE_MUTUAL_INFORMATION_CEILING, step, math.log(config.pool_sets))
@@ -176,18 +176,16 @@ def _parts(count: float | None) -> tuple[str, ...] | None:
     return None if count is None else tuple(f"part {number + 1}" for number in range(round(count)))
 
 
-def statistics_at_the_end(
-    history: RunHistory, outlook: BetaOutlook, config: SettledMonitor
-) -> CollapseStatistics | None:
+def statistics_at_the_end(run: RecordedRun, outlook: BetaOutlook, config: SettledMonitor) -> CollapseStatistics | None:
     """What the verdict of a finished run rests on; None where it has none, as a run that was ended or is of an older version."""
     final = {
         key.replace(names.COLLAPSE_FINAL, "collapse/"): series
-        for key, series in history.metrics.items()
+        for key, series in run.metrics.items()
         if key.startswith(names.COLLAPSE_FINAL)
     }
     if names.COLLAPSE_KL not in final:
         return None
-    return statistics_of(changed(history, metrics=final), outlook, config)[-1]
+    return statistics_of(changed(run, metrics=final), outlook, config)[-1]
 
 
 def count_windows(updates: Sequence[CollapseStatistics], config: SettledMonitor) -> list[CollapseStatistics]:
@@ -199,10 +197,10 @@ def count_windows(updates: Sequence[CollapseStatistics], config: SettledMonitor)
     return counted
 
 
-def _latent_dim(history: RunHistory) -> int:
-    if known := history.params.get("model/latent_dim"):
+def _latent_dim(run: RecordedRun) -> int:
+    if known := run.params.get("model/latent_dim"):
         return int(known)
-    units, ratio = (history.metrics.get(key) for key in (names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO))
+    units, ratio = (run.metrics.get(key) for key in (names.COLLAPSE_ACTIVE_UNITS, names.COLLAPSE_ACTIVE_RATIO))
     if units is None or ratio is None or not ratio.value_T.max() > 0:
         return 1
     best = int(np.nanargmax(ratio.value_T))

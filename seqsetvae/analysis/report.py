@@ -12,7 +12,7 @@ from seqsetvae.analysis.collapse_text import indicator_rows
 from seqsetvae.analysis.run_analysis import COLLAPSE_METRICS, DYNAMICS, LOSS_CURVES, PERFORMANCE, RunAnalysis
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.templates import page
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 from seqsetvae.tracking.read.smoothing import finite
 
 HEADINGS = {
@@ -25,7 +25,7 @@ HEADINGS = {
 
 def render_report(analyses: Sequence[RunAnalysis], comparison: bytes | None = None) -> str:
     """The page, of one run or of several with their comparison."""
-    first = analyses[0].history
+    first = analyses[0].run
     return page(
         "report.html.jinja",
         title=first.title if len(analyses) == 1 else f"{len(analyses)} runs compared",
@@ -37,18 +37,18 @@ def render_report(analyses: Sequence[RunAnalysis], comparison: bytes | None = No
 
 def _run(analysis: RunAnalysis) -> dict[str, Any]:
     """What the page says of a run."""
-    history = analysis.history
+    run = analysis.run
     level = analysis.alerts[-1].level if analysis.alerts else Level.GREEN
-    validated = [finite(history.metrics.get(key)) for key in (names.VAL_LOSS, names.VAL_RECON)]
+    validated = [finite(run.metrics.get(key)) for key in (names.VAL_LOSS, names.VAL_RECON)]
     return {
-        "id": history.run_id,
-        "title": history.title,
-        "status": history.status.lower(),
-        "level": level if history.watched else None,
+        "id": run.run_id,
+        "title": run.title,
+        "status": run.status.lower(),
+        "level": level if run.watched else None,
         "lowest": ["" if series is None else f"{series.value_T.min():.4g}" for series in validated],
         "summary": analysis.summary,
         "verdict": analysis.verdict,
-        "facts": facts(history),
+        "facts": facts(run),
         "findings": analysis.findings,
         "notes": analysis.notes,
         "figures": [
@@ -59,29 +59,29 @@ def _run(analysis: RunAnalysis) -> dict[str, Any]:
         "indicators": indicator_rows(analysis),
         "alerts": analysis.alerts,
         "agreement": analysis.agreement,
-        "settings": dict(sorted(history.params.items())),
+        "settings": dict(sorted(run.params.items())),
     }
 
 
-def facts(history: RunHistory) -> dict[str, str]:
+def facts(run: RecordedRun) -> dict[str, str]:
     """What one wants to know first, in words."""
-    last = max(int(series.step_T[-1]) for key, series in history.metrics.items() if not key.startswith("system/"))
-    planned = history.tags.get(names.TAG_TOTAL_STEPS)
-    ended = history.tags.get(names.TAG_ENDED_BY, "")
+    last = max(int(series.step_T[-1]) for key, series in run.metrics.items() if not key.startswith("system/"))
+    planned = run.tags.get(names.TAG_TOTAL_STEPS)
+    ended = run.tags.get(names.TAG_ENDED_BY, "")
     found = {
-        "run": f"{history.run_id} in experiment {history.experiment}",
-        "status": history.status + (f", ended by: {ended}" if ended else ""),
-        "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(history.start_time)),
+        "run": f"{run.run_id} in experiment {run.experiment}",
+        "status": run.status + (f", ended by: {ended}" if ended else ""),
+        "started": time.strftime("%Y-%m-%d %H:%M", time.localtime(run.start_time)),
         "steps": f"{last:,}" + (f" of {int(planned):,} planned" if planned else ""),
     }
-    if history.end_time is not None:
-        seconds = history.end_time - history.start_time
+    if run.end_time is not None:
+        seconds = run.end_time - run.start_time
         hours, rest = divmod(round(seconds), 3600)
         found["took"] = f"{hours} h {rest // 60} min {rest % 60} s"
-    validated = finite(history.metrics.get(names.VAL_LOSS))
+    validated = finite(run.metrics.get(names.VAL_LOSS))
     if validated is not None:
         best = int(validated.value_T.argmin())
-        what, unit = (names.VAL_LOSS, "") if history.imported else ("−ELBO", " nats per set")
+        what, unit = (names.VAL_LOSS, "") if run.imported else ("−ELBO", " nats per set")
         found["validation"] = (
             f"{what} {validated.value_T[-1]:.4g}{unit} at the end; lowest {validated.value_T[best]:.4g} at step "
             f"{validated.step_T[best]:,}"
@@ -91,8 +91,8 @@ def facts(history: RunHistory) -> dict[str, str]:
         (names.TAG_RESCUED_BY, "goes on as run"),
         (names.TAG_IMPORTED_FROM, "imported from"),
     ):
-        if tag in history.tags:
-            found[words] = history.tags[tag]
+        if tag in run.tags:
+            found[words] = run.tags[tag]
     return found
 
 

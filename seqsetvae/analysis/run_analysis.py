@@ -15,7 +15,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure
 from seqsetvae.figures.run import loss_curves, performance_metrics, scores, training_dynamics
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 LOSS_CURVES, PERFORMANCE, DYNAMICS = "loss_curves.png", "performance_metrics.png", "training_dynamics.png"
 COLLAPSE_METRICS = "collapse_metrics.png"
@@ -29,7 +29,7 @@ OF_A_VAE = frozenset({names.TRAIN_KL, names.VAL_KL, names.COLLAPSE_KL})
 class RunAnalysis:
     """What is known of one run."""
 
-    history: RunHistory
+    run: RecordedRun
     replay: Replay | None
     """None where the run was not watched."""
     alerts: tuple[Diagnosis, ...]
@@ -43,7 +43,7 @@ class RunAnalysis:
     @property
     def judged(self) -> bool:
         """Whether there was anything to judge."""
-        return bool(self.findings) or not OF_A_VAE.isdisjoint(self.history.metrics)
+        return bool(self.findings) or not OF_A_VAE.isdisjoint(self.run.metrics)
 
     @property
     def summary(self) -> str:
@@ -61,10 +61,10 @@ class RunAnalysis:
 
     @property
     def agreement(self) -> str:
-        """Whether the rules say the same of the recorded history as they said while the run trained."""
+        """Whether the rules say the same of what is recorded as they said while the run trained."""
         if self.replay is None:
             return "Rules replayed: not possible, the run has no collapse metrics or not our settings."
-        differences = self.replay.differences(self.history.alerts)
+        differences = self.replay.differences(self.run.alerts)
         guessed = (
             f" Not recorded by this run, and so inferred: {', '.join(self.replay.guessed)}."
             if self.replay.guessed
@@ -76,26 +76,26 @@ class RunAnalysis:
             said = f"the same {count} alert{'s' * (count > 1)}" if count else "no alert, just"
             return f"Rules replayed on {checks} updates: {said} as while it trained.{guessed}"
         more = f"; and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
-        commit = self.history.tags.get("mlflow.source.git.commit", "")[:10]
+        commit = self.run.tags.get("mlflow.source.git.commit", "")[:10]
         return (
             f"Rules replayed on {checks} updates: not the same alerts. {'; '.join(differences[:NAMED])}{more}.{guessed} "
             f"The rules may have changed since the run was trained{f' (at commit {commit})' if commit else ''}."
         )
 
 
-def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) -> RunAnalysis:
+def analyze_run(run: RecordedRun, before: Sequence[CollapseStatistics] = ()) -> RunAnalysis:
     """Judge and draw one run.
 
     Args:
-        history: the run.
+        run: as it was recorded.
         before: of a rescue, the updates of the run that it continues.
     """
-    again = replay(history, before)
-    alerts = tuple(from_row(row).diagnosis for row in history.alerts) or (again.alerts if again else ())
-    evidence = Evidence(history.metrics, alerts, history.params, history.imported)
+    again = replay(run, before)
+    alerts = tuple(from_row(row).diagnosis for row in run.alerts) or (again.alerts if again else ())
+    evidence = Evidence(run.metrics, alerts, run.params, run.imported)
     findings = tuple(diagnose(evidence))
-    notes = [] if OF_A_VAE.isdisjoint(history.metrics) else unjudged(evidence)
-    subtitle = "; ".join([history.status.lower(), ", ".join(one.name for one in findings)]).removesuffix("; ")
+    notes = [] if OF_A_VAE.isdisjoint(run.metrics) else unjudged(evidence)
+    subtitle = "; ".join([run.status.lower(), ", ".join(one.name for one in findings)]).removesuffix("; ")
     figures = {}
     with style.DRAWING:
         for name, draw in (
@@ -103,19 +103,19 @@ def analyze_run(history: RunHistory, before: Sequence[CollapseStatistics] = ()) 
             (PERFORMANCE, performance_metrics),
             (DYNAMICS, training_dynamics),
         ):
-            if (figure := draw(history, alerts, subtitle)) is not None:
+            if (figure := draw(run, alerts, subtitle)) is not None:
                 figures[name] = style.png(figure)
         if again is not None:
-            figure = collapse_figure(again.statistics, alerts, again.config, history.title)
+            figure = collapse_figure(again.statistics, alerts, again.config, run.title)
             figures[COLLAPSE_METRICS] = style.png(figure)
-    once = ", ".join(f"{key} {series.value_T[-1]:.4g}" for key, series in scores(history).items())
+    once = ", ".join(f"{key} {series.value_T[-1]:.4g}" for key, series in scores(run).items())
     if PERFORMANCE not in figures and once:
         notes.append(f"No {PERFORMANCE}: each score was recorded once: {once}.")
     elif PERFORMANCE not in figures:
         notes.append(
             f"No {PERFORMANCE}: the run has no AUC, AUPRC or accuracy (val_auc, val_auprc, val_accuracy), as pretraining has none."
         )
-    return RunAnalysis(history, again, alerts, findings, tuple(notes), figures)
+    return RunAnalysis(run, again, alerts, findings, tuple(notes), figures)
 
 
 INDICATORS = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.analysis.diagnosis import KL_DEAD
 from seqsetvae.figures.collapse_panels import HUGE, Panel, Reference
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ def _log_below(panel: Panel) -> float | None:
     return min([panel.linear_below, *(0.1 * one.value for one in panel.references if one.threshold)])
 
 
-def of_training(history: RunHistory, watched: bool) -> list[Chart]:
+def of_training(run: RecordedRun, watched: bool) -> list[Chart]:
     """Losses and gradient, as far as recorded; where nobody watched the posterior also the KL and the reconstruction."""
     dead = Reference(f"collapse below {KL_DEAD:g}", KL_DEAD, threshold=True)
-    clip = history.params.get("trainer/gradient_clip_val", "")
+    clip = run.params.get("trainer/gradient_clip_val", "")
     clipped = (Reference(f"clipped to {clip}", float(clip)),) if clip not in ("", "None", "0.0") else ()
     wanted: list[tuple[str, str, dict[str, str], tuple[Reference, ...], bool]] = [
         ("Loss", "nats per set", {"train": names.TRAIN_LOSS, "validation": names.VAL_LOSS}, (), False),
@@ -181,7 +181,7 @@ def of_training(history: RunHistory, watched: bool) -> list[Chart]:
         wanted.append(("Weight of the KL term", "β", {"": names.BETA}, (), False))
     charts = []
     for title, unit, keys, references, share in wanted:
-        found = {label: history.metrics[key] for label, key in keys.items() if key in history.metrics}
+        found = {label: run.metrics[key] for label, key in keys.items() if key in run.metrics}
         if traces := tuple(StepCurve.of(series, label) for label, series in found.items() if len(series)):
             charts.append(Chart(title, unit, traces, references, share))
     return charts

@@ -17,7 +17,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 RUN_ID = "demo"
 STEPS, EVERY, LOGGED = 4000, 50, 10
@@ -83,12 +83,12 @@ class DemoRun:
         self._updates: list[tuple[CollapseStatistics, int]] = []
         self._alerts: list[dict[str, Any]] = []
 
-    def poll(self) -> RunHistory:
+    def poll(self) -> RecordedRun:
         """The run as it is now, with all of its points."""
         done = min(STEPS, int((self._clock() - self._started) * STEPS_PER_SECOND))
         for step in range(EVERY * (len(self._updates) + 1), done + 1, EVERY):
             self._check(simulated(step))
-        return RunHistory(
+        return RecordedRun(
             run_id=RUN_ID,
             name="simulated collapse",
             status="RUNNING" if done < STEPS else "FINISHED",

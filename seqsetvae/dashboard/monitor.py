@@ -20,8 +20,8 @@ from seqsetvae.dashboard.watch import SeenRun, WatchList, watched_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.histories import choose, listed_runs, open_histories
-from seqsetvae.tracking.read.run_history import ListedRun
+from seqsetvae.tracking.read.recorded_run import ListedRun
+from seqsetvae.tracking.read.run_reader import choose, listed_runs, open_runs
 
 _log = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def monitor(
 def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> WatchList:
     """The runs that are meant, in the order in which they are asked for."""
     uri = resolve_uri(tracking)
-    with open_histories(uri) as store:
-        listing = listed_runs(store, tracking.experiment)
+    with open_runs(uri) as reader:
+        listing = listed_runs(reader, tracking.experiment)
     titles = {one.run_id: one.name for one in listing}
     chosen = trials_for_studies(choose(listing, wanted, uri), listing)
     runs = [watched_run(uri, run_id, titles[run_id], points) for run_id in chosen]
@@ -112,12 +112,12 @@ def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> l
 def in_words(watch: WatchList) -> Iterator[str]:
     """Every run; of the trials of a study a table, and the newest of them."""
     views = [watch.look(place) for place in range(len(watch.runs))]
-    trials = [run.history for run in watch.runs if run.history is not None and names.TAG_TRIAL in run.history.tags]
+    trials = [run.recorded for run in watch.runs if run.recorded is not None and names.TAG_TRIAL in run.recorded.tags]
     newest = max(trials, key=lambda one: one.start_time, default=None)
     if newest is not None:
         yield trials_table(trials)
     for run, view in zip(watch.runs, views, strict=True):
-        if run.history is newest or run.history not in trials:
+        if run.recorded is newest or run.recorded not in trials:
             yield status_text(view)
 
 

@@ -21,11 +21,11 @@ def save_picture(run: SeenRun, path: Path) -> Path:
     if path.suffix.lower() != ".png":
         raise InputError(f"--monitor.save is {str(path)!r}, but a picture is saved as a PNG: name the file *.png.")
     view = run.look(time.time())
-    if view.trouble or run.history is None:
+    if view.trouble or run.recorded is None:
         raise InputError(view.trouble)
     if not run.drawn:
         raise InputError(f"Run {view.title} has no collapse metrics to draw. {' '.join(view.notes)}")
-    config, _ = thresholds(run.history)
+    config, _ = thresholds(run.recorded)
     with style.DRAWING:
         png = style.png(collapse_figure(run.drawn, view.alerts[::-1], config, view.title))
     write(path.parent, {path.name: png}, "monitor.save")

@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 RECENT = 20
 """Points that the present speed is taken from."""
@@ -69,20 +69,20 @@ class TrainingProgress:
         return "" if self.seconds_left is None else f"{timedelta(seconds=round(self.seconds_left))} left"
 
 
-def progress(history: RunHistory, now: float) -> TrainingProgress:
+def progress(run: RecordedRun, now: float) -> TrainingProgress:
     """Where a run is.
 
     Args:
-        history: the run, with the last points of each metric at least.
+        run: as it was recorded, with the last points of each metric at least.
         now: seconds since the epoch.
     """
-    running = history.status == "RUNNING"
-    filled = [series for series in history.metrics.values() if len(series)]
+    running = run.status == "RUNNING"
+    filled = [series for series in run.metrics.values() if len(series)]
     step = max((int(series.step_T[-1]) for series in filled), default=None)
-    newest = max((float(series.time_T.max()) for series in filled), default=history.start_time)
-    planned = history.tags.get(names.TAG_TOTAL_STEPS, "")
+    newest = max((float(series.time_T.max()) for series in filled), default=run.start_time)
+    planned = run.tags.get(names.TAG_TOTAL_STEPS, "")
     total = int(planned) if planned.isdecimal() else None
-    anchor = _anchor(history)
+    anchor = _anchor(run)
     left = None
     if running and anchor is not None and step is not None and total is not None:
         pace = steps_per_second(since_last_pause(anchor))
@@ -95,7 +95,7 @@ def progress(history: RunHistory, now: float) -> TrainingProgress:
         step=step,
         total=total,
         steps_per_second=None if anchor is None else steps_per_second(anchor.tail(RECENT)),
-        patients_per_second=_recent_mean(history.metrics.get(names.PATIENTS_PER_SECOND)),
+        patients_per_second=_recent_mean(run.metrics.get(names.PATIENTS_PER_SECOND)),
         seconds_left=left,
         running=running,
         age=age,
@@ -103,12 +103,12 @@ def progress(history: RunHistory, now: float) -> TrainingProgress:
     )
 
 
-def _anchor(history: RunHistory) -> Series | None:
+def _anchor(run: RecordedRun) -> Series | None:
     """The metric by which the pace is told."""
     for key in (names.TRAIN_LOSS, names.COLLAPSE_KL):
-        if key in history.metrics and len(history.metrics[key]):
-            return history.metrics[key]
-    return max(history.metrics.values(), key=len, default=None)
+        if key in run.metrics and len(run.metrics[key]):
+            return run.metrics[key]
+    return max(run.metrics.values(), key=len, default=None)
 
 
 def steps_per_second(series: Series) -> float | None:

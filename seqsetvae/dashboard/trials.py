@@ -10,18 +10,18 @@ from seqsetvae.analysis.text_table import text_table
 from seqsetvae.collapse.alert_texts import CIRCLES
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.dashboard.view import level_now
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 COLUMNS = ("trial", "state", "light", "step", "validation NLL", "mutual information", "KL")
 
 
-def trials_table(trials: Sequence[RunHistory]) -> str:
+def trials_table(trials: Sequence[RecordedRun]) -> str:
     """A row for each trial, the best first: those without a validation yet come last."""
     ordered = sorted(trials, key=lambda one: (_last(one, names.VAL_RECON, math.inf), one.start_time))
     return text_table(COLUMNS, [_row(trial) for trial in ordered])
 
 
-def _row(trial: RunHistory) -> tuple[str, ...]:
+def _row(trial: RecordedRun) -> tuple[str, ...]:
     running = trial.status.lower()
     known = level_now(trial, ())
     level = Level.UNKNOWN if known is None else known
@@ -34,12 +34,12 @@ def _row(trial: RunHistory) -> tuple[str, ...]:
     )
 
 
-def _last(trial: RunHistory, key: str, missing: float) -> float:
+def _last(trial: RecordedRun, key: str, missing: float) -> float:
     series = trial.metrics.get(key)
     return float(series.value_T[-1]) if series is not None and len(series) else missing
 
 
-def _shown(trial: RunHistory, key: str, digits: int | None) -> str:
+def _shown(trial: RecordedRun, key: str, digits: int | None) -> str:
     """The newest value, or with `digits` None the step at which it was recorded."""
     series = trial.metrics.get(key)
     if series is None or not len(series):

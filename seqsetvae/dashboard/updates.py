@@ -14,7 +14,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 UNSETTLED = 3
 """Newest updates that are put together again at each look: their metrics may have arrived in two deliveries."""
@@ -29,18 +29,18 @@ class Updates:
         self._known: dict[int, CollapseStatistics] = {}
         self._counted: list[CollapseStatistics] = []
 
-    def of(self, history: RunHistory, config: SettledMonitor) -> list[CollapseStatistics]:
+    def of(self, run: RecordedRun, config: SettledMonitor) -> list[CollapseStatistics]:
         """All of them, oldest first; none where nobody watches. The list is the same object as long as nothing has changed."""
-        kl = history.metrics.get(names.COLLAPSE_KL)
-        if kl is None or not len(kl) or history.imported:
+        kl = run.metrics.get(names.COLLAPSE_KL)
+        if kl is None or not len(kl) or run.imported:
             return []
         settled = sorted(self._known)[:-UNSETTLED]
         first = settled[-1] + 1 if settled else int(kl.step_T[0])
         oldest = int(kl.step_T[0])
         if settled and len([step for step in settled if step >= oldest]) + int((kl.step_T >= first).sum()) < len(kl):
             first = oldest  # one was delivered late
-        metrics = {key: _since(series, first) for key, series in history.metrics.items()}
-        fresh = statistics_of(replace(history, metrics=metrics), BetaOutlook(UNPLANNED_STEPS), config)
+        metrics = {key: _since(series, first) for key, series in run.metrics.items()}
+        fresh = statistics_of(replace(run, metrics=metrics), BetaOutlook(UNPLANNED_STEPS), config)
         known = {step: one for step, one in self._known.items() if oldest <= step < first}
         known |= {one.step: one for one in fresh}
         if known != self._known:
@@ -54,14 +54,12 @@ def _since(series: Series, step: int) -> Series:
     return Series(series.step_T[kept_T], series.time_T[kept_T], series.value_T[kept_T])
 
 
-def thresholds(history: RunHistory) -> tuple[SettledMonitor, str]:
+def thresholds(run: RecordedRun) -> tuple[SettledMonitor, str]:
     """The monitor's settings as the run has recorded them, and what to say where it has not."""
-    config = settings(SettledMonitor, history.params, "monitor/")
+    config = settings(SettledMonitor, run.params, "monitor/")
     if config is not None:
         return config, ""
-    planned = history.tags.get(names.TAG_TOTAL_STEPS, "")
+    planned = run.tags.get(names.TAG_TOTAL_STEPS, "")
     steps = max(UNPLANNED_STEPS, int(planned) if planned.isdecimal() else 0)
-    missing = (
-        "" if not history.watched else "The thresholds shown are the standard ones: the run has not recorded its own."
-    )
+    missing = "" if not run.watched else "The thresholds shown are the standard ones: the run has not recorded its own."
     return settle_monitor(MonitorConfig(), steps), missing

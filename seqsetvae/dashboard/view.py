@@ -11,7 +11,7 @@ from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.dashboard.charts import Chart, of_training
 from seqsetvae.dashboard.progress import TrainingProgress, ago, progress
 from seqsetvae.figures.level_strip import MEANINGS, own, verdict
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 FOLLOWED = (
     *(names.TRAIN_LOSS, names.TRAIN_RECON, names.TRAIN_KL, names.VAL_LOSS, names.VAL_RECON, names.VAL_KL),
@@ -78,7 +78,7 @@ class View:
 
 
 def make_view(
-    history: RunHistory,
+    run: RecordedRun,
     measured: Sequence[Chart],
     now: float,
     *,
@@ -89,37 +89,37 @@ def make_view(
     """What the dashboard shows of a run.
 
     Args:
-        history: the run, with the last points of :data:`FOLLOWED`.
+        run: as it was recorded, with the last points of :data:`FOLLOWED`.
         measured: the charts of its monitor; none where nobody watched, or nothing was measured yet.
         now: seconds since the epoch.
         vanished: whether the process that should be training is gone.
         notes: what else there is to say.
         trouble: why the store could not be read just now.
     """
-    alerts = [from_row(row).diagnosis for row in history.alerts]
-    level = level_now(history, alerts)
-    where = progress(history, now)
+    alerts = [from_row(row).diagnosis for row in run.alerts]
+    level = level_now(run, alerts)
+    where = progress(run, now)
     return View(
-        run_id=history.run_id,
-        title=history.title,
-        experiment=history.experiment,
-        store=history.store,
-        state=state_of(history, where, vanished),
-        live=history.status == "RUNNING" and not vanished,
+        run_id=run.run_id,
+        title=run.title,
+        experiment=run.experiment,
+        store=run.store,
+        state=state_of(run, where, vanished),
+        live=run.status == "RUNNING" and not vanished,
         progress=where,
         level=level,
         verdict=verdict_of(level, alerts, where.step or 0),
         reasons=reasons_of(level, alerts),
-        charts=(*measured, *of_training(history, watched=bool(measured))),
+        charts=(*measured, *of_training(run, watched=bool(measured))),
         alerts=tuple(reversed(alerts)),
-        notes=(*notes, *missing(history, bool(measured))),
+        notes=(*notes, *missing(run, bool(measured))),
         trouble=trouble,
     )
 
 
-def level_now(history: RunHistory, alerts: Sequence[Diagnosis]) -> Level | None:
+def level_now(run: RecordedRun, alerts: Sequence[Diagnosis]) -> Level | None:
     """By the newest check; alerts may come a moment later, or be out of reach."""
-    recorded = [history.metrics.get(key) for key in (names.COLLAPSE_LEVEL, names.COLLAPSE_FINAL_LEVEL)]
+    recorded = [run.metrics.get(key) for key in (names.COLLAPSE_LEVEL, names.COLLAPSE_FINAL_LEVEL)]
     ends = [
         (int(one.step_T[-1]), number, int(one.value_T[-1]))
         for number, one in enumerate(recorded)
@@ -151,37 +151,35 @@ def reasons_of(level: Level | None, alerts: Sequence[Diagnosis]) -> tuple[str, .
     return (*alert.reasons, *held_back, *((f"to try: {alert.advice}",) if alert.advice else ()))
 
 
-def state_of(history: RunHistory, where: TrainingProgress, vanished: bool) -> str:
+def state_of(run: RecordedRun, where: TrainingProgress, vanished: bool) -> str:
     """What the run is doing, or how it has ended."""
-    if history.status != "RUNNING":
-        ended_by = history.tags.get(names.TAG_ENDED_BY, "finished")
+    if run.status != "RUNNING":
+        ended_by = run.tags.get(names.TAG_ENDED_BY, "finished")
         reason = "" if ended_by == "finished" else f": {ended_by}"
-        return f"{history.status.lower()}{reason}"
+        return f"{run.status.lower()}{reason}"
     if vanished:
         return "recorded as running, but its process has vanished"
     return f"running, but silent for {ago(where.age)}" if where.silent else "running"
 
 
-def missing(history: RunHistory, watched: bool) -> tuple[str, ...]:
+def missing(run: RecordedRun, watched: bool) -> tuple[str, ...]:
     """What one may look for in vain, and why."""
     said = []
-    kind = history.tags.get(names.TAG_KIND, "pretrain")
-    if not history.metrics:
+    kind = run.tags.get(names.TAG_KIND, "pretrain")
+    if not run.metrics:
         said.append("Nothing recorded yet: the first points come with the first steps.")
-    elif history.imported:
+    elif run.imported:
         said.append(
             "Imported from event files: no monitor of ours has judged it. `seqsetvae analyze` judges it by its KL."
         )
     elif kind != "pretrain" and not watched:
         said.append(f"This is a run of kind {kind}: it has no posterior to watch.")
-    elif history.params.get("monitor/disable_metrics_monitoring") == "True":
+    elif run.params.get("monitor/disable_metrics_monitoring") == "True":
         said.append("Monitoring was off (--disable_metrics_monitoring): there are no collapse metrics, only losses.")
     elif not watched:
-        every = history.params.get("monitor/update_frequency")
-        first = (
-            f": the first comes at step {every}" if every and every.isdecimal() and history.status == "RUNNING" else ""
-        )
+        every = run.params.get("monitor/update_frequency")
+        first = f": the first comes at step {every}" if every and every.isdecimal() and run.status == "RUNNING" else ""
         said.append(f"No collapse metrics{first or ': this run was not watched'}.")
-    if rescued_by := history.tags.get(names.TAG_RESCUED_BY):
+    if rescued_by := run.tags.get(names.TAG_RESCUED_BY):
         said.append(f"Continued with a milder objective by run {rescued_by}.")
     return tuple(said)

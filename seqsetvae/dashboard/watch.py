@@ -16,14 +16,14 @@ from seqsetvae.dashboard.view import FOLLOWED, View, make_view
 from seqsetvae.errors import InputError
 from seqsetvae.figures.collapse_panels import collapse_panels
 from seqsetvae.tracking.read.follow import follow
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 from seqsetvae.tracking.write.ownership import is_alive
 
 
 class Followed(Protocol):
     """Where a run comes from: a store, or a simulation."""
 
-    def poll(self) -> RunHistory:
+    def poll(self) -> RecordedRun:
         """The run as it is now. Raises :class:`InputError` where it cannot be read."""
 
 
@@ -33,9 +33,9 @@ class SeenRun:
 
     run_id: str
     title: str
-    source: Followed
+    followed: Followed
     updates: Updates = field(default_factory=Updates)
-    history: RunHistory | None = None
+    recorded: RecordedRun | None = None
     drawn: Sequence[CollapseStatistics] = ()
     charts: Sequence[Chart] = ()
 
@@ -43,17 +43,17 @@ class SeenRun:
         """What there is to see at this moment."""
         trouble = ""
         try:
-            self.history = self.source.poll()
+            self.recorded = self.followed.poll()
         except InputError as error:
             trouble = str(error)
-        history = self.history or RunHistory(self.run_id, "", "unknown", "", now, None, {}, {}, {})
-        config, note = thresholds(history)
-        updates = self.updates.of(history, config)
+        recorded = self.recorded or RecordedRun(self.run_id, "", "unknown", "", now, None, {}, {}, {})
+        config, note = thresholds(recorded)
+        updates = self.updates.of(recorded, config)
         if updates is not self.drawn:
             panels = collapse_panels(updates, config) if updates else []
             self.drawn, self.charts = updates, of_panels(panels, [update.step for update in updates])
         notes = (note,) if note else ()
-        return make_view(history, self.charts, now, vanished=vanished(history), notes=notes, trouble=trouble)
+        return make_view(recorded, self.charts, now, vanished=vanished(recorded), notes=notes, trouble=trouble)
 
 
 class WatchList:
@@ -72,7 +72,7 @@ class WatchList:
         """The run at this place of the list."""
         run = self.runs[place]
         view = run.look(time.time())
-        rescue = "" if run.history is None else run.history.tags.get(names.TAG_RESCUED_BY, "")
+        rescue = "" if run.recorded is None else run.recorded.tags.get(names.TAG_RESCUED_BY, "")
         if rescue and self._join is not None and rescue not in [one.run_id for one in self.runs]:
             self.runs.append(self._join(rescue))
         return view
@@ -91,8 +91,8 @@ def watched_run(uri: str, run_id: str, name: str, points: int) -> SeenRun:
     return SeenRun(run_id, title, follow(uri, run_id, FOLLOWED, points))
 
 
-def vanished(history: RunHistory) -> bool:
+def vanished(recorded: RecordedRun) -> bool:
     """Whether a run that should be training was started on this machine and has no process any more."""
-    if history.status != "RUNNING" or history.tags.get(names.TAG_HOST) != socket.gethostname():
+    if recorded.status != "RUNNING" or recorded.tags.get(names.TAG_HOST) != socket.gethostname():
         return False
-    return not is_alive(history.tags)
+    return not is_alive(recorded.tags)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from seqsetvae import names, palette
 from seqsetvae.figures import style
 from seqsetvae.figures.curve_panels import Curve, CurvePanel, Dashes, draw_curves
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 from seqsetvae.tracking.read.smoothing import finite
 
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
@@ -34,15 +34,15 @@ LINE = 34
 """Letters of a name on one line beside the figure."""
 
 
-def comparison(histories: Sequence[RunHistory]) -> Figure | None:
+def comparison(runs: Sequence[RecordedRun]) -> Figure | None:
     """The figure; None where the runs have nothing to compare."""
-    shown = pick(histories)
+    shown = pick(runs)
     rows = [(title, unit, key) for title, unit, keys in ROWS for key in _common(shown, keys)]
     if not rows:
         return None
-    left_out = len(histories) - len(shown)
+    left_out = len(runs) - len(shown)
     figure = style.new_figure(
-        f"{len(histories)} runs compared",
+        f"{len(runs)} runs compared",
         "left: by optimizer step; right: by wall time since the start of each run"
         + (f"; without the {left_out} with the highest {names.VAL_LOSS}" if left_out else ""),
     )
@@ -75,22 +75,22 @@ def comparison(histories: Sequence[RunHistory]) -> Figure | None:
     return figure
 
 
-def pick(histories: Sequence[RunHistory]) -> list[RunHistory]:
+def pick(runs: Sequence[RecordedRun]) -> list[RecordedRun]:
     """At most :data:`MOST`: those with the lowest validation loss, in the order given."""
-    if len(histories) <= MOST:
-        return list(histories)
+    if len(runs) <= MOST:
+        return list(runs)
 
-    def lowest(run: RunHistory) -> float:
+    def lowest(run: RecordedRun) -> float:
         series = finite(run.metrics.get(names.VAL_LOSS))
         return np.inf if series is None else float(series.value_T.min())
 
-    best = sorted(histories, key=lowest)[:MOST]
-    return [run for run in histories if run in best]
+    best = sorted(runs, key=lowest)[:MOST]
+    return [run for run in runs if run in best]
 
 
-def _common(histories: Sequence[RunHistory], keys: Sequence[str]) -> list[str]:
+def _common(runs: Sequence[RecordedRun], keys: Sequence[str]) -> list[str]:
     """The one of these metrics that most of the runs have; none where no run has any."""
-    counts = {key: sum(finite(run.metrics.get(key)) is not None for run in histories) for key in keys}
+    counts = {key: sum(finite(run.metrics.get(key)) is not None for run in runs) for key in keys}
     best = max(keys, key=lambda key: counts[key])
     return [best] if counts[best] else []
 
@@ -102,17 +102,17 @@ def _curve(look: Look, series: Series, start: float, unit_seconds: float) -> Cur
     return Curve("", x_T[order_T], series.value_T[order_T], color, dashes=dashes)
 
 
-def looks_of(histories: Sequence[RunHistory]) -> list[Look]:
+def looks_of(runs: Sequence[RecordedRun]) -> list[Look]:
     """Color and dashes of each run: warm for those that end orange or red, cool for all others, as in MLflow's charts."""
     warm, cool = (product(DASHES, colors) for colors in (palette.WARM, palette.COOL))
     found = []
-    for run in histories:
+    for run in runs:
         dashes, color = next(warm if run.tags.get(names.TAG_COLLAPSE) in palette.ALARMING else cool)
         found.append((color, dashes))
     return found
 
 
-def _legend(figure: Figure, shown: Sequence[RunHistory], looks: Sequence[Look]) -> None:
+def _legend(figure: Figure, shown: Sequence[RecordedRun], looks: Sequence[Look]) -> None:
     """To the right of all panels, one line for each run, with how it ended."""
     handles = []
     for (color, dashes), run in zip(looks, shown, strict=True):

@@ -55,7 +55,7 @@ def draw_panel(axes: Axes, panel: Panel, steps_T: NDArray[np.float64]) -> None:
 
 
 def dots(values_T: NDArray[np.float64]) -> list[int]:
-    """Indices to mark: each of a short history; of a long one those without neighbors, which a line would not show.
+    """Indices to mark: each of a short curve; of a long one those without neighbors, which a line would not show.
 
     >>> dots(np.array([1.0] * 50 + [np.nan, 2.0, np.nan]))
     [51]

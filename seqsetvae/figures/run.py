@@ -15,7 +15,7 @@ from seqsetvae.figures import style
 from seqsetvae.figures.collapse_panels import Reference
 from seqsetvae.figures.curve_panels import Curve, CurvePanel, draw_curves, thin
 from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 from seqsetvae.tracking.read.smoothing import finite, running_mean
 
 GAP = 0.045
@@ -31,15 +31,15 @@ KL_RANGE = (
 """The guides' ranges of the KL, nats per set."""
 
 
-def loss_curves(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
+def loss_curves(run: RecordedRun, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
     """Loss, reconstruction and KL, of training and validation; None where the run has none of them."""
     both = (("train", TRAIN_COLOR, True), ("validation", VAL_COLOR, False))
 
     def pair(train: str, validation: str, words: tuple[str, str] = ("", "")) -> tuple[Curve, ...]:
         curves = []
         for key, (label, color, noisy), more in zip((train, validation), both, words, strict=True):
-            if key in history.metrics:
-                curves.append(curve(history.metrics[key], label + more, color, noisy))
+            if key in run.metrics:
+                curves.append(curve(run.metrics[key], label + more, color, noisy))
         return tuple(curves)
 
     panels = [
@@ -52,14 +52,14 @@ def loss_curves(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str)
         CurvePanel("Reconstruction", "nats per set", pair(names.TRAIN_RECON, names.VAL_RECON)),
         CurvePanel("KL divergence", "nats per set", pair(names.TRAIN_KL, names.VAL_KL), KL_RANGE, logarithmic=True),
     ]
-    return _figure(history, alerts, subtitle, panels, columns=1)
+    return _figure(run, alerts, subtitle, panels, columns=1)
 
 
-def performance_metrics(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
+def performance_metrics(run: RecordedRun, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
     """AUC, AUPRC and accuracy over steps; None where the run has none of them, or none more than once."""
     found: dict[str, list[Curve]] = {}
     colors = (VAL_COLOR, TRAIN_COLOR, OTHER, style.SKY)
-    for key, series in scores(history).items():
+    for key, series in scores(run).items():
         if len(series) > 1:
             title = SCORES[_last_word(key)]
             curves = found.setdefault(title, [])
@@ -71,18 +71,18 @@ def performance_metrics(history: RunHistory, alerts: Sequence[Diagnosis], subtit
         for title in ("AUC", "AUPRC", "Accuracy")
         if title in found
     ]
-    return _figure(history, alerts, subtitle, panels, columns=1)
+    return _figure(run, alerts, subtitle, panels, columns=1)
 
 
-def training_dynamics(history: RunHistory, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
+def training_dynamics(run: RecordedRun, alerts: Sequence[Diagnosis], subtitle: str) -> Figure | None:
     """Beta, the loss's two terms as shares, KL against reconstruction, gradient norm, learning rate, information."""
-    metrics = history.metrics
+    metrics = run.metrics
 
     def one(key: str, title: str, unit: str, **more: object) -> CurvePanel:
         found = (curve(metrics[key], "", TRAIN_COLOR, key == names.GRADIENT_NORM),) if key in metrics else ()
         return CurvePanel(title, unit, found, **more)  # type: ignore[arg-type]
 
-    clip = history.params.get("trainer/gradient_clip_val", "")
+    clip = run.params.get("trainer/gradient_clip_val", "")
     clipped = (Reference(f"clipped to {clip}", float(clip), threshold=True),) if clip not in ("", "None", "0.0") else ()
     information = [
         curve(metrics[key], label, color)
@@ -100,12 +100,12 @@ def training_dynamics(history: RunHistory, alerts: Sequence[Diagnosis], subtitle
         CurvePanel("What the KL buys", "nats per set", tuple(information), logarithmic=True),
     ]
     extra = _draw_trade_off(metrics)
-    return _figure(history, alerts, subtitle, panels, columns=2, extra=extra)
+    return _figure(run, alerts, subtitle, panels, columns=2, extra=extra)
 
 
-def scores(history: RunHistory) -> dict[str, Series]:
+def scores(run: RecordedRun) -> dict[str, Series]:
     """The metrics that are a performance."""
-    return {key: series for key, series in history.metrics.items() if _last_word(key) in SCORES}
+    return {key: series for key, series in run.metrics.items() if _last_word(key) in SCORES}
 
 
 def _last_word(key: str) -> str:
@@ -171,7 +171,7 @@ def _around(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _figure(
-    history: RunHistory,
+    run: RecordedRun,
     alerts: Sequence[Diagnosis],
     subtitle: str,
     panels: Sequence[CurvePanel],
@@ -184,8 +184,8 @@ def _figure(
         return None
     x_T = np.concatenate([one.x_T for panel in panels for one in panel.curves])
     first, last = int(x_T.min()), max(int(x_T.max()), int(x_T.min()) + 1)
-    figure = style.new_figure(history.title, subtitle)
-    if history.watched:
+    figure = style.new_figure(run.title, subtitle)
+    if run.watched:
         draw_strip(
             figure.add_axes((style.LEFT, style.STRIP[0], style.RIGHT - style.LEFT, style.STRIP[1])), alerts, first, last
         )
@@ -193,7 +193,7 @@ def _figure(
     rows = -(-count // columns)
     height = (style.TOP - style.BOTTOM + GAP) / rows - GAP
     grid = figure.add_gridspec(
-        rows, columns, left=style.LEFT, right=style.RIGHT, top=style.TOP if history.watched else 0.9, bottom=style.BOTTOM,
+        rows, columns, left=style.LEFT, right=style.RIGHT, top=style.TOP if run.watched else 0.9, bottom=style.BOTTOM,
         hspace=1.5 * GAP / height, wspace=0.17,
     )  # fmt: skip
     for index, panel in enumerate(panels):
@@ -203,7 +203,7 @@ def _figure(
         axes.set_xlim(first, last)
         if index + columns >= len(panels):
             style.label_steps(axes)
-            if history.tags.get(names.TAG_KIND) == "finetune":
+            if run.tags.get(names.TAG_KIND) == "finetune":
                 axes.set_xlabel("epoch", **style.font(style.SMALL))
     if extra is not None:
         extra(figure.add_subplot(grid[len(panels) // columns, len(panels) % columns]))

@@ -194,7 +194,7 @@ def polyline(row: TrialRow, scales: Mapping[str, Scale]) -> list[tuple[float, fl
 
 
 def by_number(row: TrialRow) -> tuple[float, float | None]:
-    """A trial's place in the history."""
+    """A trial's place in the order of trials."""
     return float(row.number), row.val_recon
 
 

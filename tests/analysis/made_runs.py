@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 STEPS = 10 * np.arange(1, 101)
 
@@ -36,5 +36,5 @@ def healthy(seed: int = 0) -> dict[str, Series]:
     }
 
 
-def run(metrics: Mapping[str, Series], **params: str) -> RunHistory:
-    return RunHistory("0123456789abcdef", "made", "FINISHED", "exp", 0.0, 2000.0, params, {}, metrics)
+def run(metrics: Mapping[str, Series], **params: str) -> RecordedRun:
+    return RecordedRun("0123456789abcdef", "made", "FINISHED", "exp", 0.0, 2000.0, params, {}, metrics)

@@ -33,8 +33,8 @@ from seqsetvae.config import (
 from seqsetvae.figures.comparison import MOST, comparison, looks_of, pick
 from seqsetvae.figures.run import loss_curves, performance_metrics, training_dynamics
 from seqsetvae.posterior import DiagonalGaussian
-from seqsetvae.tracking.read.histories import open_histories
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
+from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.collapse_outcome import PosteriorNotFinite
@@ -70,8 +70,8 @@ def store(tmp_path_factory: pytest.TempPathFactory, new_store: Callable[[Path], 
     return uri
 
 
-def histories(uri: str) -> dict[str, RunHistory]:
-    with open_histories(uri) as opened:
+def histories(uri: str) -> dict[str, RecordedRun]:
+    with open_runs(uri) as opened:
         return {one.name: opened.read(one.run_id) for one in opened.listing()}
 
 
@@ -142,7 +142,7 @@ def test_other_rules_see_something_else(store):
 
 @pytest.mark.slow
 def test_a_run_with_its_rescue_and_a_healthy_one(store, tmp_path, capsys):
-    found = {one.history.name: one for one in analyze(tracking(store), ["hot", "mild"], str(tmp_path / "out"))}
+    found = {one.run.name: one for one in analyze(tracking(store), ["hot", "mild"], str(tmp_path / "out"))}
     said = capsys.readouterr().out
     assert found["mild"].findings == ()
     worst = found["hot"].findings[0]
@@ -157,7 +157,7 @@ def test_a_run_with_its_rescue_and_a_healthy_one(store, tmp_path, capsys):
     assert "To try next" in page
     assert "objective/max_beta" in page
     for one in found.values():
-        [folder] = (tmp_path / "out").glob(f"*_{one.history.run_id[:8]}")
+        [folder] = (tmp_path / "out").glob(f"*_{one.run.run_id[:8]}")
         assert {file.name for file in folder.iterdir()} == {
             "loss_curves.png",
             "training_dynamics.png",

@@ -21,7 +21,7 @@ from seqsetvae.analysis.diagnosis import (
 from seqsetvae.analysis.findings import Finding
 from seqsetvae.analysis.instability import INSTABILITY
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.recorded_run import Series
 from tests.analysis.made_runs import STEPS, healthy, series
 
 FALL = np.exp(-STEPS / 400)

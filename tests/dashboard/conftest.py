@@ -14,10 +14,10 @@ from mlflow.entities import Metric, Param, RunTag
 
 from seqsetvae import names
 from seqsetvae.dashboard.demo import STEPS, STEPS_PER_SECOND, DemoRun
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 
-def simulated_until(step: int) -> RunHistory:
+def simulated_until(step: int) -> RecordedRun:
     """The simulated run, which is at this step just now."""
     now = time.time()
     demo = DemoRun(lambda: now - step / STEPS_PER_SECOND)
@@ -33,27 +33,27 @@ def write_run(uri: str, name: str, step: int = STEPS, watched: bool = True) -> s
     artifacts = str(Path(uri.removeprefix("sqlite:///")).with_name("artifacts")) if uri.startswith("sqlite") else None
     experiment_id = found.experiment_id if found else client.create_experiment("exp", artifacts)
     run = client.create_run(experiment_id, run_name=name)
-    history = simulated_until(step)
+    recorded = simulated_until(step)
     if not watched:
-        kept = {key: series for key, series in history.metrics.items() if not key.startswith("collapse/")}
+        kept = {key: series for key, series in recorded.metrics.items() if not key.startswith("collapse/")}
         off = {"monitor/disable_metrics_monitoring": "True"}
-        history = replace(history, metrics=kept, params=history.params | off, alerts=())
+        recorded = replace(recorded, metrics=kept, params=recorded.params | off, alerts=())
     points = [
         Metric(key, value, int(1000 * when), step)
-        for key, series in history.metrics.items()
+        for key, series in recorded.metrics.items()
         for step, when, value in zip(
             series.step_T.tolist(), series.time_T.tolist(), series.value_T.tolist(), strict=True
         )
     ]
     for start in range(0, len(points), 1000):
         client.log_batch(run.info.run_id, points[start : start + 1000])
-    params = [Param(key, value) for key, value in history.params.items()]
-    client.log_batch(run.info.run_id, params=params, tags=[RunTag(key, value) for key, value in history.tags.items()])
-    if history.alerts:
-        columns = list(history.alerts[0])
-        table = {"columns": columns, "data": [[row[column] for column in columns] for row in history.alerts]}
+    params = [Param(key, value) for key, value in recorded.params.items()]
+    client.log_batch(run.info.run_id, params=params, tags=[RunTag(key, value) for key, value in recorded.tags.items()])
+    if recorded.alerts:
+        columns = list(recorded.alerts[0])
+        table = {"columns": columns, "data": [[row[column] for column in columns] for row in recorded.alerts]}
         client.log_text(run.info.run_id, json.dumps(table), names.ARTIFACT_ALERTS)
-    if history.status != "RUNNING":
+    if recorded.status != "RUNNING":
         client.set_terminated(run.info.run_id)
     return run.info.run_id
 

@@ -90,10 +90,10 @@ def test_runs_are_switched_between(recorded):
 
 def test_the_rescue_of_a_run_joins_the_runs_while_one_looks():
     watch = collapsed_demo()
-    demo = watch.runs[0].source
+    demo = watch.runs[0].followed
     poll = demo.poll
     rescue = collapsed_demo(after=20.0).runs[0]
-    watch._join = lambda run_id: SeenRun(run_id, "rescue", rescue.source)
+    watch._join = lambda run_id: SeenRun(run_id, "rescue", rescue.followed)
 
     async def act(app, pilot):
         text = await until(app, pilot, "RED since step", "Quit")
@@ -108,7 +108,7 @@ def test_the_rescue_of_a_run_joins_the_runs_while_one_looks():
 
 def test_trouble_with_the_store_is_shown_and_the_dashboard_goes_on():
     watch = collapsed_demo(after=20.0)
-    demo = watch.runs[0].source
+    demo = watch.runs[0].followed
     poll = demo.poll
 
     def away():
@@ -127,7 +127,7 @@ def test_trouble_with_the_store_is_shown_and_the_dashboard_goes_on():
 
 def test_a_name_that_looks_like_markup_is_shown_as_it_is():
     watch = collapsed_demo(after=5.0)
-    demo = watch.runs[0].source
+    demo = watch.runs[0].followed
     poll = demo.poll
 
     demo.poll = lambda: replace(poll(), name="[red]run[/nothing]")

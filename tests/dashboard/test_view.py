@@ -17,7 +17,7 @@ from seqsetvae.dashboard.page import alerts, indicators, light, run
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.watch import SeenRun, vanished
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.read.run_history import RunHistory, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
 
 START = 1_000_000.0
 
@@ -25,24 +25,24 @@ START = 1_000_000.0
 class Planted:
     """A run that is what a test says."""
 
-    def __init__(self, history: RunHistory) -> None:
-        self.history = history
+    def __init__(self, recorded: RecordedRun) -> None:
+        self.recorded = recorded
         self.trouble = ""
 
-    def poll(self) -> RunHistory:
+    def poll(self) -> RecordedRun:
         if self.trouble:
             raise InputError(self.trouble)
-        return self.history
+        return self.recorded
 
 
-def planted(metrics=None, status: str = "RUNNING", params=None, tags=None, alerts=()) -> RunHistory:
-    return RunHistory(
+def planted(metrics=None, status: str = "RUNNING", params=None, tags=None, alerts=()) -> RecordedRun:
+    return RecordedRun(
         "ab" * 16, "a run", status, "exp", START, None, params or {}, tags or {}, metrics or {}, alerts, "here"
     )
 
 
-def look(history: RunHistory, now: float):
-    return SeenRun("id", "title", Planted(history)).look(now)
+def look(recorded: RecordedRun, now: float):
+    return SeenRun("id", "title", Planted(recorded)).look(now)
 
 
 def every_tenth_step(count: int, seconds: float, value: float = 1.0) -> Series:
@@ -89,13 +89,13 @@ def test_each_indicator_stands_beside_its_threshold():
 def test_thresholds_are_those_that_the_run_has_recorded():
     demo = DemoRun(lambda: START)
     demo._clock = lambda: START + 30
-    history = demo.poll()
-    stricter = replace(history, params=history.params | {"monitor/kl_threshold": "99.0"})
+    recorded = demo.poll()
+    stricter = replace(recorded, params=recorded.params | {"monitor/kl_threshold": "99.0"})
     [chart] = [chart for chart in look(stricter, START + 30).charts if chart.title == "KL divergence"]
     assert (chart.range, chart.out_of_range) == ("above 99", True)
-    unknown = look(replace(history, params={}), START + 30)
+    unknown = look(replace(recorded, params={}), START + 30)
     assert "the run has not recorded its own" in unknown.notes[0]
-    by_guides = replace(history, params=history.params | {"monitor/rules": "source"})
+    by_guides = replace(recorded, params=recorded.params | {"monitor/rules": "source"})
     charts = {chart.title: chart for chart in look(by_guides, START + 30).charts}
     assert charts["Posterior variance"].range == "above 0.1"
     assert charts["Mutual information"].range == ""
@@ -104,10 +104,10 @@ def test_thresholds_are_those_that_the_run_has_recorded():
 def test_progress_speed_and_time_left():
     loss = every_tenth_step(50, seconds=2.0)  # 5 steps a second
     patients = every_tenth_step(50, 2.0, value=40.0)
-    history = planted(
+    recorded = planted(
         {names.TRAIN_LOSS: loss, names.PATIENTS_PER_SECOND: patients}, tags={names.TAG_TOTAL_STEPS: "2000"}
     )
-    where = look(history, START + 103.0).progress
+    where = look(recorded, START + 103.0).progress
     assert (where.step, where.total, where.share) == (500, 2000, 0.25)
     assert where.steps_per_second == pytest.approx(5.0)
     assert where.patients_per_second == pytest.approx(40.0)
@@ -118,7 +118,7 @@ def test_progress_speed_and_time_left():
         "40.0 patients/s, 5 steps/s",
         "0:05:00 left",
     )
-    ended = look(replace(history, status="FINISHED"), START + 103.0)
+    ended = look(replace(recorded, status="FINISHED"), START + 103.0)
     assert (ended.progress.left, ended.freshness, ended.state) == ("", "last point 3 s ago", "finished")
 
 
@@ -130,23 +130,23 @@ def test_a_night_between_stop_and_resume_is_no_time_of_training():
         np.concatenate([before.time_T, night + after.time_T]),
         np.ones(40),
     )
-    history = planted({names.TRAIN_LOSS: loss}, tags={names.TAG_TOTAL_STEPS: "1000"})
-    where = look(history, START + night + 41).progress
+    recorded = planted({names.TRAIN_LOSS: loss}, tags={names.TAG_TOTAL_STEPS: "1000"})
+    where = look(recorded, START + night + 41).progress
     assert where.seconds_left == pytest.approx(120.0)
     assert not where.silent
 
 
 def test_a_run_that_has_gone_silent_is_seen():
-    history = planted({names.TRAIN_LOSS: every_tenth_step(50, 2.0)})
-    assert look(history, START + 100 + 59).state == "running"
-    silent = look(history, START + 100 + 700)
+    recorded = planted({names.TRAIN_LOSS: every_tenth_step(50, 2.0)})
+    assert look(recorded, START + 100 + 59).state == "running"
+    silent = look(recorded, START + 100 + 700)
     assert (silent.state, silent.worrying) == ("running, but silent for 11 min", True)
     assert (silent.progress.speed, silent.progress.left) == ("", ""), "neither holds any more"
     validates = planted({names.TRAIN_LOSS: replace_gap(every_tenth_step(50, 2.0), seconds=600.0)})
     assert not look(validates, START + 700 + 1000).worrying, "one that was as long without a point before may validate"
     assert look(planted(), START + 299).state == "running"
     assert look(planted(), START + 301).worrying, "nothing at all after five minutes"
-    assert not look(replace(history, status="FINISHED"), START + 1e6).worrying
+    assert not look(replace(recorded, status="FINISHED"), START + 1e6).worrying
 
 
 def replace_gap(series: Series, seconds: float) -> Series:
@@ -196,10 +196,10 @@ def test_trouble_is_said_and_what_was_seen_stays():
 def test_a_posterior_that_is_no_number_is_red_and_said():
     demo = DemoRun(lambda: START)
     demo._clock = lambda: START + 10
-    history = demo.poll()
-    broken = history.metrics[names.COLLAPSE_KL]
+    recorded = demo.poll()
+    broken = recorded.metrics[names.COLLAPSE_KL]
     broken.value_T[-1] = math.nan
-    [kl] = [chart for chart in look(history, START + 10).charts if chart.title == "KL divergence"]
+    [kl] = [chart for chart in look(recorded, START + 10).charts if chart.title == "KL divergence"]
     assert (kl.rows[0].value, kl.out_of_range) == ("NaN or inf", True)
 
 
@@ -216,8 +216,8 @@ def test_updates_that_come_one_by_one_give_what_all_at_once_give():
 
 
 def test_names_from_outside_are_no_markup():
-    history = replace(planted({names.TRAIN_LOSS: every_tenth_step(5, 1.0)}), name="<script>alert(1)</script>")
-    view = look(history, START)
+    recorded = replace(planted({names.TRAIN_LOSS: every_tenth_step(5, 1.0)}), name="<script>alert(1)</script>")
+    view = look(recorded, START)
     whole = light(view) + run(view) + indicators(view) + alerts(view)
     assert "<script>" not in whole
     assert "&lt;script&gt;" in whole

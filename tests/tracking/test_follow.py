@@ -16,7 +16,7 @@ from mlflow.entities import Metric
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.follow import OVERLAP, REREAD_EVERY, follow
-from seqsetvae.tracking.read.histories import reader_of
+from seqsetvae.tracking.read.run_reader import reader_of
 
 KEYS = ("loss", "rare", "absent")
 

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae.tracking.write.journal import Journal
-from tests.tracking.histories import history, ramp
+from tests.tracking.recorded_points import ramp, stored_points
 
 FILLED = """
 import resource, sys
@@ -71,7 +71,7 @@ def test_what_waits_in_memory_is_written_when_there_is_room_again(store, open_ru
         run.log_metrics({"loss": step / 2}, step)
     assert run.persist(5.0)
     assert run.finish()
-    assert history(store, run.run_id, "loss") == ramp(0, 60)
+    assert stored_points(store, run.run_id, "loss") == ramp(0, 60)
     assert run.losses == ()
 
 
@@ -86,7 +86,7 @@ def test_a_disk_that_stays_full_loses_nothing_where_the_store_is_elsewhere(serve
         run.log_params({"late": 1})
         assert run.finish("KILLED", "SIGTERM")
     stored = MlflowClient(server.uri).get_run(run.run_id)
-    assert history(server.uri, run.run_id, "loss") == ramp(0, 700)
+    assert stored_points(server.uri, run.run_id, "loss") == ramp(0, 700)
     assert (stored.info.status, stored.data.params["late"]) == ("KILLED", "1")
     assert run.losses == ()
 

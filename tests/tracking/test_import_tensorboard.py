@@ -15,8 +15,8 @@ from seqsetvae import names
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.read.histories import open_histories
-from seqsetvae.tracking.read.run_history import RunHistory
+from seqsetvae.tracking.read.recorded_run import RecordedRun
+from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.tracking.tensorboard.event_files import begun_in_order
 from seqsetvae.tracking.tensorboard.importing import import_logs, read_logs
 
@@ -54,8 +54,8 @@ def importing(log_dir: Path, store: str, on_error: str = "stop") -> list[str]:
     return [one.said for one in import_logs(TrackingConfig(tracking_uri=store), log_dir, on_error, progress=False)]
 
 
-def histories(store: str, *only: str) -> dict[str, RunHistory]:
-    with open_histories(store) as opened:
+def histories(store: str, *only: str) -> dict[str, RecordedRun]:
+    with open_runs(store) as opened:
         return {one.name: opened.read(one.run_id) for one in opened.listing() if one.name in only or not only}
 
 
@@ -216,7 +216,7 @@ def test_a_broken_file_is_named_and_nothing_is_imported(tmp_path, store, spoil, 
         importing(logs, store)
     assert f"bad/{broken.name}: " in str(raised.value)
     assert reason in str(raised.value)
-    with open_histories(store) as opened:
+    with open_runs(store) as opened:
         assert opened.listing() == []
 
 

@@ -28,7 +28,7 @@ from seqsetvae.tracking.connection.address import (
 )
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.connection.place import check_place
-from tests.tracking.histories import history, ramp
+from tests.tracking.recorded_points import ramp, stored_points
 
 
 @pytest.mark.parametrize("name", ["what?x", "50%25 done", "50% done", "a#b", "Straße 雪", "a&b=c;d", "quote'\"q"])
@@ -41,7 +41,7 @@ def test_a_store_in_a_folder_of_any_name_holds_all_of_the_run(tmp_path, monkeypa
     with open_run(None) as run:
         run.log_metrics({"loss": 0.0}, 0)
         run.log_text("hello", "notes/a.txt")
-    assert history(run.tracking_uri, run.run_id, "loss") == ramp(0, 1)
+    assert stored_points(run.tracking_uri, run.run_id, "loss") == ramp(0, 1)
     client = MlflowClient(run.tracking_uri)
     local = client.download_artifacts(run.run_id, "notes/a.txt", str(tmp_path))
     assert Path(local).read_text() == "hello"

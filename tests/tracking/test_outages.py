@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.tracking.write.delivery import sync
-from tests.tracking.histories import history, ramp
+from tests.tracking.recorded_points import ramp, stored_points
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def test_a_stopped_server_holds_up_nothing_and_gets_everything_later(server, ope
     server.signal(signal.SIGCONT)
     log_ramp(run, 1600, 1700)
     assert run.finish()
-    assert history(server.uri, run.run_id, "loss") == ramp(0, 1700)
+    assert stored_points(server.uri, run.run_id, "loss") == ramp(0, 1700)
     assert MlflowClient(server.uri).get_run(run.run_id).info.status == "FINISHED"
 
 
@@ -57,7 +57,7 @@ def test_a_killed_server_that_comes_back_gets_everything(server, open_run):
     server.start()
     log_ramp(run, 800, 900)
     assert run.finish()
-    assert history(server.uri, run.run_id, "loss") == ramp(0, 900)
+    assert stored_points(server.uri, run.run_id, "loss") == ramp(0, 900)
 
 
 @pytest.mark.parametrize(("status", "delay"), [(500, 0.0), (429, 0.0), (404, 0.0), (None, 7.0)])
@@ -75,7 +75,7 @@ def test_a_failing_or_slow_server_loses_and_doubles_nothing(proxy, open_run, sta
     log_ramp(run, 200, 300)
     proxy.status, proxy.delay = None, 0.0
     assert run.finish()
-    assert history(proxy.uri, run.run_id, "loss") == ramp(0, 300)
+    assert stored_points(proxy.uri, run.run_id, "loss") == ramp(0, 300)
 
 
 def test_what_the_store_missed_at_the_end_is_delivered_by_sync(proxy, open_run, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_what_the_store_missed_at_the_end_is_delivered_by_sync(proxy, open_run, 
     assert sync("outputs").complete
     client = MlflowClient(proxy.uri)
     stored = client.get_run(run.run_id)
-    assert history(proxy.uri, run.run_id, "loss") == ramp(0, 100)
+    assert stored_points(proxy.uri, run.run_id, "loss") == ramp(0, 100)
     assert stored.info.status == "KILLED"
     assert stored.data.tags[names.TAG_ENDED_BY] == "SIGTERM"
     assert stored.data.params["late/param"] == "1"

@@ -16,7 +16,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.checkpoints import find_checkpoint
 from seqsetvae.tracking.write.start import start_run
-from tests.tracking.histories import history, ramp
+from tests.tracking.recorded_points import ramp, stored_points
 
 
 def log_ramp(run, first, end, key="loss"):
@@ -31,7 +31,7 @@ def test_everything_arrives_and_the_spool_is_gone(store, open_run, tmp_path):
         run.log_dataset("demo", "0123", "demo", schema={"events": 3})
     client = MlflowClient(store)
     stored = client.get_run(run.run_id)
-    assert history(store, run.run_id, "loss") == ramp(0, 300)
+    assert stored_points(store, run.run_id, "loss") == ramp(0, 300)
     assert stored.info.status == "FINISHED"
     assert stored.data.params["model/width"] == "8"
     assert len(stored.data.params["long"]) == 6000
@@ -67,7 +67,7 @@ def test_a_tensor_that_changes_after_the_call_keeps_its_logged_value(store, open
     with open_run(store) as run:
         run.log_metrics({"loss": value}, 0)
         value += 1
-    assert history(store, run.run_id, "loss") == [(0, 1.0)]
+    assert stored_points(store, run.run_id, "loss") == [(0, 1.0)]
 
 
 @pytest.mark.slow
@@ -90,8 +90,8 @@ def test_lightning_trains_through_the_logger(store, open_run, tmp_path):
         trainer.fit(Model(), torch.utils.data.DataLoader(torch.randn(64, 32)))
         run.flush()
         assert MlflowClient(store).get_run(run.run_id).info.status == "RUNNING", "the trainer does not close the run"
-    assert [step for step, _ in history(store, run.run_id, "train_loss")] == list(range(20))
-    assert [step for step, _ in history(store, run.run_id, "epoch")] == list(range(20))
+    assert [step for step, _ in stored_points(store, run.run_id, "train_loss")] == list(range(20))
+    assert [step for step, _ in stored_points(store, run.run_id, "epoch")] == list(range(20))
 
 
 def test_the_status_says_how_it_ended(store, open_run):
@@ -116,8 +116,8 @@ def test_a_continued_run_logs_no_step_twice_and_is_running_again(store, open_run
     with run:
         log_ramp(run, 30, 80)
         log_ramp(run, 0, 10, key="new")
-    assert history(store, first.run_id, "loss") == ramp(0, 80)
-    assert history(store, first.run_id, "new") == ramp(0, 10)
+    assert stored_points(store, first.run_id, "loss") == ramp(0, 80)
+    assert stored_points(store, first.run_id, "new") == ramp(0, 10)
     assert MlflowClient(store).get_run(run.run_id).info.status == "FINISHED"
 
 
@@ -145,10 +145,10 @@ def test_a_run_id_left_over_from_an_earlier_training_is_not_written_to(store, op
     assert f"MLFLOW_RUN_ID names run {first.run_id}, which holds a pretrain already" in capsys.readouterr().err
     for run, lr, end in ((first, "1", 5), (second, "2", 9)):
         assert MlflowClient(store).get_run(run.run_id).data.params == {"lr": lr}
-        assert history(store, run.run_id, "loss") == ramp(0, end)
+        assert stored_points(store, run.run_id, "loss") == ramp(0, end)
     with open_run(store, resume_run_id=second.run_id) as again:
         log_ramp(again, 9, 12)
-    assert history(store, second.run_id, "loss") == ramp(0, 12)
+    assert stored_points(store, second.run_id, "loss") == ramp(0, 12)
     stored = MlflowClient(store).get_run(first.run_id)
     assert "mlflow.note.content" not in stored.data.tags, "nor is its description"
     assert "names run" not in capsys.readouterr().err

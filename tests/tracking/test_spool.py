@@ -15,7 +15,7 @@ from seqsetvae.tracking.write import answers, shipper
 from seqsetvae.tracking.write import journal as journals
 from seqsetvae.tracking.write.delivery import deliver, sync
 from seqsetvae.tracking.write.spool import Header, Spool
-from tests.tracking.histories import history, ramp
+from tests.tracking.recorded_points import ramp, stored_points
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_torn_last_line_is_passed_over_and_later_records_follow(store, run_id,
     leave(again, points(10, 20))
     outcome = deliver(again)
     assert (outcome.delivered, outcome.unsent) == (20, 0)
-    assert history(store, run_id, "loss") == ramp(0, 20)
+    assert stored_points(store, run_id, "loss") == ramp(0, 20)
 
 
 def test_an_interrupted_delivery_goes_on_where_it_stopped(store, journal, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_second_delivery_changes_nothing(store, request, through_server):
     copy = Path(shutil.copytree(first.folder, Path("again", "spool", run.info.run_id)))
     assert deliver(first).unsent == 0
     assert deliver(Spool(copy.absolute())).unsent == 0
-    assert history(uri, run.info.run_id, "loss") == ramp(0, 1500)
+    assert stored_points(uri, run.info.run_id, "loss") == ramp(0, 1500)
     stored = client.get_run(run.info.run_id)
     assert [len(client.get_metric_history(run.info.run_id, key)) for key in ("nan", "inf")] == [1, 1]
     assert len(stored.inputs.dataset_inputs) == 1
@@ -101,7 +101,7 @@ def test_a_refused_record_is_set_aside_and_holds_up_nothing(store, run_id, journ
     assert not report.complete, "what was refused is not delivered"
     assert report.outcomes[0].rejected == 3
     assert "3 refused by the store" in capsys.readouterr().out
-    assert history(store, run_id, "loss") == ramp(0, 1500)
+    assert stored_points(store, run_id, "loss") == ramp(0, 1500)
     assert client.get_run(run_id).data.params == {"lr": "1e-3", "seed": "1"}
     rejected = [json.loads(line) for line in journal.rejected.read_text().splitlines()]
     assert [entry["record"] for entry in rejected] == [{"params": {"lr": "0.001"}}, bad_name, gone]
@@ -121,7 +121,7 @@ def test_the_journal_of_a_deleted_run_waits_until_the_run_is_restored(store, run
     assert "runs restore" in outcome.trouble
     client.restore_run(run_id)
     assert deliver(journal).complete
-    assert history(store, run_id, "loss") == ramp(0, 600)
+    assert stored_points(store, run_id, "loss") == ramp(0, 600)
 
 
 def test_files_that_no_store_takes_hold_up_neither_points_nor_the_status(store, run_id, journal):
@@ -132,7 +132,7 @@ def test_files_that_no_store_takes_hold_up_neither_points_nor_the_status(store, 
     leave(journal, upload, points(0, 10), {"status": {"status": "FINISHED", "end_time": 5000}})
     outcome = deliver(journal)
     assert (outcome.delivered, outcome.unsent) == (11, 1)
-    assert history(store, run_id, "loss") == ramp(0, 10)
+    assert stored_points(store, run_id, "loss") == ramp(0, 10)
     assert MlflowClient(store).get_run(run_id).info.status == "FINISHED"
 
 

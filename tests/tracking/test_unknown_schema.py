@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.db import utils
+from tests.tracking.test_history import record
 
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.moved_store import settle_moved
@@ -22,9 +23,8 @@ from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.read import histories
 from seqsetvae.tracking.read.client_runs import ClientRuns
 from seqsetvae.tracking.read.follow import follow
-from seqsetvae.tracking.read.histories import open_histories
+from seqsetvae.tracking.read.run_reader import open_runs
 from tests.tracking.test_follow import write
-from tests.tracking.test_history import record
 
 NEWER = "fedcba987654"
 
@@ -66,7 +66,7 @@ def told() -> Iterator[list[str]]:
 def test_what_mlflow_itself_knows_is_read_by_its_client(newer, store, told, tmp_path):
     uri, run_id = newer
     for _ in range(2):
-        with open_histories(uri) as reader, open_histories(store) as known:
+        with open_runs(uri) as reader, open_runs(store) as known:
             assert isinstance(reader, ClientRuns)
             assert [run.run_id for run in reader.listing("exp")] == [run_id]
             ours, same = reader.read(run_id), known.read(run_id)

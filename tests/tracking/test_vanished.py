@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.tracking.compat.sqlite_tables import may_hold_runs
-from seqsetvae.tracking.read.histories import open_histories
+from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.tracking.write.vanished import mend_stale_runs
-from tests.tracking.histories import history
+from tests.tracking.recorded_points import stored_points
 
 VICTIM = """
 import sys, time
@@ -78,7 +78,7 @@ def test_a_killed_run_is_delivered_and_marked_by_the_next_command(store, victim,
     killed = client.get_run(victim.run_id)
     assert killed.info.status == "KILLED"
     assert killed.data.tags[names.TAG_ENDED_BY] == "process vanished"
-    assert [step for step, _ in history(store, victim.run_id, "loss")] == list(range(400))
+    assert [step for step, _ in stored_points(store, victim.run_id, "loss")] == list(range(400))
     assert killed.data.params == {"seed": "0"}
 
 
@@ -135,7 +135,7 @@ print(run.run_id)
 def test_a_program_that_ends_without_finishing_its_run_still_delivers(store):
     done = subprocess.run([sys.executable, "-c", FORGETFUL, store], capture_output=True, text=True, check=True)
     run_id = done.stdout.strip()
-    assert [step for step, _ in history(store, run_id, "loss")] == list(range(400))
+    assert [step for step, _ in stored_points(store, run_id, "loss")] == list(range(400))
     assert MlflowClient(store).get_run(run_id).info.status == "FAILED"
 
 
@@ -165,6 +165,6 @@ def test_a_store_that_a_killed_process_has_half_written_is_read(store, open_run,
     died = subprocess.run([sys.executable, "-c", HALF, str(tmp_path / "mlflow.db")])
     assert died.returncode == -signal.SIGKILL
     assert (tmp_path / "mlflow.db-journal").stat().st_size > 0
-    with open_histories(store) as reader:
+    with open_runs(store) as reader:
         assert reader.read(run.run_id).metrics["loss"].value_T.tolist() == [step / 2 for step in range(400)]
     assert may_hold_runs(tmp_path / "mlflow.db")

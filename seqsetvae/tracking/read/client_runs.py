@@ -14,7 +14,7 @@ from seqsetvae.tracking.connection.address import without_password
 from seqsetvae.tracking.connection.lookup import get_run
 from seqsetvae.tracking.connection.opening import open_store
 from seqsetvae.tracking.read.alerts import read_alerts
-from seqsetvae.tracking.read.run_history import ListedRun, RunHistory, Series, Stamp, no_metrics
+from seqsetvae.tracking.read.recorded_run import ListedRun, RecordedRun, Series, Stamp, no_metrics
 from seqsetvae.tracking.read.sql_runs import comparable
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LISTED = 1000
 
 
 class ClientRuns:
-    """The runs of a store. Made by :func:`seqsetvae.tracking.read.histories.reader_of`."""
+    """The runs of a store. Made by :func:`seqsetvae.tracking.read.run_reader.reader_of`."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -53,7 +53,7 @@ class ClientRuns:
             for run in runs
         ]
 
-    def read(self, run_id: str) -> RunHistory:
+    def read(self, run_id: str) -> RecordedRun:
         """Everything about one run. Raises :class:`InputError` where it has no metric."""
         with self.look(run_id) as look:
             run, keys = look.run, sorted(look.newest())
@@ -81,7 +81,7 @@ class ClientLook:
     def __init__(self, runs: ClientRuns, stored: StoredRun) -> None:
         self._runs, self._stored = runs, stored
         info = stored.info
-        self.run = RunHistory(
+        self.run = RecordedRun(
             run_id=info.run_id,
             name=info.run_name or "",
             status=info.status,

@@ -22,8 +22,8 @@ from seqsetvae.tracking.connection.address import local_folder
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.read.alerts import alerts_in, download_alerts
 from seqsetvae.tracking.read.client_runs import ClientLook
-from seqsetvae.tracking.read.histories import RunReader, reader_of
-from seqsetvae.tracking.read.run_history import RunHistory, Series, Stamp
+from seqsetvae.tracking.read.recorded_run import RecordedRun, Series, Stamp
+from seqsetvae.tracking.read.run_reader import RunReader, reader_of
 from seqsetvae.tracking.read.sql_runs import SqlLook
 
 OVERLAP = 20
@@ -49,7 +49,7 @@ class Follower:
         self._alerts: tuple[Mapping[str, Any], ...] = ()
         self._alerts_seen: float = 0.0
 
-    def poll(self) -> RunHistory:
+    def poll(self) -> RecordedRun:
         """The run as it is now, with the last points of each metric that is followed and recorded.
 
         Raises :class:`InputError` where the store cannot be read or the run is gone; the next call tries again, and misses nothing.

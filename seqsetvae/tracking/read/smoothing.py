@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsetvae.tracking.read.run_history import Series
+from seqsetvae.tracking.read.recorded_run import Series
 
 TAIL = 0.1
 """Share of a series that counts as its end, and its beginning."""

@@ -12,14 +12,14 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat import tables
 from seqsetvae.tracking.connection.address import sqlite_path, without_password
 from seqsetvae.tracking.read.alerts import read_alerts
-from seqsetvae.tracking.read.run_history import ListedRun, RunHistory, Series, Stamp, no_metrics
+from seqsetvae.tracking.read.recorded_run import ListedRun, RecordedRun, Series, Stamp, no_metrics
 
 BUSY_SECONDS = 30.0
 """How long a database file that is being written to is waited for, by a command that reads once."""
 
 
 class SqlRuns:
-    """The runs of a database. Made by :func:`seqsetvae.tracking.read.histories.reader_of`."""
+    """The runs of a database. Made by :func:`seqsetvae.tracking.read.run_reader.reader_of`."""
 
     def __init__(self, uri: str, busy_seconds: float = BUSY_SECONDS) -> None:
         self.uri = uri
@@ -34,7 +34,7 @@ class SqlRuns:
             for run_id, name, start, experiment, parent, kind in rows
         ]
 
-    def read(self, run_id: str) -> RunHistory:
+    def read(self, run_id: str) -> RecordedRun:
         """Everything about one run. Raises :class:`InputError` where it has no metric."""
         with self.look(run_id) as look:
             run, metrics = look.run, look.all_points()
@@ -58,7 +58,7 @@ class SqlLook:
         run = tables.find_run(connection, run_id)
         if run is None:
             raise InputError(f"There is no run {run_id} in {where}.")
-        self.run = RunHistory(
+        self.run = RecordedRun(
             run_id=run_id,
             name=run["name"] or "",
             status=run["status"],

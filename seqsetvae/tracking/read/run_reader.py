@@ -1,8 +1,8 @@
 """Reading runs back, all of them at once: every metric point with params, tags and alerts. Nothing here writes to the store.
 
-with open_histories("sqlite:///mlflow.db") as store:
-    [run_id] = choose(store.listing(), ["latest"], store.uri)
-    history = store.read(run_id)
+with open_runs("sqlite:///mlflow.db") as reader:
+    [run_id] = choose(reader.listing(), ["latest"], reader.uri)
+    recorded = reader.read(run_id)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from seqsetvae.tracking.connection.address import without_password
 from seqsetvae.tracking.connection.opening import check_there
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.read.client_runs import ClientRuns
-from seqsetvae.tracking.read.run_history import ListedRun
+from seqsetvae.tracking.read.recorded_run import ListedRun
 from seqsetvae.tracking.read.sql_runs import BUSY_SECONDS, SqlRuns
 
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_histories(uri: str) -> Iterator[RunReader]:
+def open_runs(uri: str) -> Iterator[RunReader]:
     """The store at an address, opened for reading only: a database by SQL, also while runs write to it; a server by its API.
 
     Raises :class:`InputError` where there is no such file, or what is there cannot be read.
@@ -73,13 +73,13 @@ def is_database(uri: str) -> bool:
     return re.split("[:+]", uri, maxsplit=1)[0] in SQL_SCHEMES
 
 
-def listed_runs(store: RunReader, experiment: str | None) -> list[ListedRun]:
+def listed_runs(reader: RunReader, experiment: str | None) -> list[ListedRun]:
     """The runs that a command may be asked for, newest first.
 
     Under `mlflow run` the newest is the one that the command itself was given: it is left out.
     """
     own = os.environ.get("MLFLOW_RUN_ID")
-    return [run for run in store.listing(experiment) if run.run_id != own]
+    return [run for run in reader.listing(experiment) if run.run_id != own]
 
 
 def choose(listing: Sequence[ListedRun], wanted: Sequence[str], uri: str) -> list[str]:

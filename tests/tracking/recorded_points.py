@@ -1,11 +1,11 @@
-"""What a test compares: the full history of a metric as the store has it."""
+"""What a test compares: all points of a metric as the store has it."""
 
 from __future__ import annotations
 
 from mlflow import MlflowClient
 
 
-def history(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
+def stored_points(uri: str, run_id: str, key: str) -> list[tuple[int, float]]:
     """(step, value) of every stored row, in order of steps; a row stored twice is listed twice."""
     rows = MlflowClient(uri).get_metric_history(run_id, key)
     return sorted((row.step, row.value) for row in rows)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.tracking.test_history import check
 
-from seqsetvae.tracking.read.histories import open_histories
+from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.tracking.read.sql_runs import SqlRuns
 from tests.tracking.test_follow import check as check_follower
-from tests.tracking.test_history import check
 from tests.tuning.conftest import database, postgres  # noqa: F401
 
 
@@ -15,7 +15,7 @@ from tests.tuning.conftest import database, postgres  # noqa: F401
 def test_postgresql(database):  # noqa: F811
     uri = database("histories")
     check(uri, "exp")
-    with open_histories(uri) as store:
+    with open_runs(uri) as store:
         assert isinstance(store, SqlRuns)
         password = uri.split(":")[2].split("@")[0]
         assert password not in store.read(store.listing()[0].run_id).store

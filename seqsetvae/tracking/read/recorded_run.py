@@ -1,4 +1,4 @@
-"""`RunHistory`: everything that a run has recorded, as it is read back; and what a run is refused for."""
+"""`RecordedRun`: everything that a run has recorded, as it is read back; and what a run is refused for."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ListedRun:
 
 
 @dataclass(frozen=True)
-class RunHistory:
+class RecordedRun:
     """Everything that a run has recorded, except its files."""
 
     run_id: str
@@ -89,7 +89,7 @@ class RunHistory:
     artifact_uri: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
-        return f"<RunHistory {self.run_id} {self.name!r}: {self.status}, {len(self.metrics)} metrics>"
+        return f"<RecordedRun {self.run_id} {self.name!r}: {self.status}, {len(self.metrics)} metrics>"
 
     @property
     def imported(self) -> bool:

@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
-from seqsetvae.tracking.read.histories import choose, open_histories
+from seqsetvae.tracking.read.run_reader import choose, open_runs
 from seqsetvae.tracking.write.attachments import attach_files
 
 
@@ -38,21 +38,21 @@ def record(uri: str, experiment: str, name: str = "one", parent: str = "", point
 
 def check(uri: str, experiment: str) -> None:
     run_id = record(uri, experiment)
-    with open_histories(uri) as store:
+    with open_runs(uri) as store:
         assert choose(store.listing(experiment), ["latest"], uri) == [run_id]
-        history = store.read(run_id)
-    assert (history.name, history.status, history.experiment) == ("one", "FINISHED", experiment)
-    assert (history.params["model/latent_dim"], history.tags["a"]) == ("16", "b")
-    assert history.end_time >= history.start_time > time.time() - 60
-    loss = history.metrics["train_loss"]
+        recorded = store.read(run_id)
+    assert (recorded.name, recorded.status, recorded.experiment) == ("one", "FINISHED", experiment)
+    assert (recorded.params["model/latent_dim"], recorded.tags["a"]) == ("16", "b")
+    assert recorded.end_time >= recorded.start_time > time.time() - 60
+    loss = recorded.metrics["train_loss"]
     assert loss.step_T.tolist() == [0, 1, 2, 3, 4]
     assert loss.value_T.tolist() == [30.0, 29.0, 28.0, 99.0, 26.0], "of step 3 the last written counts"
     assert loss.time_T[:2].tolist() == [100.0, 101.0]
-    norm = history.metrics["grad_norm"].value_T
+    norm = recorded.metrics["grad_norm"].value_T
     assert norm[0] == 1.0
     assert np.isnan(norm[1])
     assert norm[2] > 1e300
-    assert [row["level"] for row in history.alerts] == ["yellow", "red"]
+    assert [row["level"] for row in recorded.alerts] == ["yellow", "red"]
 
 
 def test_sqlite(store):
@@ -78,7 +78,7 @@ def test_a_file_that_is_being_written_to(store):
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("INSERT INTO metrics VALUES ('late', 1.0, 1, ?, 1, 0)", (run_id,))
     try:
-        with open_histories(store) as histories:
+        with open_runs(store) as histories:
             assert "late" not in histories.read(run_id).metrics
     finally:
         writer.rollback()
@@ -89,7 +89,7 @@ def test_nothing_is_written(store, tmp_path):
     run_id = record(store, "exp")
     (tmp_path / "mlflow.db").chmod(0o444)
     before = (tmp_path / "mlflow.db").read_bytes()
-    with open_histories(store) as histories:
+    with open_runs(store) as histories:
         histories.read(run_id)
     assert (tmp_path / "mlflow.db").read_bytes() == before
 
@@ -98,7 +98,7 @@ def test_runs_are_found_by_id_beginning_name_and_with_their_children(store):
     parent = record(store, "exp", "study")
     first, second = (record(store, "exp", f"trial {number}", parent) for number in (0, 1))
     grandchild = record(store, "exp", "rescue", first)
-    with open_histories(store) as histories:
+    with open_runs(store) as histories:
         listing = histories.listing()
     assert {one.run_id for one in listing} == {parent, first, second, grandchild}
     assert choose(listing, ["trial 1"], store) == [second]
@@ -109,13 +109,13 @@ def test_runs_are_found_by_id_beginning_name_and_with_their_children(store):
 
 def test_mistakes_name_what_was_looked_for_and_where(store, tmp_path):
     missing, text = (f"sqlite:///{tmp_path / name}" for name in ("missing.db", "text.db"))
-    with pytest.raises(InputError, match=r"no tracking store /.*/missing\.db\. Give the"), open_histories(missing):
+    with pytest.raises(InputError, match=r"no tracking store /.*/missing\.db\. Give the"), open_runs(missing):
         pass
     assert not (tmp_path / "missing.db").exists()
     (tmp_path / "text.db").write_text("no database, but long enough to be looked at" * 20)
-    with pytest.raises(InputError, match=r"text\.db cannot be used: .*not a database"), open_histories(text) as other:
+    with pytest.raises(InputError, match=r"text\.db cannot be used: .*not a database"), open_runs(text) as other:
         other.listing()
-    with open_histories(store) as histories:
+    with open_runs(store) as histories:
         with pytest.raises(InputError, match=r"There are no runs in sqlite:///.*mlflow\.db"):
             choose(histories.listing(), ["latest"], store)
         run_id = record(store, "exp", "kept")
@@ -136,5 +136,5 @@ def test_mistakes_name_what_was_looked_for_and_where(store, tmp_path):
 
 def test_a_server_that_does_not_answer():
     uri = "http://127.0.0.1:9"
-    with pytest.raises(InputError, match=r"http://127.0.0.1:9 cannot be used"), open_histories(uri):
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9 cannot be used"), open_runs(uri):
         pass
