@@ -91,7 +91,7 @@ def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Traje
     truth = _Truth(plan, monitor, progress)
     with contextlib.redirect_stdout(io.StringIO()):  # the alerts are what is being examined
         train_unrecorded(plan, [monitor, truth])
-    observations = [Observation(seen, known) for seen, known in zip(monitor.history, truth.information, strict=True)]
+    observations = [Observation(seen, known) for seen, known in zip(monitor.updates, truth.information, strict=True)]
     trajectory = Trajectory(
         run.case,
         run.seed,
@@ -130,7 +130,7 @@ class _Truth(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: EventBatch, batch_idx: int
     ) -> None:
-        if len(self.monitor.history) == len(self.information):
+        if len(self.monitor.updates) == len(self.information):
             return
         module: Any = pl_module
         with torch.no_grad():

@@ -44,18 +44,18 @@ class Lost:
         return "; ".join([*self.parts, *([f"{said}; {self.still} still speak"] if said else [])]) or "nothing"
 
 
-def lost(history: Iterable[CollapseStatistics], grace_steps: int = 0) -> Lost | None:
+def lost(updates: Iterable[CollapseStatistics], grace_steps: int = 0) -> Lost | None:
     """What the last update has no more that the best one had; None where there is none to compare it with.
 
     Args:
-        history: updates, oldest first.
+        updates: oldest first.
         grace_steps: until then an encoder is as chance has made it, and its KL says nothing, unless there are no later updates.
     """
-    updates = [one for one in history if one.finite and len(one.kl_Z)]
-    trained = [one for one in updates if one.step >= grace_steps] or updates
+    measured = [one for one in updates if one.finite and len(one.kl_Z)]
+    trained = [one for one in measured if one.step >= grace_steps] or measured
     if not trained:
         return None
-    best, now = max(trained, key=lambda one: one.mutual_information), updates[-1]
+    best, now = max(trained, key=lambda one: one.mutual_information), measured[-1]
     silent = [place for place in range(len(now.kl_Z)) if best.kl_Z[place] >= SPOKE and now.kl_Z[place] < SILENT]
     silent.sort(key=lambda place: -float(best.kl_Z[place]))
     return Lost(

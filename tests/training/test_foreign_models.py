@@ -162,7 +162,7 @@ def test_each_submodule_keeps_the_mode_it_was_in():
 
 def test_a_run_without_an_end_a_second_fit_and_several_optimizers():
     endless = train(PlainVAE(beta=0.5), max_epochs=-1, max_steps=60)
-    assert len(endless.history) == 12
+    assert len(endless.updates) == 12
 
     class ThreeOptimizers(PlainVAE):
         automatic_optimization = False
@@ -179,7 +179,7 @@ def test_a_run_without_an_end_a_second_fit_and_several_optimizers():
         def configure_optimizers(self):
             return [torch.optim.Adam(self.parameters(), lr=3e-3) for _ in range(3)]
 
-    assert len(train(ThreeOptimizers(beta=0.5)).history) == 40
+    assert len(train(ThreeOptimizers(beta=0.5)).updates) == 40
 
     monitor = CollapseMonitor(WATCH)
     for epochs in (2, 1):
@@ -194,7 +194,7 @@ def test_a_run_without_an_end_a_second_fit_and_several_optimizers():
                 enable_progress_bar=False,
                 enable_model_summary=False,
             ).fit(PlainVAE(beta=0.5), loader())
-        assert len(monitor.history) == 20 * epochs
+        assert len(monitor.updates) == 20 * epochs
 
 
 def test_the_pool_is_young_and_drift_is_no_signal():

@@ -65,6 +65,6 @@ def test_a_loss_scale_that_overflows_is_no_nan_and_norms_are_without_it(tiny, ca
     # The median, since float16 itself gives a batch with an outlier another gradient. With the loss scale it would be above 1,000.
     ratios = [of_half / of_single for of_half, of_single in zip(half[left_out:], single[left_out:], strict=True)]
     assert statistics.median(ratios) == pytest.approx(1.0, rel=0.02)
-    assert all(update.finite for update in monitor.history)
+    assert all(update.finite for update in monitor.updates)
     assert all(weight.isfinite().all() for weight in module.parameters())
     assert "NaN" not in capsys.readouterr().out

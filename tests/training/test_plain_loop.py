@@ -68,8 +68,8 @@ def test_without_a_likelihood_it_is_unknown():
 def test_what_was_lost_is_named():
     """beta passes the eigenvalues 3, 2 and 1.5 at half time: of four dimensions that spoke one is left."""
     monitor, _ = train(lambda step: 0.2 if step < 100 else 3.4)
-    then = next(one for one in monitor.history if one.step == monitor.lost.since)
-    now = monitor.history[-1]
+    then = next(one for one in monitor.updates if one.step == monitor.lost.since)
+    now = monitor.updates[-1]
     gone = {d for d in range(4) if then.kl_Z[d] > 0.05 and now.kl_Z[d] < 0.01}
     assert {place for place, _, _ in monitor.lost.dimensions} == gone
     assert gone

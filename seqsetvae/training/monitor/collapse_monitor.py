@@ -73,13 +73,11 @@ FLAG = re.compile(r"--\w+\.(?=\w)")
 
 
 def _drawn(
-    history: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
+    updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> dict[str, bytes]:
-    from seqsetvae.figures.collapse import (
-        draw_collapse,  # and Matplotlib, which a monitor without a folder goes without
-    )
+    from seqsetvae.figures.collapse import draw_collapse  # and Matplotlib, which a monitor without a folder goes without
 
-    return draw_collapse(history, alerts, config, title)
+    return draw_collapse(updates, alerts, config, title)
 
 
 class CollapseMonitor(pl.Callback):
@@ -134,7 +132,7 @@ class CollapseMonitor(pl.Callback):
         self.title = title
         self.name = name
         self.attribute = attribute
-        self.history = MeasuredSoFar()
+        self.updates = MeasuredSoFar()
         self.stopped_at: int | None = None
         """Optimizer step at which the monitor ended the run; None if it did not."""
         self._pending: Measurement | None = None
@@ -144,7 +142,7 @@ class CollapseMonitor(pl.Callback):
         self._probe = DecoderProbe()
         self._decoder: Figures = {}
         self._final: tuple[CollapseStatistics, Level] | None = None
-        self._updates = 0
+        self._count = 0
         self._last_step = 0
         self._restored: dict[str, Any] = {}
         self._backup: Path | None = None
@@ -169,7 +167,7 @@ class CollapseMonitor(pl.Callback):
     @property
     def steps_history(self) -> list[int]:
         """The optimizer steps at which it has measured."""
-        return [update.step for update in self.history]
+        return [update.step for update in self.updates]
 
     @property
     def global_step(self) -> int:
@@ -194,7 +192,7 @@ class CollapseMonitor(pl.Callback):
         known = {} if earlier is None else earlier.state_dict()
         if known and not self._restored and trainer.global_step == 0:
             # A second fit, from the start: nothing of the first one counts.
-            known, self.history, self.stopped_at, self._backup, self._updates = {}, MeasuredSoFar(), None, None, 0
+            known, self.updates, self.stopped_at, self._backup, self._count = {}, MeasuredSoFar(), None, None, 0
             self._probe, self._decoder, self._pending = DecoderProbe(), {}, None
         self._final = None
         outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(expected_steps(trainer))
@@ -220,7 +218,7 @@ class CollapseMonitor(pl.Callback):
             self.healthy.sweep(trainer.global_step)
         if self._figures is not None:
             for step in self._restored.get("figures", ()):
-                self._figures.draw([update for update in self.history if update.step <= step], step)
+                self._figures.draw([update for update in self.updates if update.step <= step], step)
         self._restored = {}
         if self.stopped_at is not None and self.config.on_collapse == "warn":
             self.stopped_at = None  # a run that was ended goes on, on request
@@ -251,10 +249,10 @@ class CollapseMonitor(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._judge_pending(trainer)
         self._act(trainer)
-        if self.stopped_at is None and self.config.rules == "principled" and len(self.history):
+        if self.stopped_at is None and self.config.rules == "principled" and len(self.updates):
             self._judge_finished(trainer, pl_module)
         if self._figures is not None:
-            self._figures.draw(self.history, steps_of(trainer))
+            self._figures.draw(self.updates, steps_of(trainer))
         self._report(trainer, "stopped: posterior collapse" if self.stopped_at is not None else "finished")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -268,10 +266,10 @@ class CollapseMonitor(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "detectors": self.watch.state_dict(),
-            "history": self.history.state_dict(),
+            "history": self.updates.state_dict(),
             "record": self.record.state_dict(),
             "decoder": dict(self._decoder),
-            "updates": self._updates,
+            "updates": self._count,
             "seconds": self._seconds,
             "pool": self._pool.state_dict(),
             "probe": self._probe.state_dict(),
@@ -283,9 +281,9 @@ class CollapseMonitor(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
-        self.history.load_state_dict(state_dict["history"])
+        self.updates.load_state_dict(state_dict["history"])
         self.record.load_state_dict(state_dict["record"])
-        self._decoder, self._updates = dict(state_dict["decoder"]), state_dict["updates"]
+        self._decoder, self._count = dict(state_dict["decoder"]), state_dict["updates"]
         if self.healthy is not None and state_dict["healthy"] is not None:
             self.healthy.load_state_dict(state_dict["healthy"])
         self.stopped_at = state_dict.get("stopped_at")
@@ -298,7 +296,7 @@ class CollapseMonitor(pl.Callback):
         """Of the run so far."""
         state = self.primary.state
         newest = self.healthy.newest if self.healthy else None
-        last = self.history[-1] if len(self.history) else None
+        last = self.updates[-1] if len(self.updates) else None
         level, worst, red = Level(state.level), Level(state.worst), state.first_red_step
         if self._final is not None:
             last, level = self._final
@@ -327,10 +325,10 @@ class CollapseMonitor(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, module: Any, step: int) -> Measurement:
         decoder = None
-        if self.primary.wants_decoder_use(self._updates) and hasattr(module, "negative_log_likelihood"):
+        if self.primary.wants_decoder_use(self._count) and hasattr(module, "negative_log_likelihood"):
             with trainer.precision_plugin.forward_context():
                 decoder = self._probe.measure(module, self._pool.steps, noise_seed(step))
-        self._updates += 1
+        self._count += 1
         return self._pool.measure(step, getattr(module, "current_beta", None), decoder, noise_seed(step))
 
     def _judge_pending(self, trainer: pl.Trainer) -> None:
@@ -340,7 +338,7 @@ class CollapseMonitor(pl.Callback):
         # Every process judges the figures of the first: a last digit must not make them disagree on whether to stop.
         statistics, parts = trainer.strategy.broadcast(self._numbers(measured))
         checks, statistics = self.watch.update_parts(statistics, parts)
-        self.history.append(statistics)
+        self.updates.append(statistics)
         step = statistics.step
         for check in [*checks, *self.watch.update(statistics)]:
             self.record.judged(check.diagnosis.detector, check.diagnosis.level)
@@ -355,7 +353,7 @@ class CollapseMonitor(pl.Callback):
             self._act(trainer)
             raise PosteriorNotFinite(step)
         if self._figures is not None and self._plot_is_due(step):
-            self._figures.draw(self.history, step)
+            self._figures.draw(self.updates, step)
 
     def _tell(self, check: Check) -> None:
         if not check.is_alert:
@@ -373,7 +371,7 @@ class CollapseMonitor(pl.Callback):
             measured,
             self.config,
             self._decoder,
-            self.history.recon_window(self.config.window_size - 1),
+            self.updates.recon_window(self.config.window_size - 1),
             hours=self._seconds / 3600.0,
         )
 
@@ -406,7 +404,7 @@ class CollapseMonitor(pl.Callback):
 
     def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
         """The verdict on the model as it is now: everything measured anew, on the validation split where that can be done."""
-        step, beta = steps_of(trainer), self.history[-1].beta
+        step, beta = steps_of(trainer), self.updates[-1].beta
         wholes: list[CollapseStatistics] = []
         parts: list[dict[str, CollapseStatistics]] = []
         with trainer.precision_plugin.forward_context():
@@ -435,14 +433,14 @@ class CollapseMonitor(pl.Callback):
             final_report(
                 self.primary.state,
                 self.config,
-                self.history[-1] if len(self.history) else None,
+                self.updates[-1] if len(self.updates) else None,
                 planned_steps=self.primary.outlook.total_steps - first_step,
                 done_steps=steps_of(trainer) - first_step,
                 seconds=seconds,
                 backup=self._backup,
                 log_file=self.record.log_file,
                 outcome=outcome,
-                lost=lost(self.history, self.config.grace_steps),
+                lost=lost(self.updates, self.config.grace_steps),
             )
         )
 

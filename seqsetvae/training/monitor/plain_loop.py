@@ -66,14 +66,14 @@ class LoopMonitor:
     ) -> None:
         self.config = settle_monitor(config or MonitorConfig(), total_steps, warmup_steps)
         self.watch = Watch(self.config, BetaOutlook(total_steps, warmup_steps, beta_at))
-        self.history = MeasuredSoFar()
+        self.updates = MeasuredSoFar()
         self.alerts: list[Diagnosis] = []
         """Changes of level, oldest first; those of layers and subgroups among them."""
         self._decoder = _Decoder() if model is None else _InModel(model)
         self._log = log
         self._pool, self._probe = PosteriorPool(self.config.pool_sets), DecoderProbe()
         self._heard: Figures = {}
-        self._updates = 0
+        self._count = 0
         self._asks = False
 
     def update(
@@ -112,11 +112,11 @@ class LoopMonitor:
             self._probe.keep(nll, latents, self._pool.steps[-1].serial)
         if step % self.config.update_frequency and not self.watch.due(step):
             return None
-        asks = self._asks and self.watch.primary.wants_decoder_use(self._updates)
-        self._updates += 1
+        asks = self._asks and self.watch.primary.wants_decoder_use(self._count)
+        self._count += 1
         whole, parts = self._measure(step, beta, asks, noise_seed(step))
         checks, whole = self.watch.update_parts(whole, parts)
-        self.history.append(whole)
+        self.updates.append(whole)
         checks += self.watch.update(whole)
         self.alerts += [one.diagnosis for one in checks if one.is_alert]
         if self._log is not None:
@@ -132,8 +132,8 @@ class LoopMonitor:
         """
         if not self._pool.steps:
             raise ValueError("Nothing to judge: LoopMonitor.update was never called.")
-        step = self.history[-1].step if len(self.history) else 0
-        beta = self.history[-1].beta if len(self.history) else None
+        step = self.updates[-1].step if len(self.updates) else 0
+        beta = self.updates[-1].beta if len(self.updates) else None
         measured = [
             self._measure(step, beta, self._asks, noise_seed(step, place + 1))
             for place in range(self.config.confirm_checks)
@@ -149,7 +149,7 @@ class LoopMonitor:
     @property
     def lost(self) -> Lost | None:
         """Which dimensions and parts have gone silent since the run was at its best."""
-        return lost(self.history, self.config.grace_steps)
+        return lost(self.updates, self.config.grace_steps)
 
     def _measure(
         self, step: int, beta: float | None, asks: bool, seed: int
@@ -157,7 +157,7 @@ class LoopMonitor:
         decoder = self._probe.measure(self._decoder, self._pool.steps, seed) if asks else None
         measured = self._pool.measure(step, beta, decoder, seed).wait()
         self._heard = heard_of(measured) or self._heard
-        return statistics_of(measured, self.config, self._heard, self.history.recon_window(self.config.window_size - 1))
+        return statistics_of(measured, self.config, self._heard, self.updates.recon_window(self.config.window_size - 1))
 
 
 class _InModel(nn.Module, _Decoder):
