@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from seqsetvae.certify.cases import CANNOT_COLLAPSE, COLLAPSED, HEALTHIEST
 from seqsetvae.certify.table import Table
 from seqsetvae.certify.trajectory import Trajectory
-from seqsetvae.collapse.rules import source_indicators
+from seqsetvae.collapse.rules import guides_indicators
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor
 
@@ -36,7 +36,7 @@ def _firing(trajectories: Sequence[Trajectory]) -> dict[str, str]:
         for one in trajectory.observations:
             if one.step < config.grace_steps:
                 continue
-            for indicator in source_indicators(one.statistics, config):
+            for indicator in guides_indicators(one.statistics, config):
                 label = f"{indicator.label} {'<' if indicator.fires_below else '>'} {indicator.threshold:g}"
                 fired.setdefault(label, []).append(indicator.out_of_range)
                 if one is trajectory.observations[-1]:

@@ -8,9 +8,9 @@ from seqsetvae.collapse.diagnosis import Indicator, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settled import SettledMonitor
 
-SOURCE_TREND_CHECKS = 50
+GUIDES_TREND_CHECKS = 50
 """Rules `source`: the trend of the reconstruction loss is taken over this many updates."""
-SOURCE_TREND_THRESHOLD = 0.001
+GUIDES_TREND_THRESHOLD = 0.001
 
 
 INFORMED = 10.0
@@ -54,7 +54,7 @@ def principled_indicators(statistics: CollapseStatistics, config: SettledMonitor
     return found
 
 
-def source_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
+def guides_indicators(statistics: CollapseStatistics, config: SettledMonitor) -> list[Indicator]:
     """The guides' four rules, word for word."""
     found = [
         Indicator("kl", "KL divergence", statistics.kl, config.kl_threshold),
@@ -66,10 +66,10 @@ def source_indicators(statistics: CollapseStatistics, config: SettledMonitor) ->
             config.active_units_threshold,
         ),
     ]
-    if statistics.recon_slope is not None and statistics.updates >= SOURCE_TREND_CHECKS:
+    if statistics.recon_slope is not None and statistics.updates >= GUIDES_TREND_CHECKS:
         found.append(
             Indicator(
-                "recon_slope", "trend of reconstruction loss", statistics.recon_slope, SOURCE_TREND_THRESHOLD, False
+                "recon_slope", "trend of reconstruction loss", statistics.recon_slope, GUIDES_TREND_THRESHOLD, False
             )
         )
     return found
@@ -77,7 +77,7 @@ def source_indicators(statistics: CollapseStatistics, config: SettledMonitor) ->
 
 RULES: dict[str, Callable[[CollapseStatistics, SettledMonitor], list[Indicator]]] = {
     "principled": principled_indicators,
-    "source": source_indicators,
+    "source": guides_indicators,
 }
 
 
