@@ -17,8 +17,8 @@ class InputError(ValueError):
     """
 
 
-class StoreError(InputError):
-    """A tracking store cannot be used now: nothing answers, the login is refused, a file cannot be opened."""
+class MlflowStoreError(InputError):
+    """An MLflow store cannot be used now: nothing answers, the login is refused, a file cannot be opened."""
 
 
 class StoppedBySignal(Exception):

@@ -20,7 +20,7 @@ from seqsetvae.console import console
 from seqsetvae.data.verified import verify
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.module import PretrainModule
@@ -193,7 +193,7 @@ def reach_store(plan: Plan) -> tuple[str, float]:
     """Open the tracking store as the run would. Returns its address and the seconds it took to answer."""
     uri = resolve_uri(plan.config.tracking)
     started = time.perf_counter()
-    open_store(uri).search_experiments(max_results=1)
+    open_client(uri).search_experiments(max_results=1)
     return uri, time.perf_counter() - started
 
 

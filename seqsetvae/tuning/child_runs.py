@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 WORDS = {
@@ -38,7 +38,7 @@ def reason_of(trial: FrozenTrial) -> str:
 def settle(tracking: TrackingConfig, study: Study, number: int) -> None:
     """Put into a finished trial's run what came of the trial. Can be repeated."""
     uri = resolve_uri(tracking)
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         trial = study.get_trials(deepcopy=False)[number]
         if "run_id" in trial.user_attrs:

@@ -14,7 +14,7 @@ from seqsetvae.figures import study as study_figures
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture, run_page
 from seqsetvae.tracking.compat.image_series import thumbnail
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.vanished import mend_stale_runs
@@ -197,7 +197,7 @@ class StudyRecord:
 def settle_all(job: Job, experiment_id: str, study: Study) -> None:
     """At the end: runs of workers that have vanished are delivered and ended, and every trial's run says what came of the trial."""
     uri = resolve_uri(job.base.tracking)
-    client = open_store(uri)
+    client = open_client(uri)
     trials = study.get_trials(deepcopy=False)
     # By their tags, not by what the study knows of runs: a worker may vanish before it has told the study which run it has opened.
     unsettled = f"tags.`mlflow.parentRunId` = '{job.parent_run_id}' AND tags.`{names.TAG_TRIAL_STATE}` = 'running'"

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae.config import TrackingConfig
-from seqsetvae.errors import InputError, StoreError
+from seqsetvae.errors import InputError, MlflowStoreError
 from seqsetvae.tracking.connection.address import (
     recorded_uri,
     resolve_uri,
@@ -26,7 +26,7 @@ from seqsetvae.tracking.connection.address import (
     usable,
     without_password,
 )
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.place import check_place
 from tests.tracking.recorded_points import ramp, stored_points
 
@@ -62,7 +62,7 @@ def test_a_path_in_an_address_is_found_however_it_is_written(tmp_path, name):
 
 
 def test_a_store_whose_making_is_killed_leaves_nothing_behind_that_hinders_the_next(tmp_path):
-    opening = "import sys; from seqsetvae.tracking.connection.opening import open_store; print('go', flush=True); open_store(sys.argv[1])"
+    opening = "import sys; from seqsetvae.tracking.connection.opening import open_client; print('go', flush=True); open_client(sys.argv[1])"
     path = tmp_path / "new.db"
     for wait in (1.5, 2.5, 3.5):  # imports, then tables one after the other
         process = subprocess.Popen(
@@ -72,8 +72,8 @@ def test_a_store_whose_making_is_killed_leaves_nothing_behind_that_hinders_the_n
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        assert not path.exists() or open_store(f"sqlite:///{path}").search_experiments()
-    client = open_store(f"sqlite:///{path}")
+        assert not path.exists() or open_client(f"sqlite:///{path}").search_experiments()
+    client = open_client(f"sqlite:///{path}")
     run = client.create_run("0")
     assert client.get_run(run.info.run_id).info.status == "RUNNING"
     assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
@@ -85,7 +85,7 @@ def test_a_store_that_an_earlier_version_left_half_made_is_put_aside(tmp_path, s
     with sqlite3.connect(path) as tables:
         tables.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
         tables.execute("DROP TABLE inputs")
-    assert open_store(f"sqlite:///{path}").search_experiments()
+    assert open_client(f"sqlite:///{path}").search_experiments()
     assert len(list(tmp_path.glob("half.db.unfinished-*"))) == 1
 
 
@@ -97,7 +97,7 @@ def test_an_older_store_with_runs_is_left_alone(tmp_path, sqlite_template):
     with sqlite3.connect(path) as tables:
         tables.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     before = path.read_bytes()
-    program = "import sys; from seqsetvae.tracking.connection.opening import open_store; open_store(sys.argv[1])"
+    program = "import sys; from seqsetvae.tracking.connection.opening import open_client; open_client(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", program, uri], capture_output=True, text=True)
     assert "mlflow db upgrade" in done.stderr
     assert "Start the server" not in done.stderr
@@ -107,8 +107,8 @@ def test_an_older_store_with_runs_is_left_alone(tmp_path, sqlite_template):
 def refusal(uri: str) -> str:
     """The sentence, which must come within ten seconds."""
     started = time.monotonic()
-    with pytest.raises(StoreError) as refused:
-        open_store(uri)
+    with pytest.raises(MlflowStoreError) as refused:
+        open_client(uri)
     assert time.monotonic() - started < 10
     return str(refused.value)
 
@@ -227,7 +227,7 @@ def test_an_address_recorded_without_its_password_needs_the_whole_one(monkeypatc
     assert masked == "postgresql://me:***@db:5432/mlflow?sslmode=disable"
     assert usable(masked, whole) == whole
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@elsewhere/mlflow")
-    with pytest.raises(StoreError, match="without its password"):
+    with pytest.raises(MlflowStoreError, match="without its password"):
         usable(masked)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", whole)
     assert usable(masked) == whole

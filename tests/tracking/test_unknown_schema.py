@@ -19,7 +19,7 @@ from tests.tracking.test_history import record
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.moved_store import settle_moved
 from seqsetvae.tracking.compat.sqlite_tables import has_experiment
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.read import histories
 from seqsetvae.tracking.read.client_runs import ClientRuns
 from seqsetvae.tracking.read.follow import follow
@@ -137,5 +137,5 @@ def test_a_database_that_is_upgraded_while_it_is_followed_is_read_on(store, tmp_
         run = follower.poll()
     assert run.metrics["train_loss"].step_T.tolist() == [3, 4, 5]
     assert len([one for one in told if NEWER in one]) == 1
-    assert open_store(store).search_experiments()
+    assert open_client(store).search_experiments()
     assert MlflowClient(store).get_run(run_id)

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from seqsetvae.errors import StoreError
+from seqsetvae.errors import MlflowStoreError
 from seqsetvae.tracking.compat.schema import KNOWN, MAKING, version_of_file
 
 FIRST_LOOK = "SELECT 1 FROM sqlite_master"
@@ -48,7 +48,7 @@ def read_tables(path: Path) -> set[str]:
     """Names of the tables in a file; none in an empty one.
 
     Raises:
-        StoreError: it is no database, or a damaged one.
+        MlflowStoreError: it is no database, or a damaged one.
     """
     try:
         with _reading(path) as connection:
@@ -56,9 +56,9 @@ def read_tables(path: Path) -> set[str]:
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             return {"experiments"}  # somebody makes or writes it: MLflow waits for that
-        raise StoreError(f"The tracking store {path} cannot be opened: {error}.") from error
+        raise MlflowStoreError(f"The tracking store {path} cannot be opened: {error}.") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(
+        raise MlflowStoreError(
             f"{path} is not an SQLite database, or a damaged one ({error}). Name another file with --tracking.tracking_uri, or restore it."
         ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from seqsetvae.config import TrackingConfig
-from seqsetvae.errors import StoreError
+from seqsetvae.errors import MlflowStoreError
 from seqsetvae.extras import require
 
 MASK = "***"
@@ -30,7 +30,7 @@ def usable(uri: str, *others: str | None) -> str:
     password of a database gets it back from `others` or MLFLOW_TRACKING_URI, if one of these is that address.
 
     Raises:
-        StoreError: the password is not at hand.
+        MlflowStoreError: the password is not at hand.
     """
     if (path := sqlite_path(uri)) is not None:
         return sqlite_uri(path)
@@ -51,7 +51,7 @@ def usable(uri: str, *others: str | None) -> str:
     for one in same:
         if f":{MASK}@" not in one:
             return one
-    raise StoreError(
+    raise MlflowStoreError(
         f"The address {uri} was recorded without its password. Give the whole address with --tracking.tracking_uri or "
         "MLFLOW_TRACKING_URI."
     )

@@ -36,10 +36,10 @@ def check_there(uri: str) -> None:
         )
 
 
-def open_store(uri: str) -> MlflowClient:
+def open_client(uri: str) -> MlflowClient:
     """Connect to the store; a new sqlite file gets its tables here.
 
-    Raises :class:`StoreError` when it does not answer within seconds or cannot be used.
+    Raises :class:`MlflowStoreError` when it does not answer within seconds or cannot be used.
     """
     ensure_user()  # before MLflow is loaded
     from mlflow import MlflowClient

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
-from seqsetvae.errors import StoreError
+from seqsetvae.errors import MlflowStoreError
 from seqsetvae.tracking.compat.sqlite_tables import has_experiment
 from seqsetvae.tracking.connection.address import resolve_uri, sqlite_path
 from seqsetvae.tracking.connection.lookup import no_experiment
@@ -29,5 +29,5 @@ def check_place(config: TrackingConfig) -> None:
         if there.exists():
             break
     if not there.is_dir():
-        raise StoreError(f"--tracking.work_dir {config.work_dir}: {there} is no folder. Name another.")
+        raise MlflowStoreError(f"--tracking.work_dir {config.work_dir}: {there} is no folder. Name another.")
     require_writable(there, f"--tracking.work_dir {config.work_dir} holds the journal of the run", "or name another")

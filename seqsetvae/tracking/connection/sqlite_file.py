@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from seqsetvae.errors import StoreError
+from seqsetvae.errors import MlflowStoreError
 from seqsetvae.tracking.compat.sqlite_tables import forget_engine, read_tables
 from seqsetvae.tracking.connection.address import sqlite_uri
 
@@ -19,36 +19,36 @@ def check_file(path: Path) -> None:
     """Say what keeps a file from being the store, or from becoming it. Takes milliseconds.
 
     Raises:
-        StoreError: which file or folder it is, what is wrong with it, what to do.
+        MlflowStoreError: which file or folder it is, what is wrong with it, what to do.
     """
     elsewhere = "or choose another store with --tracking.tracking_uri or MLFLOW_TRACKING_URI"
     folder = path.parent
     if not folder.is_dir():
-        raise StoreError(
+        raise MlflowStoreError(
             f"The tracking store {path} lies in a folder that does not exist. Create {folder} first, {elsewhere}."
         )
     if path.is_dir():
-        raise StoreError(f"The tracking store {path} is a folder. Name a file in it, {elsewhere}.")
+        raise MlflowStoreError(f"The tracking store {path} is a folder. Name a file in it, {elsewhere}.")
     require_writable(folder, f"the tracking store {path} keeps a journal beside its file", elsewhere)
     if not path.exists():
         return
     if not path.is_file():
-        raise StoreError(f"The tracking store {path} is no file of data. Name another, {elsewhere}.")
+        raise MlflowStoreError(f"The tracking store {path} is no file of data. Name another, {elsewhere}.")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise StoreError(
+        raise MlflowStoreError(
             f"The tracking store {path} cannot be opened: this user may not read and write it. Mend its permissions, {elsewhere}."
         )
     if (tables := read_tables(path)) and not {"experiments", "alembic_version"} & tables:
         shown = ", ".join(sorted(tables)[:3])
-        raise StoreError(
+        raise MlflowStoreError(
             f"{path} is a database, but not one of MLflow: it holds the tables {shown}. Name another file, {elsewhere}."
         )
 
 
 def require_writable(folder: Path, reason: str, otherwise: str) -> None:
-    """Raises :class:`StoreError` for a folder in which this process may make no files."""
+    """Raises :class:`MlflowStoreError` for a folder in which this process may make no files."""
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(
+        raise MlflowStoreError(
             f"Cannot write here: {folder} is not writable, and {reason}. Change to another folder, {otherwise}."
         )
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from seqsetvae.errors import InputError, StoreError
+from seqsetvae.errors import InputError, MlflowStoreError
 from seqsetvae.tracking.connection.address import without_password
 
 REQUEST_SECONDS = 30
@@ -47,14 +47,14 @@ KNOWN_TROUBLE = (
 
 @contextmanager
 def readable_errors(uri: str) -> Iterator[None]:
-    """Turn any failure to use the store into a :class:`StoreError` that names it, within about `OPEN_SECONDS`."""
+    """Turn any failure to use the store into a :class:`MlflowStoreError` that names it, within about `OPEN_SECONDS`."""
     try:
         with patience(OPEN_SECONDS):
             yield
     except InputError:
         raise
     except Exception as error:
-        raise StoreError(without_password(said(error, without_password(uri)))) from error
+        raise MlflowStoreError(without_password(said(error, without_password(uri)))) from error
 
 
 def said(error: Exception, where: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
 from seqsetvae.tracking.connection.address import local_folder
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def alerts_in(folder: Path) -> tuple[dict[str, Any], ...]:
 
 def download_alerts(uri: str, run_id: str) -> tuple[dict[str, Any], ...]:
     """Of a run whose artifacts lie elsewhere."""
-    client: MlflowClient = open_store(uri)
+    client: MlflowClient = open_client(uri)
     with readable_errors(uri), tempfile.TemporaryDirectory() as folder:
         if names.ARTIFACT_ALERTS not in [one.path for one in client.list_artifacts(run_id, names.ARTIFACT_COLLAPSE)]:
             return ()

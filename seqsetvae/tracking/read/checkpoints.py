@@ -11,7 +11,7 @@ from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection.address import local_folder, resolve_uri, sqlite_path
 from seqsetvae.tracking.connection.lookup import get_run, resolve_experiment
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def checkpoints_of_run(config: TrackingConfig, run_id: str) -> RunCheckpoints:
         InputError: the store cannot be used, or has no such run.
     """
     uri = resolve_uri(config)
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         return _of(config, get_run(client, uri, run_id))
 
@@ -48,7 +48,7 @@ def checkpoints_of_run(config: TrackingConfig, run_id: str) -> RunCheckpoints:
 def checkpoints_of_pretrainings(config: TrackingConfig) -> list[RunCheckpoints]:
     """Of all pretraining runs of the experiment that are no trials of a study, the one that was worked on last first."""
     uri = resolve_uri(config)
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         experiment = resolve_experiment(client, config)
         found = client.search_runs([experiment], f"tags.`{names.TAG_KIND}` = 'pretrain'", max_results=1000)
@@ -64,7 +64,7 @@ def find_checkpoint(config: TrackingConfig, name: str = "last.ckpt") -> tuple[Pa
     uri = resolve_uri(config)
     if (file := sqlite_path(uri)) is not None and not file.exists():
         return None
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         runs = client.search_runs(
             [resolve_experiment(client, config)], order_by=["attributes.start_time DESC"], max_results=1000
@@ -84,7 +84,7 @@ def fetch(config: TrackingConfig, run: RunCheckpoints, name: str) -> Path:
         run.folder.mkdir(parents=True, exist_ok=True)
         # Beside its place and then there at once: half a download would be taken for the file.
         with readable_errors(uri), TemporaryDirectory(dir=run.folder.parent) as scratch:
-            found = open_store(uri).download_artifacts(run.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}", scratch)
+            found = open_client(uri).download_artifacts(run.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}", scratch)
             Path(found).replace(path)
     return path
 

@@ -12,7 +12,7 @@ from seqsetvae import names
 from seqsetvae.tracking.compat.server import LARGEST_ANSWER, newest_points, points_between
 from seqsetvae.tracking.connection.address import without_password
 from seqsetvae.tracking.connection.lookup import get_run
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.read.alerts import read_alerts
 from seqsetvae.tracking.read.recorded_run import ListedRun, RecordedRun, Series, Stamp, no_metrics
 from seqsetvae.tracking.read.sql_runs import comparable
@@ -31,7 +31,7 @@ class ClientRuns:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.client = open_store(uri)
+        self.client = open_client(uri)
         self._experiments: dict[str, str] = {}
 
     def listing(self, experiment: str | None = None) -> list[ListedRun]:

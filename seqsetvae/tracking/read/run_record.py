@@ -10,7 +10,7 @@ from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.tracking.connection.address import local_folder, resolve_uri
 from seqsetvae.tracking.connection.lookup import get_run
-from seqsetvae.tracking.connection.opening import check_there, open_store
+from seqsetvae.tracking.connection.opening import check_there, open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 
@@ -43,7 +43,7 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
     """
     uri = resolve_uri(config)
     check_there(uri)
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         run = get_run(client, uri, run_id)
         points = {
@@ -70,5 +70,5 @@ def fetch_checkpoint(config: TrackingConfig, record: RunRecord, name: str) -> Pa
         return path
     uri = resolve_uri(config)
     with readable_errors(uri):
-        client = open_store(uri)
+        client = open_client(uri)
         return Path(client.download_artifacts(record.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqsetvae import names
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.registry.requirements import constraints, requirements
 from seqsetvae.tracking.registry.versions import Registered, registered
@@ -56,7 +56,7 @@ def register(tracking_uri: str, candidate: Candidate) -> Registered:
     Raises:
         InputError: the store cannot be used.
     """
-    client = open_store(tracking_uri)
+    client = open_client(tracking_uri)
     with readable_errors(tracking_uri), _quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         from mlflow.entities import LoggedModelOutput
         from mlflow.exceptions import MlflowException

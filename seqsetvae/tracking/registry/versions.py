@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import local_folder, without_password
-from seqsetvae.tracking.connection.opening import check_there, open_store
+from seqsetvae.tracking.connection.opening import check_there, open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def champion(tracking_uri: str, name: str) -> Registered | None:
     """The version that carries the alias, or None."""
     from mlflow.exceptions import MlflowException
 
-    client = open_store(tracking_uri)
+    client = open_client(tracking_uri)
     try:
         return registered(client.get_model_version_by_alias(name, names.ALIAS_CHAMPION))
     except MlflowException as error:
@@ -49,12 +49,12 @@ def champion(tracking_uri: str, name: str) -> Registered | None:
 
 def make_champion(tracking_uri: str, version: Registered) -> None:
     """Move the alias to a version."""
-    open_store(tracking_uri).set_registered_model_alias(version.name, names.ALIAS_CHAMPION, version.version)
+    open_client(tracking_uri).set_registered_model_alias(version.name, names.ALIAS_CHAMPION, version.version)
 
 
 def versions_of(tracking_uri: str, name: str, run_id: str) -> list[Registered]:
     """The versions of a name that come from a run."""
-    found = open_store(tracking_uri).search_model_versions(f"name = '{name}'")
+    found = open_client(tracking_uri).search_model_versions(f"name = '{name}'")
     return [registered(one) for one in found if one.run_id == run_id]
 
 
@@ -69,7 +69,7 @@ def find_version(tracking_uri: str, uri: str) -> Registered:
         )
     name, alias, number = parts.groups()
     check_there(tracking_uri)
-    client = open_store(tracking_uri)
+    client = open_client(tracking_uri)
     try:
         if alias:
             return registered(client.get_model_version_by_alias(name, alias))
@@ -84,7 +84,7 @@ def model_folder(tracking_uri: str, version: Registered) -> Path:
     """Where the folder of a version lies on this machine, downloaded if need be. Raises :class:`InputError`."""
     from mlflow.artifacts import download_artifacts
 
-    client = open_store(tracking_uri)
+    client = open_client(tracking_uri)
     with readable_errors(tracking_uri):
         location = client.get_logged_model(version.model_id).artifact_location
         folder = local_folder(location)
@@ -95,7 +95,7 @@ def model_folder(tracking_uri: str, version: Registered) -> Path:
 
 def tag_version(tracking_uri: str, version: Registered, tags: Mapping[str, str]) -> None:
     """Add to what a version is known by."""
-    client = open_store(tracking_uri)
+    client = open_client(tracking_uri)
     with readable_errors(tracking_uri):
         for key, value in tags.items():
             client.set_model_version_tag(version.name, version.version, key, value)
@@ -106,7 +106,7 @@ def record_input(tracking_uri: str, run_id: str, model_id: str) -> None:
     from mlflow.entities import LoggedModelInput
 
     with readable_errors(tracking_uri):
-        open_store(tracking_uri).log_inputs(run_id, models=[LoggedModelInput(model_id=model_id)])
+        open_client(tracking_uri).log_inputs(run_id, models=[LoggedModelInput(model_id=model_id)])
 
 
 def _known(client: MlflowClient) -> str:

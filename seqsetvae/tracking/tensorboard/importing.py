@@ -12,7 +12,7 @@ from seqsetvae.extras import require
 from seqsetvae.progress import ProgressBar
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.connection.lookup import resolve_experiment
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 from seqsetvae.tracking.tensorboard.event_files import MARK, find_event_files
 from seqsetvae.tracking.tensorboard.old_run import OldRun, read_old_run
@@ -43,7 +43,7 @@ def import_logs(
     require("tensorboard", "import-tensorboard")
     old_runs = read_logs(Path(log_dir), on_error, progress)
     uri = resolve_uri(tracking)
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, tracking)
     outcomes = []

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors
 
 
@@ -22,7 +22,7 @@ def attach_files(uri: str, run_id: str, files: Mapping[str, bytes], folder: str)
     Raises:
         InputError: the store does not take them.
     """
-    client = open_store(uri)
+    client = open_client(uri)
     with readable_errors(uri), tempfile.TemporaryDirectory() as written:
         for name, content in files.items():
             Path(written, name).write_bytes(content)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seqsetvae import names
 from seqsetvae.console import attach
-from seqsetvae.errors import StoreError
+from seqsetvae.errors import MlflowStoreError
 from seqsetvae.tracking.connection.address import usable
 from seqsetvae.tracking.connection.trouble import patience
 from seqsetvae.tracking.write.answers import RefusedError, UnreachableError, classified
@@ -102,7 +102,7 @@ def deliver(spool: Spool, given: str | None = None, register: Register | None = 
     try:
         try:
             uri = usable(spool.header.tracking_uri, given)
-        except StoreError as error:
+        except MlflowStoreError as error:
             return Outcome(run_id, unsent=spool.n_unsent(), trouble=str(error))
         spool.offer_rejected_again()
         parts = [_deliver_journal(spool, journal, uri) for journal in (spool.records, spool.uploads)]

@@ -19,7 +19,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.server import context_tags, newest_points
 from seqsetvae.tracking.connection.address import local_folder, recorded_uri, resolve_uri, without_password
 from seqsetvae.tracking.connection.lookup import resolve_experiment
-from seqsetvae.tracking.connection.opening import open_store
+from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.connection.trouble import readable_errors, set_patience
 from seqsetvae.tracking.write.checkpoint_uploads import CheckpointUploads
 from seqsetvae.tracking.write.ownership import is_alive, owner_tags
@@ -66,7 +66,7 @@ def start_run(
     uri = resolve_uri(config)
     if any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
         return Run.silent(uri, os.environ.get(RANK_RUN_ID) or os.environ.get("MLFLOW_RUN_ID") or "", work_dir)
-    client = open_store(uri)
+    client = open_client(uri)
     owner = {names.TAG_KIND: kind, **tags, **owner_tags()}  # in the order in which the run's page shows them
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)

@@ -130,7 +130,7 @@ def register_risk_model(uri: str, wish: Wish) -> Registered:
 
     Raises:
         InputError: the run has not come to its end.
-        StoreError: the store cannot be used now.
+        MlflowStoreError: the store cannot be used now.
     """
     known = wish.known
     status = read_run(TrackingConfig(tracking_uri=uri), wish.run_id).status

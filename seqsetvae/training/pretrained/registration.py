@@ -14,7 +14,7 @@ import pandas as pd
 
 from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
-from seqsetvae.errors import InputError, StoreError
+from seqsetvae.errors import InputError, MlflowStoreError
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
 from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, float_array, register
@@ -111,7 +111,7 @@ def attempt(registering: Callable[[], Made]) -> tuple[Made | None, bool]:
     """
     try:
         return registering(), True
-    except StoreError as away:
+    except MlflowStoreError as away:
         _log.info(f"Not registered yet: {away}")
         return None, False
     except InputError as refused:
