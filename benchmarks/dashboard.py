@@ -25,7 +25,7 @@ from benchmarks.analyze import make_run
 from seqsetvae import names
 from seqsetvae.certify.table import Table
 from seqsetvae.dashboard.view import FOLLOWED
-from seqsetvae.dashboard.watch import SeenRun, watched_run
+from seqsetvae.dashboard.watch import SeenRun, seen_run
 from tests.support.mlflow_server import free_port
 
 TRAINED = (
@@ -90,7 +90,7 @@ def written_to(uri: str, run_id: str, step: int) -> Iterator[None]:
 
 def looks(uri: str, run_id: str, count: int) -> tuple[float, float]:
     """Processor seconds of the first look, and of the ones after it (median)."""
-    run = watched_run(uri, run_id, "", 1000)
+    run = seen_run(uri, run_id, "", 1000)
     first = seconds_of(run)
     further = []
     for _ in range(count):

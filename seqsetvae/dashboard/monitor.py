@@ -16,7 +16,7 @@ from seqsetvae.console import attach
 from seqsetvae.dashboard.demo import RUN_ID, SECONDS, DemoRun
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.trials import trials_table
-from seqsetvae.dashboard.watch import SeenRun, WatchList, watched_run
+from seqsetvae.dashboard.watch import SeenRun, WatchList, seen_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
 from seqsetvae.tracking.connection.address import resolve_uri
@@ -97,8 +97,8 @@ def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> Wa
         listing = listed_runs(reader, tracking.experiment)
     titles = {one.run_id: one.name for one in listing}
     chosen = trials_for_studies(choose(listing, wanted, uri), listing)
-    runs = [watched_run(uri, run_id, titles[run_id], points) for run_id in chosen]
-    return WatchList(runs, join=lambda run_id: watched_run(uri, run_id, "rescue", points))
+    runs = [seen_run(uri, run_id, titles[run_id], points) for run_id in chosen]
+    return WatchList(runs, join=lambda run_id: seen_run(uri, run_id, "rescue", points))
 
 
 def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> list[str]:

@@ -78,7 +78,7 @@ class WatchList:
         return view
 
 
-def watched_run(uri: str, run_id: str, name: str, points: int) -> SeenRun:
+def seen_run(uri: str, run_id: str, name: str, points: int) -> SeenRun:
     """A run in a store.
 
     Args:

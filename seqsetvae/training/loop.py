@@ -20,8 +20,8 @@ from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finite_validation import FiniteValidation
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
+from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
-from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.notify import Notifier
@@ -91,7 +91,7 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     subject = run_name(plan.config)
     return CollapseMonitor(
         config,
-        record=CollapseRecord(run, config.log_dir, config.verbose, notifier, subject),
+        outlets=AlertOutlets(run, config.log_dir, config.verbose, notifier, subject),
         draw=draw,
         healthy=HealthyCheckpoints(run.checkpoint_dir, run_id=run.run_id),
         title=subject,

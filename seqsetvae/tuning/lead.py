@@ -23,7 +23,7 @@ from seqsetvae.training.plan import make_plan
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
-from seqsetvae.tuning.parent_run import StudyRecord, settle_all
+from seqsetvae.tuning.parent_run import ParentRun, settle_all
 from seqsetvae.tuning.progress import StudyProgress
 from seqsetvae.tuning.results import Results
 from seqsetvae.tuning.space import check_base
@@ -130,17 +130,17 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
         resume_run_id=recorded_parent(study) if study else None,
     )
     job = replace(job, parent_run_id=run.run_id)
-    record = StudyRecord(run, job)
+    parent = ParentRun(run, job)
     try:
         signals.release()
         study = open_study(job, storage)
-        _log.info(record.heading())
+        _log.info(parent.heading())
         try:
-            supervise(job, storage, study, record, signals)
+            supervise(job, storage, study, parent, signals)
         finally:
             sign_of_life(study, ended=True)
             settle_all(job, run.experiment_id, study)
-            results = record.final(study)
+            results = parent.final(study)
         signals.end()
         if results.best is None:
             raise RunFailure(
@@ -164,30 +164,30 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
         run.finish("FAILED", type(error).__name__)
         raise
     run.finish()
-    return TuneResult(job.study, run.run_id, results, record.best_config(results))
+    return TuneResult(job.study, run.run_id, results, parent.best_config(results))
 
 
-def supervise(job: Job, storage: BaseStorage, study: Study, record: StudyRecord, signals: Signals) -> None:
+def supervise(job: Job, storage: BaseStorage, study: Study, parent: ParentRun, signals: Signals) -> None:
     """Keep workers at work until no trial of the study is open, on whatever machine, or a signal asks for the end."""
     workers = Workers(job, job.folder)
     progress = StudyProgress(study.user_attrs["n_trials"])
-    seen, lively = record.seen(study), time.monotonic()
+    seen, lively = parent.seen(study), time.monotonic()
     try:
         workers.start()
         while put_back(job, storage, study, progress):
             signals.check()
             workers.replace_dead()
             listen(workers, progress, POLL_SECONDS)
-            if ended := record.news(study, seen):
+            if ended := parent.news(study, seen):
                 for line in ended:
                     progress.say(line)
-                progress.finished, progress.best = record.standing(study)
+                progress.finished, progress.best = parent.standing(study)
                 check_hope(study, seen)
             if time.monotonic() - lively > LIFE_SECONDS:
                 sign_of_life(study)
                 lively = time.monotonic()
             progress.draw()
-        for line in record.news(study, seen):
+        for line in parent.news(study, seen):
             progress.say(line)
         workers.wait()
     finally:

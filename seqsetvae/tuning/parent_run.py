@@ -36,7 +36,7 @@ SHOWN = ("history", "parallel_coordinates")
 """Figures in the description."""
 
 
-class StudyRecord:
+class ParentRun:
     """Writes to the parent run, and says it in words.
 
     Args:

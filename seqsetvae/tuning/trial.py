@@ -22,7 +22,7 @@ from seqsetvae.config.settling import first_height, settle_monitor, settle_objec
 from seqsetvae.errors import RunFailure
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.interrupt import Interrupted
-from seqsetvae.training.monitor.watching import WatchedRun
+from seqsetvae.training.monitor.watching import WatcherCallback
 from seqsetvae.training.recording import PretrainResult
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
@@ -100,7 +100,7 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
     warmup_steps = first_height(settle_objective(config.objective, job.total_steps), job.total_steps)
     may_prune = job.tune.goal == "constrained" and job.tune.pruner != "none"
     watcher = TrialWatcher(trial, warmup_steps, may_prune, job.total_steps, emit)
-    watched = WatchedRun(watcher)
+    watched = WatcherCallback(watcher)
     tags = {
         names.TAG_STUDY: job.study,
         names.TAG_TRIAL: str(trial.number),

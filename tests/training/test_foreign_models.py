@@ -79,7 +79,7 @@ def test_without_a_likelihood_nothing_is_green(model, capsys):
     assert monitor.outcome.level == Level.UNKNOWN
     assert monitor.outcome.worst == Level.UNKNOWN
     assert "was not measured" in monitor.outcome.verdict
-    assert [alert.level for alert in monitor.record.alerts] == [Level.UNKNOWN]
+    assert [alert.level for alert in monitor.outlets.alerts] == [Level.UNKNOWN]
 
 
 def test_free_bits_with_a_deaf_decoder_are_red_where_the_decoder_can_be_asked():
@@ -105,7 +105,7 @@ def test_a_decoder_that_goes_deaf_just_before_the_end_is_red_at_the_end(valid):
     monitor = train((DeafAtTheEnd if valid is None else WithValidation)(beta=0.5), valid=valid)
     assert monitor.primary.state.level <= Level.ORANGE, "training ended before it could be confirmed"
     assert monitor.outcome.level == Level.RED
-    assert monitor.record.alerts[-1].level == Level.RED
+    assert monitor.outlets.alerts[-1].level == Level.RED
 
 
 class DividedByPixels(PlainVAE):

@@ -109,8 +109,8 @@ def test_a_dead_layer_is_called_and_makes_the_run_orange():
     assert (outcome.level, outcome.worst, outcome.first_red_step) == (Level.ORANGE, Level.ORANGE, None)
     assert outcome.last.collapsed_parts == ("layer z2",)
     assert outcome.last.kl == pytest.approx(4 * -0.5 * math.log(1 - 0.81), abs=0.1)
-    assert "collapsed parts (layer z2)" in monitor.record.alerts[-1].reasons[0]
-    assert {alert.detector for alert in monitor.record.alerts} == {"primary", "layer z2"}
+    assert "collapsed parts (layer z2)" in monitor.outlets.alerts[-1].reasons[0]
+    assert {alert.detector for alert in monitor.outlets.alerts} == {"primary", "layer z2"}
 
 
 class TopUnheard(Known):
@@ -127,7 +127,7 @@ def test_a_layer_that_the_likelihood_does_not_reach_is_unknown_and_not_green():
     monitor = watch(TopUnheard())
     assert monitor.outcome.level == Level.UNKNOWN
     assert Level(monitor.watch.parts["layer z1"].state.level) == Level.GREEN
-    assert monitor.record.alerts[-1].reasons == ("what the decoder makes of layer z2 was not measured",)
+    assert monitor.outlets.alerts[-1].reasons == ("what the decoder makes of layer z2 was not measured",)
 
 
 class CopiesTheClass(Known):

@@ -23,7 +23,7 @@ from seqsetvae.data.prepare import prepare
 from seqsetvae.data.quarantine import Quarantine
 from seqsetvae.data.sources import Demo, Synthetic
 from seqsetvae.data.sources.base import Chunk
-from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.registering import register
 from seqsetvae.tracking.registry.versions import Registered, model_folder
 from seqsetvae.training.pretrained.exported import Pretrained

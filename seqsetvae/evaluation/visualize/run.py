@@ -22,7 +22,7 @@ from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
 from seqsetvae.extras import require
 from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
-from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.versions import Registered
 from seqsetvae.tracking.write.attachments import attach_files
 from seqsetvae.training.checkpoints import Recipe

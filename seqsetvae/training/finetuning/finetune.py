@@ -27,7 +27,7 @@ from seqsetvae.scores import Curve
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links
 from seqsetvae.tracking.connection.address import recorded
-from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.versions import Registered, record_input
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
@@ -179,11 +179,11 @@ def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking:
     if version is not None:
         return f"was registered by force: {version.tags['forced']}" if "forced" in version.tags else ""
     try:
-        record = read_run(tracking, model.recipe.run_id)
+        summary = read_run(tracking, model.recipe.run_id)
     except InputError:
         return ""  # a file from elsewhere, whose run is not in this store
-    if record.tags.get(names.TAG_COLLAPSE) == "red":
-        return f"is of run {record.name} ({record.run_id}), whose posterior collapsed (level red)"
+    if summary.tags.get(names.TAG_COLLAPSE) == "red":
+        return f"is of run {summary.name} ({summary.run_id}), whose posterior collapsed (level red)"
     return ""
 
 

@@ -17,7 +17,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.run_record import read_run
+from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, register
 from seqsetvae.tracking.registry.versions import Registered, champion, make_champion, versions_of
 from seqsetvae.tracking.write.run import Run

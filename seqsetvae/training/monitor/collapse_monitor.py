@@ -26,7 +26,7 @@ That is all. What it uses where the module offers it:
                                               last training batches have to do
     beta_outlook                              BetaOutlook: length of the run and planned course of beta
 
-Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.monitor.collapse_record.CollapseRecord`.
+Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.monitor.alert_outlets.AlertOutlets`.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
+from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
-from seqsetvae.training.monitor.collapse_record import CollapseRecord
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.decoder_probe import DecoderProbe
 from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
@@ -75,7 +75,9 @@ FLAG = re.compile(r"--\w+\.(?=\w)")
 def _drawn(
     updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> dict[str, bytes]:
-    from seqsetvae.figures.collapse import draw_collapse  # and Matplotlib, which a monitor without a folder goes without
+    from seqsetvae.figures.collapse import (
+        draw_collapse,  # and Matplotlib, which a monitor without a folder goes without
+    )
 
     return draw_collapse(updates, alerts, config, title)
 
@@ -87,7 +89,7 @@ class CollapseMonitor(pl.Callback):
 
     Args:
         config: thresholds and frequencies; what is left open is settled when training starts.
-        record: where alerts go; None: the console, and `log_dir` if given, with figures and the backup of the time before a collapse.
+        outlets: where alerts go; None: the console, and `log_dir` if given, with figures and the backup of the time before a collapse.
         draw: makes the figures; None: no figures, unless they go to `log_dir`.
         healthy: keeps checkpoints of the time before a collapse; None: nothing is kept, likewise.
         title: of the figures. Tells monitors apart that stand in one trainer, as different folders do.
@@ -108,7 +110,7 @@ class CollapseMonitor(pl.Callback):
         self,
         config: MonitorConfig | None = None,
         *,
-        record: CollapseRecord | None = None,
+        outlets: AlertOutlets | None = None,
         draw: Draw | None = None,
         healthy: HealthyCheckpoints | None = None,
         title: str = "",
@@ -120,12 +122,12 @@ class CollapseMonitor(pl.Callback):
         if config is not None and settings:
             raise TypeError(f"Give either a MonitorConfig or settings by name: {', '.join(settings)}.")
         self.given = config or MonitorConfig(**settings)
-        folder = None if record is not None else self.given.log_dir
-        self._key = name or ("" if record is not None else title or folder or "")
+        folder = None if outlets is not None else self.given.log_dir
+        self._key = name or ("" if outlets is not None else title or folder or "")
         if folder is not None:
             draw = draw or _drawn
             healthy = healthy or HealthyCheckpoints(Path(folder))
-        self.record = record or CollapseRecord(None, folder, self.given.verbose, None)
+        self.outlets = outlets or AlertOutlets(None, folder, self.given.verbose, None)
         self.on_alert = on_alert
         self.draw = draw
         self.healthy = healthy
@@ -199,7 +201,7 @@ class CollapseMonitor(pl.Callback):
         self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
         self.watch = Watch(self.config, outlook)
         self.watch.load_state_dict(self._restored.get("detectors", known))
-        self._figures = FigureThread(self.draw, self.record, self.config, self.title) if self.draw else None
+        self._figures = FigureThread(self.draw, self.outlets, self.config, self.title) if self.draw else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = (time.perf_counter(), steps_of(trainer))
@@ -213,7 +215,7 @@ class CollapseMonitor(pl.Callback):
         if probe := self._restored.get("probe"):
             self._probe.load_state_dict(probe, pl_module.device)
         if not self._restored:
-            self.record.begin()
+            self.outlets.begin()
         if self._restored and self.healthy is not None and trainer.is_global_zero:
             self.healthy.sweep(trainer.global_step)
         if self._figures is not None:
@@ -267,7 +269,7 @@ class CollapseMonitor(pl.Callback):
         return {
             "detectors": self.watch.state_dict(),
             "history": self.updates.state_dict(),
-            "record": self.record.state_dict(),
+            "record": self.outlets.state_dict(),
             "decoder": dict(self._decoder),
             "updates": self._count,
             "seconds": self._seconds,
@@ -282,7 +284,7 @@ class CollapseMonitor(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
         self.updates.load_state_dict(state_dict["history"])
-        self.record.load_state_dict(state_dict["record"])
+        self.outlets.load_state_dict(state_dict["record"])
         self._decoder, self._count = dict(state_dict["decoder"]), state_dict["updates"]
         if self.healthy is not None and state_dict["healthy"] is not None:
             self.healthy.load_state_dict(state_dict["healthy"])
@@ -341,7 +343,7 @@ class CollapseMonitor(pl.Callback):
         self.updates.append(statistics)
         step = statistics.step
         for check in [*checks, *self.watch.update(statistics)]:
-            self.record.judged(check.diagnosis.detector, check.diagnosis.level)
+            self.outlets.judged(check.diagnosis.detector, check.diagnosis.level)
             self._tell(check)
             if check.diagnosis.detector == self.primary.name:
                 self._judged.append(check)
@@ -359,9 +361,9 @@ class CollapseMonitor(pl.Callback):
         if not check.is_alert:
             return
         diagnosis = check.diagnosis
-        if self.record.run is None:  # in a script there are no flags to give
+        if self.outlets.run is None:  # in a script there are no flags to give
             diagnosis = replace(diagnosis, advice=FLAG.sub("", diagnosis.advice))
-        self.record.alert(diagnosis)
+        self.outlets.alert(diagnosis)
         if self.on_alert is not None:
             self.on_alert(diagnosis)
 
@@ -399,8 +401,8 @@ class CollapseMonitor(pl.Callback):
         if check.became_red and self.config.auto_save_on_collapse:
             self._backup = healthy.back_up(diagnosis.step)
             if self._backup is not None:
-                self._backup = self.record.keep(self._backup)
-            self.record.note(Level.GREEN, healthy.backup_message(self._backup))
+                self._backup = self.outlets.keep(self._backup)
+            self.outlets.note(Level.GREEN, healthy.backup_message(self._backup))
 
     def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
         """The verdict on the model as it is now: everything measured anew, on the validation split where that can be done."""
@@ -420,7 +422,7 @@ class CollapseMonitor(pl.Callback):
                 if check.diagnosis.level < Level.ORANGE and not self.watch.looks_collapsed(of_parts):
                     break
         self._final = (last, check.diagnosis.level)
-        self.record.judged(check.diagnosis.detector, check.diagnosis.level)
+        self.outlets.judged(check.diagnosis.detector, check.diagnosis.level)
         self._tell(check)
         figures = {name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in last.metrics().items()}
         self._log(trainer, {**figures, names.COLLAPSE_FINAL_LEVEL: int(check.diagnosis.level)}, step)
@@ -429,7 +431,7 @@ class CollapseMonitor(pl.Callback):
         assert self._started is not None
         started, first_step = self._started
         seconds = time.perf_counter() - started
-        self.record.report(
+        self.outlets.report(
             final_report(
                 self.primary.state,
                 self.config,
@@ -438,7 +440,7 @@ class CollapseMonitor(pl.Callback):
                 done_steps=steps_of(trainer) - first_step,
                 seconds=seconds,
                 backup=self._backup,
-                log_file=self.record.log_file,
+                log_file=self.outlets.log_file,
                 outcome=outcome,
                 lost=lost(self.updates, self.config.grace_steps),
             )

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settled import SettledMonitor
-from seqsetvae.training.monitor.collapse_record import CollapseRecord
+from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 
 Draw = Callable[[Sequence[CollapseStatistics], Sequence[Diagnosis], SettledMonitor, str], dict[str, bytes]]
 """Figures as PNG by key, from updates, alerts, settings and a title. Handed in: drawing is not training's business."""
 
 
 class FigureThread:
-    """Draws one after the other; what cannot be drawn is noted in the record, and training goes on."""
+    """Draws one after the other; what cannot be drawn is noted with the alerts, and training goes on."""
 
-    def __init__(self, draw: Draw, record: CollapseRecord, config: SettledMonitor, title: str) -> None:
-        self._draw_all, self.record, self.config, self.title = draw, record, config, title
+    def __init__(self, draw: Draw, outlets: AlertOutlets, config: SettledMonitor, title: str) -> None:
+        self._draw_all, self.outlets, self.config, self.title = draw, outlets, config, title
         self._last_step = -1
         self.waiting: list[int] = []
         """Steps whose figures are yet to be drawn: a run that is killed now draws them when it is resumed."""
@@ -30,17 +30,17 @@ class FigureThread:
             return
         self._last_step = step
         self.waiting.append(step)
-        self._thread.submit(self._draw, list(updates), list(self.record.alerts), step)
+        self._thread.submit(self._draw, list(updates), list(self.outlets.alerts), step)
 
     def close(self) -> None:
         """Wait for what is queued."""
         self._thread.shutdown()
-        self.record.show_newest_first()
+        self.outlets.show_newest_first()
 
     def _draw(self, updates: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
         try:
             for key, png in self._draw_all(updates, alerts, self.config, self.title).items():
-                self.record.figure(key, png, step)
+                self.outlets.figure(key, png, step)
         except Exception as error:
-            self.record.note(Level.YELLOW, f"The figures of step {step} could not be drawn: {error}")
+            self.outlets.note(Level.YELLOW, f"The figures of step {step} could not be drawn: {error}")
         self.waiting.remove(step)

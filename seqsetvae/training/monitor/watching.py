@@ -1,4 +1,4 @@
-"""`WatchedRun`: tells somebody outside how a run goes, and ends it when told to."""
+"""`WatcherCallback`: tells somebody outside how a run goes, and ends it when told to."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Watcher(Protocol):
         """A validation has ended. Whether the run shall end with it."""
 
 
-class WatchedRun(pl.Callback):
-    """For `pretrain(..., callbacks=[WatchedRun(watcher)])`.
+class WatcherCallback(pl.Callback):
+    """For `pretrain(..., callbacks=[WatcherCallback(watcher)])`.
 
     Args:
         watcher: is told.

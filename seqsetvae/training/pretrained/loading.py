@@ -13,7 +13,7 @@ from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.checkpoints import find_checkpoint
-from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.tracking.read.run_summary import RunSummary, fetch_checkpoint, read_run
 from seqsetvae.tracking.registry.versions import Registered, find_version, model_folder
 from seqsetvae.training.checkpoints import load_model
 from seqsetvae.training.pretrained.exported import (
@@ -50,8 +50,8 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     if path.is_dir() and (path / DESCRIPTION).is_file():
         return read_pretrained(path), None
     if re.fullmatch(r"(runs:/)?[0-9a-f]{32}", model):
-        record = read_run(config, model.removeprefix("runs:/"))
-        return from_checkpoint(fetch_checkpoint(config, record, best_checkpoint(record))), None
+        summary = read_run(config, model.removeprefix("runs:/"))
+        return from_checkpoint(fetch_checkpoint(config, summary, best_checkpoint(summary))), None
     if (
         not path.is_file()
         and path.name == model
@@ -91,19 +91,19 @@ def from_checkpoint(path: Path) -> Pretrained:
     return Pretrained(vae, vocabulary_of(recipe), recipe.model(str(path)), recipe)
 
 
-def best_checkpoint(record: RunRecord) -> str:
+def best_checkpoint(summary: RunSummary) -> str:
     """Of a run: its lowest validation NLL, else its end, else its last state.
 
     Raises:
         InputError: the run has none of these.
     """
-    best = {name: _loss_in(name) for name in record.checkpoints if name.startswith("best_")}
+    best = {name: _loss_in(name) for name in summary.checkpoints if name.startswith("best_")}
     if usable := [name for name, loss in best.items() if math.isfinite(loss)]:
         return min(usable, key=best.__getitem__)
     for prefix in ("final_", "last"):
-        if found := [name for name in record.checkpoints if name.startswith(prefix)]:
+        if found := [name for name in summary.checkpoints if name.startswith(prefix)]:
             return found[-1]
-    raise InputError(f"Run {record.run_id} has no checkpoint of a model.")
+    raise InputError(f"Run {summary.run_id} has no checkpoint of a model.")
 
 
 def _loss_in(name: str) -> float:

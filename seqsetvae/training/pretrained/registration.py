@@ -16,7 +16,7 @@ from seqsetvae import names
 from seqsetvae.config import RegisterConfig, TrackingConfig
 from seqsetvae.errors import InputError, MlflowStoreError
 from seqsetvae.tracking.connection.address import resolve_uri
-from seqsetvae.tracking.read.run_record import RunRecord, fetch_checkpoint, read_run
+from seqsetvae.tracking.read.run_summary import RunSummary, fetch_checkpoint, read_run
 from seqsetvae.tracking.registry.registering import PACKAGE, Candidate, float_array, register
 from seqsetvae.tracking.registry.versions import Registered, champion, make_champion, model_folder, versions_of
 from seqsetvae.training.checkpoints import read_checkpoint
@@ -70,25 +70,25 @@ def register_run(config: RegisterConfig, tracking: TrackingConfig) -> Registrati
             validation loss or its weights are not finite (forced or not), or it is registered already.
     """
     uri = resolve_uri(tracking)
-    record = read_run(tracking, config.run, METRICS)
-    if record.tags.get(names.TAG_KIND) != "pretrain":
+    summary = read_run(tracking, config.run, METRICS)
+    if summary.tags.get(names.TAG_KIND) != "pretrain":
         raise InputError(
-            f"Run {config.run} is not a pretraining run, but {record.tags.get(names.TAG_KIND, 'of unknown kind')}."
+            f"Run {config.run} is not a pretraining run, but {summary.tags.get(names.TAG_KIND, 'of unknown kind')}."
         )
-    refused = why_not_healthy(record)
+    refused = why_not_healthy(summary)
     if refused and not config.force:
         raise InputError(
-            f"{record.name} ({config.run}) is not registered: {refused}. --force registers it all the same."
+            f"{summary.name} ({config.run}) is not registered: {refused}. --force registers it all the same."
         )
     if known := versions_of(uri, names.MODEL_PRETRAINED, config.run):
         raise InputError(f"Run {config.run} is registered already: {known[0].uri}.")
-    path = fetch_checkpoint(tracking, record, best_checkpoint(record))
+    path = fetch_checkpoint(tracking, summary, best_checkpoint(summary))
     step = int(read_checkpoint(path)["global_step"])
-    if broken := not_finite_at(record, step):
-        raise InputError(f"{record.name} ({config.run}) is not registered: {broken}.")
-    tags = version_tags(record, path.name, step) | ({"forced": refused} if refused else {})
+    if broken := not_finite_at(summary, step):
+        raise InputError(f"{summary.name} ({config.run}) is not registered: {broken}.")
+    tags = version_tags(summary, path.name, step) | ({"forced": refused} if refused else {})
     with tempfile.TemporaryDirectory() as folder:
-        version = register(uri, candidate(from_checkpoint(path), Path(folder) / "model", record, tags))
+        version = register(uri, candidate(from_checkpoint(path), Path(folder) / "model", summary, tags))
     before = champion(uri, names.MODEL_PRETRAINED)
     better, reason = deserves_champion(tags, None if before is None else usable_tags(uri, before), config)
     if better:
@@ -123,10 +123,10 @@ def attempt(registering: Callable[[], Made]) -> tuple[Made | None, bool]:
         return None, False
 
 
-def not_finite_at(record: RunRecord, step: int) -> str:
+def not_finite_at(summary: RunSummary, step: int) -> str:
     """Which validation figure was NaN or inf when a checkpoint was written; empty if none was."""
     for key in (names.VAL_LOSS, names.VAL_RECON, names.VAL_KL):
-        value = record.value_at(key, step)
+        value = summary.value_at(key, step)
         if value is not None and not is_number(value):
             return f"its {key} is {value if math.isnan(value) else 'inf'} at step {step}, so that it is no model"
     return ""
@@ -148,32 +148,32 @@ def usable_tags(uri: str, holder: Registered) -> Mapping[str, str]:
     return holder.tags
 
 
-def why_not_healthy(record: RunRecord) -> str:
+def why_not_healthy(summary: RunSummary) -> str:
     """Why a run's model should not be built upon; empty if it may."""
-    if record.status != "FINISHED":
-        return f"the run did not come to its end, its status is {record.status}"
-    level = record.tags.get(names.TAG_COLLAPSE)
-    if level is None or names.COLLAPSE_ACTIVE_UNITS not in record.metrics:
+    if summary.status != "FINISHED":
+        return f"the run did not come to its end, its status is {summary.status}"
+    level = summary.tags.get(names.TAG_COLLAPSE)
+    if level is None or names.COLLAPSE_ACTIVE_UNITS not in summary.metrics:
         return "whether its posterior collapsed was never measured (a very short run, or --monitor.disable_metrics_monitoring)"
     if level == "red":
         return "its posterior collapsed (level red)"
-    losses = record.metrics.get(names.VAL_LOSS)
+    losses = summary.metrics.get(names.VAL_LOSS)
     return "its last validation loss is NaN or inf" if losses and not is_number(losses[-1][1]) else ""
 
 
-def version_tags(record: RunRecord, checkpoint: str, step: int) -> dict[str, str]:
+def version_tags(summary: RunSummary, checkpoint: str, step: int) -> dict[str, str]:
     """What a version is known by in the registry."""
-    values = {key: record.value_at(key, step) for key in METRICS}
+    values = {key: summary.value_at(key, step) for key in METRICS}
     tags = {
         key.rpartition("/")[2] if key != names.COLLAPSE_KL else "kl": f"{value:.6g}"
         for key, value in values.items()
         if value is not None
     }
     return (
-        {"collapse": record.tags.get(names.TAG_COLLAPSE, "not measured")}
+        {"collapse": summary.tags.get(names.TAG_COLLAPSE, "not measured")}
         | tags
         | {
-            "data_hash": record.tags.get(names.TAG_DATA_HASH, ""),
+            "data_hash": summary.tags.get(names.TAG_DATA_HASH, ""),
             "checkpoint": checkpoint,
             "step": str(step),
         }
@@ -235,7 +235,7 @@ def why_not_accepted(tags: Mapping[str, str], config: RegisterConfig) -> str:
     return "" if is_number(nll) else f"its validation NLL is {nll}"
 
 
-def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[str, str]) -> Candidate:
+def candidate(model: Pretrained, folder: Path, summary: RunSummary, tags: Mapping[str, str]) -> Candidate:
     """The model as the registry takes it, with a worked example."""
     export(model, folder)
     example = example_events(model)
@@ -243,11 +243,11 @@ def candidate(model: Pretrained, folder: Path, record: RunRecord, tags: Mapping[
         name=names.MODEL_PRETRAINED,
         folder=folder,
         code=PACKAGE / "serving" / "latents.py",
-        run_id=record.run_id,
+        run_id=summary.run_id,
         tags=tags,
         example=example,
         output=latents_columns(),
-        description=pretrained_version(record.name, tags),
+        description=pretrained_version(summary.name, tags),
         card=CARDS[names.MODEL_PRETRAINED],
     )
 

@@ -1,4 +1,4 @@
-"""`RecordFolder`: files for people who look into a folder rather than into MLflow."""
+"""`AlertFolder`: files for people who look into a folder rather than into MLflow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITTEN = (
 """What a run leaves in the folder."""
 
 
-class RecordFolder:
+class AlertFolder:
     """A folder for one run after the other: what an earlier one has left there is put aside, not lost.
 
     Raises:

@@ -27,8 +27,8 @@ from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
-from seqsetvae.training.monitor import collapse_record
-from seqsetvae.training.monitor.collapse_record import CollapseRecord
+from seqsetvae.training.monitor import alert_outlets
+from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_report import final_report
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
@@ -71,18 +71,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Pa
     return start_run(settings, kind="pretrain", run_name="r", params={}, config_yaml="", tags={})
 
 
-def silent(folder: Path | None = None, run: Run | None = None) -> CollapseRecord:
-    return CollapseRecord(run, None if folder is None else str(folder), False, None)
+def silent(folder: Path | None = None, run: Run | None = None) -> AlertOutlets:
+    return AlertOutlets(run, None if folder is None else str(folder), False, None)
 
 
 def test_mlflow_has_table_log_report_figure_and_tags(run, tmp_path):
-    record = silent(run=run)
+    outlets = silent(run=run)
     for one in COURSE:
-        record.alert(one)
-    record.alert(diagnosis(Level.ORANGE, 5000, detector="early warning"))
-    record.note(Level.GREEN, "Model saved to: x.ckpt")
-    record.figure(names.IMAGE_COLLAPSE, png(), 500)
-    record.report("Total checks: 80\n")
+        outlets.alert(one)
+    outlets.alert(diagnosis(Level.ORANGE, 5000, detector="early warning"))
+    outlets.note(Level.GREEN, "Model saved to: x.ckpt")
+    outlets.figure(names.IMAGE_COLLAPSE, png(), 500)
+    outlets.report("Total checks: 80\n")
     assert run.finish()
 
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
@@ -114,9 +114,9 @@ def test_mlflow_has_table_log_report_figure_and_tags(run, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.*select_dtypes")  # MLflow 3.17 uses what pandas 4 changes
 def test_the_table_is_what_log_table_itself_writes(run, tmp_path):
-    record = silent(tmp_path / "folder", run)
+    outlets = silent(tmp_path / "folder", run)
     for one in COURSE:
-        record.alert(one)
+        outlets.alert(one)
     assert run.finish()
     ours = json.loads((tmp_path / "folder" / "alerts.json").read_text())
     mlflow.set_experiment(experiment_id=run.experiment_id)
@@ -131,24 +131,24 @@ def test_the_table_is_what_log_table_itself_writes(run, tmp_path):
 
 
 def test_the_columns_stay_the_same_and_hold_plain_json(tmp_path):
-    record = silent(tmp_path)
-    record.alert(diagnosis(Level.YELLOW, 1, kl=float("nan")))
+    outlets = silent(tmp_path)
+    outlets.alert(diagnosis(Level.YELLOW, 1, kl=float("nan")))
     table = json.loads((tmp_path / "alerts.json").read_text(), parse_constant=pytest.fail)
     columns = ["step", "level", "reasons", "kl", "active_units_ratio", "mutual_information", "decoder_use"]
     assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice", "time", "detector", "alert"]
     assert table["data"][0][3:7] == [None, 0.5, 0.02, None]
     variance = Indicator("mean_variance", "latent variance", 0.05, 0.1)
-    record.alert(Diagnosis(2, Level.YELLOW, (variance,), (str(variance),), ""))
+    outlets.alert(Diagnosis(2, Level.YELLOW, (variance,), (str(variance),), ""))
     table = json.loads((tmp_path / "alerts.json").read_text())
     assert table["columns"][:8] == [*columns, "mean_variance"]
     assert [row[7] for row in table["data"]] == [None, 0.05]
 
 
 def test_the_log_has_the_format_of_the_guides(tmp_path):
-    record = silent(tmp_path)
+    outlets = silent(tmp_path)
     for one in COURSE:
-        record.alert(one)
-    record.note(Level.GREEN, "Model saved to: ./collapse_logs/model_before_collapse_step_4000.ckpt")
+        outlets.alert(one)
+    outlets.note(Level.GREEN, "Model saved to: ./collapse_logs/model_before_collapse_step_4000.ckpt")
     log = (tmp_path / "collapse_detection.log").read_text()
     kl, information = "KL divergence too low: 0.008000 < 0.01", "mutual information too low: 0.020000 < 0.1"
     two = f"  - {kl}\n  - {information}\n  - beta: 0.1\n  - advice: Lower beta.\n"
@@ -163,11 +163,11 @@ def test_the_log_has_the_format_of_the_guides(tmp_path):
 
 @pytest.mark.parametrize(("verbose", "circles"), [(True, "🟡🟠🔴🟢"), (False, "🔴")])
 def test_the_console_shows_all_or_red_alone(verbose, circles, capsys):
-    record = CollapseRecord(None, None, verbose, None)
+    outlets = AlertOutlets(None, None, verbose, None)
     for one in COURSE:
-        record.alert(one)
-    record.note(Level.GREEN, "noted")
-    record.report("the end\n")
+        outlets.alert(one)
+    outlets.note(Level.GREEN, "noted")
+    outlets.report("the end\n")
     out, err = capsys.readouterr()
     assert "".join(re.findall("[🟢🟡🟠🔴]", out)) == circles
     assert (out.count("advice: Lower beta."), "noted\nthe end\n" in out, err) == (len(circles.strip("🟢")), verbose, "")
@@ -176,7 +176,7 @@ def test_the_console_shows_all_or_red_alone(verbose, circles, capsys):
 def test_an_alert_does_not_break_a_progress_bar(capsys):
     with tqdm(total=10) as bar:
         bar.update(3)
-        CollapseRecord(None, None, True, None).alert(COURSE[0])
+        AlertOutlets(None, None, True, None).alert(COURSE[0])
     out, err = capsys.readouterr()
     assert out.startswith("🟡 Step 2000: posterior collapse warning!\n")
     cleared = err.rpartition("3/10")[0]
@@ -186,15 +186,15 @@ def test_an_alert_does_not_break_a_progress_bar(capsys):
 def test_a_terminal_without_circles(monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", terminal)
-    CollapseRecord(None, None, True, None).alert(COURSE[0])
+    AlertOutlets(None, None, True, None).alert(COURSE[0])
     assert terminal.buffer.getvalue().startswith(b"? Step 2000: posterior collapse warning!")
 
 
 def test_messages_for_orange_and_red_and_for_the_end_of_red():
     messages = Messages()
-    record = CollapseRecord(None, None, False, messages, "pretrain demo (run 1a2b)")
+    outlets = AlertOutlets(None, None, False, messages, "pretrain demo (run 1a2b)")
     for one in [*COURSE, diagnosis(Level.YELLOW, 6000), diagnosis(Level.GREEN, 7000)]:
-        record.alert(one)
+        outlets.alert(one)
     assert [title for title, _ in messages.sent] == [
         "🟠 pretrain demo (run 1a2b): Step 3000: posterior collapse warning! (orange)",
         "🔴 pretrain demo (run 1a2b): posterior collapse detected! Step: 4000 (red)",
@@ -208,22 +208,22 @@ def test_messages_for_orange_and_red_and_for_the_end_of_red():
 def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     messages = Messages()
-    record = CollapseRecord(None, str(tmp_path), True, messages)
-    record.alert(COURSE[2])
-    record.report("end")
+    outlets = AlertOutlets(None, str(tmp_path), True, messages)
+    outlets.alert(COURSE[2])
+    outlets.report("end")
     assert (capsys.readouterr(), messages.sent, list(tmp_path.iterdir())) == (("", ""), [], [])
-    assert record.alerts == [COURSE[2]]
+    assert outlets.alerts == [COURSE[2]]
 
 
 def test_a_resumed_run_keeps_its_record(tmp_path, capsys):
-    first = CollapseRecord(None, str(tmp_path), False, None)
+    first = AlertOutlets(None, str(tmp_path), False, None)
     for one in COURSE[:3]:
         first.alert(one)
     torch.save(first.state_dict(), tmp_path / "state.ckpt")
     table = (tmp_path / "alerts.json").read_text()
 
     messages = Messages()
-    second = CollapseRecord(None, str(tmp_path), False, messages)
+    second = AlertOutlets(None, str(tmp_path), False, messages)
     second.load_state_dict(torch.load(tmp_path / "state.ckpt", weights_only=True))
     assert second.alerts == first.alerts == COURSE[:3]
     assert (tmp_path / "alerts.json").read_text() == table
@@ -235,10 +235,10 @@ def test_a_resumed_run_keeps_its_record(tmp_path, capsys):
 
 
 def test_tags_go_back_to_those_of_the_checkpoint(run):
-    record = silent(run=run)
-    record.alert(COURSE[0])
-    state = record.state_dict()
-    record.alert(COURSE[2])
+    outlets = silent(run=run)
+    outlets.alert(COURSE[0])
+    state = outlets.state_dict()
+    outlets.alert(COURSE[2])
     resumed = silent(run=run)
     resumed.load_state_dict(state)
     assert run.finish()
@@ -248,9 +248,9 @@ def test_tags_go_back_to_those_of_the_checkpoint(run):
 
 @pytest.mark.parametrize(("judged", "tagged"), [((), "unknown"), ((Level.GREEN,), "green")])
 def test_a_healthy_run_is_tagged_green_once_it_was_judged(run, judged, tagged):
-    record = silent(run=run)
+    outlets = silent(run=run)
     for level in judged:
-        record.judged("primary", level)
+        outlets.judged("primary", level)
     assert run.finish()
     tags = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(run.run_id).data.tags
     assert (tags[names.TAG_COLLAPSE], tags[names.TAG_COLLAPSE_WORST]) == (tagged, tagged)
@@ -280,23 +280,23 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_a_folder_that_fails_later_does_not_end_the_training(tmp_path, capsys):
-    record = silent(tmp_path / "logs")
+    outlets = silent(tmp_path / "logs")
     (tmp_path / "logs").rmdir()
-    record.alert(COURSE[0])
-    record.alert(COURSE[1])
+    outlets.alert(COURSE[0])
+    outlets.alert(COURSE[1])
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert "alerts.json cannot be written (No such file or directory)" in err
-    assert len(record.alerts) == 2
+    assert len(outlets.alerts) == 2
 
 
 def test_the_record_is_bounded(monkeypatch):
-    monkeypatch.setattr(collapse_record, "KEPT", 20)
-    record = CollapseRecord(None, None, False, None)
+    monkeypatch.setattr(alert_outlets, "KEPT", 20)
+    outlets = AlertOutlets(None, None, False, None)
     for step in range(30):
-        record.alert(diagnosis(Level.YELLOW if step % 2 else Level.GREEN, step))
-    assert len(record.alerts) == 20
-    assert record.alerts[-1].step == 29
+        outlets.alert(diagnosis(Level.YELLOW if step % 2 else Level.GREEN, step))
+    assert len(outlets.alerts) == 20
+    assert outlets.alerts[-1].step == 29
 
 
 DEAD = CollapseStatistics(450, 1024, 0.000123, 0, 16, 0.0021, 6.9315, 1.0, 1.0, 1.0, 1.0, decoder_use=0.0004, beta=0.5)

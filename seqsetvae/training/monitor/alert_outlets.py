@@ -1,4 +1,4 @@
-"""`CollapseRecord`: where the monitor's alerts go: MLflow, a folder, the console, and whoever is away from it.
+"""`AlertOutlets`: where the monitor's alerts go: MLflow, a folder, the console, and whoever is away from it.
 
 A folder (`--monitor.log_dir`) is laid out as in the source guides:
 
@@ -25,18 +25,18 @@ from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.palette import run_color
 from seqsetvae.tracking.compat.image_series import thumbnail
 from seqsetvae.tracking.write.run import Run
+from seqsetvae.training.monitor.alert_folder import AlertFolder
 from seqsetvae.training.monitor.collapse_report import final_report
 from seqsetvae.training.monitor.notify import Notifier
-from seqsetvae.training.monitor.record_folder import RecordFolder
 from seqsetvae.training.voice import alarm, say
 
-__all__ = ["CollapseRecord", "final_report"]
+__all__ = ["AlertOutlets", "final_report"]
 
 KEPT = 1000
 """Alerts and log entries that are kept: table and log are written anew with each alert, and have to stay small."""
 
 
-class CollapseRecord:
+class AlertOutlets:
     """Everything a monitor has to say. Every rank may call it; rank 0 speaks.
 
     Args:
@@ -54,7 +54,7 @@ class CollapseRecord:
         self, run: Run | None, log_dir: str | None, verbose: bool, notifier: Notifier | None, subject: str = ""
     ) -> None:
         self.run = run
-        self._folder = None if log_dir is None else RecordFolder(Path(log_dir))
+        self._folder = None if log_dir is None else AlertFolder(Path(log_dir))
         self.verbose = verbose
         self.notifier = notifier
         self.subject = subject

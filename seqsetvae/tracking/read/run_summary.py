@@ -15,7 +15,7 @@ from seqsetvae.tracking.connection.trouble import readable_errors
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunSummary:
     """A run as its tracking store has it."""
 
     run_id: str
@@ -35,7 +35,7 @@ class RunRecord:
         return before[-1] if before else None
 
 
-def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ()) -> RunRecord:
+def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ()) -> RunSummary:
     """Read a run. Checkpoints in a remote store are listed, and fetched by :func:`fetch_checkpoint`.
 
     Raises:
@@ -53,7 +53,7 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
         }
         listed = [Path(one.path).name for one in client.list_artifacts(run_id, names.ARTIFACT_CHECKPOINTS)]
     base = local_folder(run.info.artifact_uri) or Path(config.work_dir).absolute() / run_id
-    return RunRecord(
+    return RunSummary(
         run_id=run_id,
         status=run.info.status,
         name=run.info.run_name or run_id,
@@ -64,11 +64,11 @@ def read_run(config: TrackingConfig, run_id: str, metrics: tuple[str, ...] = ())
     )
 
 
-def fetch_checkpoint(config: TrackingConfig, record: RunRecord, name: str) -> Path:
+def fetch_checkpoint(config: TrackingConfig, summary: RunSummary, name: str) -> Path:
     """A checkpoint of a run as a file of this machine, downloaded if it lies in a remote store only."""
-    if (path := record.folder / name).is_file():
+    if (path := summary.folder / name).is_file():
         return path
     uri = resolve_uri(config)
     with readable_errors(uri):
         client = open_client(uri)
-        return Path(client.download_artifacts(record.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}"))
+        return Path(client.download_artifacts(summary.run_id, f"{names.ARTIFACT_CHECKPOINTS}/{name}"))
