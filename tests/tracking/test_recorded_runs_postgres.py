@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.tracking.test_history import check
 
 from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.tracking.read.sql_runs import SqlRuns
 from tests.tracking.test_follow import check as check_follower
+from tests.tracking.test_recorded_runs import check
 from tests.tuning.conftest import database, postgres  # noqa: F401
 
 

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.store.db import utils
-from tests.tracking.test_history import record
 
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.moved_store import settle_moved
 from seqsetvae.tracking.compat.sqlite_tables import has_experiment
 from seqsetvae.tracking.connection.opening import open_client
-from seqsetvae.tracking.read import histories
+from seqsetvae.tracking.read import run_reader
 from seqsetvae.tracking.read.client_runs import ClientRuns
 from seqsetvae.tracking.read.follow import follow
 from seqsetvae.tracking.read.run_reader import open_runs
 from tests.tracking.test_follow import write
+from tests.tracking.test_recorded_runs import record
 
 NEWER = "fedcba987654"
 
@@ -37,7 +37,7 @@ def newer(store, tmp_path) -> tuple[str, str]:
     shutil.copy(tmp_path / "mlflow.db", path)
     with sqlite3.connect(path) as tables:
         tables.execute("UPDATE alembic_version SET version_num = ?", (NEWER,))
-    histories._say_once.cache_clear()
+    run_reader._say_once.cache_clear()
     return f"sqlite:///{path}", run_id
 
 
@@ -124,7 +124,7 @@ def test_what_mlflow_does_not_know_either_is_refused_and_left_alone(newer, sqlit
 
 def test_a_database_that_is_upgraded_while_it_is_followed_is_read_on(store, tmp_path, monkeypatch, told):
     run_id = record(store, "exp")
-    histories._say_once.cache_clear()
+    run_reader._say_once.cache_clear()
     follower = follow(store, run_id, ["train_loss"], points=3)
     assert follower.poll().metrics["train_loss"].step_T.tolist() == [3, 4]
     with sqlite3.connect(tmp_path / "mlflow.db") as tables:
