@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 60.0
+LINE = "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class ProgressBar(tqdm):  # type: ignore[type-arg]
@@ -19,7 +20,8 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
         self._in_lines = not stream.isatty()
         self._next_line, self._shown = time.monotonic() + SECONDS_BETWEEN_LINES, 0.0
         if self._in_lines:
-            kwargs |= {"ascii": True, "ncols": 120, "dynamic_ncols": False, "mininterval": 1.0}
+            # Without a bar, so that nothing has to be cut off at some width.
+            kwargs |= {"bar_format": LINE, "dynamic_ncols": False, "mininterval": 1.0}
         super().__init__(*args, **kwargs | {"file": _Lines(stream) if self._in_lines else stream})
 
     def display(self, *args: Any, **kwargs: Any) -> None:

@@ -19,7 +19,7 @@ def test_in_a_file_progress_is_a_line_now_and_then_and_the_last(monkeypatch):
     with ProgressBar(total=60, desc="prepare", unit="subject", file=stream, mininterval=0.0) as bar:
         for _ in range(60):
             time.sleep(0.01)
-            bar.set_postfix({"loss": 1.0})
+            bar.set_postfix({f"a figure of many ({number})": 1.0 for number in range(12)})
             bar.update()
     text = stream.getvalue()
     assert "\r" not in text
@@ -27,6 +27,7 @@ def test_in_a_file_progress_is_a_line_now_and_then_and_the_last(monkeypatch):
     assert 2 <= len(lines) <= 6
     assert all(line.startswith("prepare:") for line in lines)
     assert "60/60" in lines[-1]
+    assert lines[-1].endswith("a figure of many (11)=1]"), "nothing is cut off"
 
 
 def test_on_a_terminal_it_is_a_bar_that_moves():

@@ -5,7 +5,7 @@ The only place that knows jsonargparse.
 
 from __future__ import annotations
 
-import itertools
+import re
 import typing
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
@@ -13,7 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqsetvae.app.help_text import Setting, asked_for, did_you_mean, help_text, in_words
+from seqsetvae.app.help_text import Setting, asked_for, did_you_mean, help_text, in_full, in_words
 from seqsetvae.app.spelling import spell_out, unknown_flags
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.given_values import check_settings_file, check_values
@@ -30,6 +30,15 @@ RUN_HELP = (
     "Ids of runs or their beginnings, names of runs (the newest of that name), or `latest` (the newest that is no finetuning or "
     "evaluation, of all or of --tracking.experiment). A rescued run brings its rescues along, a study its trials."
 )
+
+
+class Listed(Exception):
+    """What a verb that is given :attr:`FLAG` comes to: its settings, for whoever lists those of all verbs."""
+
+    FLAG = "--list-settings"
+
+    def __init__(self, settings: list[Setting]) -> None:
+        self.settings = settings
 
 
 def first_line(documented: Any) -> str:
@@ -136,6 +145,8 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
     """Parse, with every mistake as one :class:`InputError` instead of a page of usage; or print the help that is asked for."""
     from jsonargparse import ArgumentError, Namespace
 
+    if arguments == [Listed.FLAG]:
+        raise Listed(list(_settings(parser)))
     if (topic := asked_for(arguments)) is not None:
         print(
             help_text(
@@ -160,13 +171,12 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
                 )
         for flag, hint in _types(parser):
             if chosen[flag] is None and type(None) not in typing.get_args(hint):
-                raise InputError(f"--{flag} is null, but must be {in_words(hint)}.")
+                raise InputError(f"--{flag} is null, but must be {in_full(hint)}.")
         check_values((flag, value) for flag, value in chosen.items() if flag in flags)
         return chosen
     except (ArgumentError, TypeError, RecursionError, OverflowError) as error:
-        raise InputError(
-            f"{error}{_nearest_choice(parser, spelled)}\n`{parser.prog} --help` lists the options."
-        ) from error
+        said = _wrong_value(parser, str(error)) or _not_a_flag(parser, str(error)) or str(error)
+        raise InputError(f"{said}\n`{parser.prog} --help` lists the options.") from error
 
 
 def _settings_files(arguments: list[str]) -> Iterator[Path]:
@@ -215,11 +225,25 @@ def _groups(parser: ArgumentParser) -> dict[str, str]:
     return titled
 
 
-def _nearest_choice(parser: ArgumentParser, arguments: list[str]) -> str:
-    """For a value that is none of a setting's choices: those that look like it."""
-    for flag, value in itertools.pairwise(arguments):
-        for action in parser._actions:
-            choices = in_words(getattr(action, "_typehint", None)).split("|")
-            if flag == f"--{action.dest}" and len(choices) > 1 and value not in choices:
-                return did_you_mean(value, choices).removeprefix(".")
-    return ""
+def _wrong_value(parser: ArgumentParser, error: str) -> str:
+    """What jsonargparse says of a value, in words: the flag, the value, what it must be, and the choice that it looks like."""
+    said = re.search(r'Parser key "([\w.]+)":.*Got value: (.*)', error, re.DOTALL)
+    hint = said and dict(_types(parser)).get(said[1])
+    if not said or hint is None:
+        return ""
+    value = said[2].splitlines()[0].replace("None", "null")
+    choices = [str(one) for one in typing.get_args(hint) if isinstance(one, str)]
+    return f"--{said[1]} is {value}, but must be {in_full(hint)}{did_you_mean(value, choices)}"
+
+
+def _not_a_flag(parser: ArgumentParser, error: str) -> str:
+    """A word that belongs to no flag: what it may have been meant for."""
+    said = re.search(r"unrecognized arguments: (\S+)", error)
+    if not said:
+        return ""
+    word = said[1]
+    leaves = {flag.rpartition(".")[2] for flag in _flags(parser)}
+    if word.startswith("-") or word.replace("-", "_") in leaves:
+        return f"There is no {word}{did_you_mean('--' + word.strip('-').replace('-', '_'), [f'--{one}' for one in leaves])}"
+    taken = [f"--{one}" for one in ("run", "model", "store") if one in leaves]
+    return f"{word!r} belongs to no flag" + (f"; is it for {' or '.join(taken)}?" if taken else ".")

@@ -75,7 +75,7 @@ class Setting:
         if self.required:
             return "(required)"
         if self.default is None:  # docstrings say what then happens
-            said = re.search(r"\bNone: ([^.]+)\.", " ".join(self.text.split()))
+            said = re.search(r"\bNone: (.+?)\.(?: |$)", " ".join(self.text.split()))
             return f"[{said[1]}]" if said else ""
         return f"[{_shown(self.default)}]"
 
@@ -166,6 +166,25 @@ def in_words(hint: Any) -> str:
             else f"[{named[0] if named else ''}, ...]"
         )
     return {int: "N", float: "X", bool: "true|false"}.get(hint, "TEXT")
+
+
+def in_full(hint: Any) -> str:
+    """What a value of a type must be, as a sentence of a refusal says it.
+
+    >>> in_full(int | None), in_full(typing.Literal["warn", "stop"])
+    ('a whole number, or null', 'warn or stop')
+    >>> in_full(tuple[float, float]), in_full(list[float])
+    ('two numbers such as [1e-4, 1e-2]', 'numbers such as [1, 6, 24]')
+    """
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(filter(None, [", ".join(map(str, inner[:-1])), str(inner[-1])]))
+    if origin in (typing.Union, types.UnionType):
+        some = " or ".join(dict.fromkeys(in_full(one) for one in inner if one is not type(None)))
+        return f"{some}, or null" if type(None) in inner else some
+    if inner and set(inner) - {Ellipsis} <= {int, float}:
+        return "two numbers such as [1e-4, 1e-2]" if len(inner) == 2 else "numbers such as [1, 6, 24]"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(hint, in_words(hint))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

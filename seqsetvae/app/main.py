@@ -28,20 +28,30 @@ def main(arguments: list[str] | None = None) -> None:
         _run(verb, arguments[1:])
 
 
+def print_completion(arguments: list[str]) -> int | None:
+    """The script that completes a shell's command lines."""
+    from seqsetvae.app.completion import script
+
+    print(script(arguments[0] if arguments else ""))
+    return None
+
+
 def _run(verb: str, arguments: list[str]) -> NoReturn:
     if verb in ("--version", "-V"):
         print(f"seqsetvae {__version__}")
         sys.exit(0)
-    if verb not in VERBS:
+    if verb not in (*VERBS, "--completion"):
         print(
             "usage: seqsetvae VERB [options]\n\nSeqSetVAE pretraining, watched for posterior collapse, tracked in MLflow.\n"
         )
         print("\n".join(f"  {name:<20}{first_line(function)}" for name, function in VERBS.items()))
-        print("\n`seqsetvae VERB --help` lists the options of a verb.")
+        print(
+            "\n`seqsetvae VERB --help` lists the options of a verb; `seqsetvae --completion bash` (or zsh) completes them."
+        )
         sys.exit(asked_for_help(verb, "verb", VERBS))
     try:
         ensure_user()
-        code = VERBS[verb](arguments)
+        code = VERBS.get(verb, print_completion)(arguments)
         sys.stdout.flush()
         sys.exit(code or 0)
     except InputError as error:

@@ -114,9 +114,9 @@ class ObjectiveConfig:
     at kl_target (ControlVAE, Shao 2020)."""
     max_beta: float = 0.1
     """Weight of the KL term after warm-up; upper bound of the controller."""
-    warmup_beta: bool = True
-    """False: no warm-up, beta is max_beta from the first step."""
-    kl_annealing: bool = True
+    warmup_beta: bool | None = None
+    """False: no warm-up, beta is max_beta from the first step. None: a warm-up, unless --objective.beta is given."""
+    kl_annealing: bool | None = None
     """The guides' second word for warmup_beta: False for either turns the warm-up off."""
     beta_warmup_steps: int | None = None
     """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80. Longer than the run is
@@ -138,11 +138,12 @@ class ObjectiveConfig:
     def __post_init__(self) -> None:
         if self.beta is not None:
             require(self.beta >= 0.0, "objective.beta", self.beta, "0 or more")
-            if self.beta_warmup_steps:
+            asking = [name for name in ("beta_warmup_steps", "warmup_beta", "kl_annealing") if getattr(self, name)]
+            if asking:
+                given = f"--objective.{asking[0]} {str(getattr(self, asking[0])).lower()}"
                 raise InputError(
-                    f"--objective.beta {self.beta:g} is a constant weight, but --objective.beta_warmup_steps {self.beta_warmup_steps} "
-                    "asks for a warm-up. Leave out --objective.beta: the warm-up ends at --objective.max_beta. Or give "
-                    "--objective.beta_warmup_steps 0."
+                    f"--objective.beta {self.beta:g} is a constant weight, but {given} asks for a warm-up. Leave out --objective.beta: the "
+                    f"warm-up ends at --objective.max_beta. Or give {' '.join(f'--objective.{name} null' for name in asking)}."
                 )
         require(self.max_beta >= 0.0, "objective.max_beta", self.max_beta, "0 or more")
         require(self.free_bits >= 0.0, "objective.free_bits", self.free_bits, "0 or more")

@@ -109,7 +109,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int) -> SettledObject
     schedule, max_beta, warmup = config.beta_schedule, config.max_beta, config.beta_warmup_steps
     if config.beta is not None:
         schedule, max_beta = "constant", config.beta
-    elif schedule == "linear" and not (config.warmup_beta and config.kl_annealing):
+    elif schedule == "linear" and False in (config.warmup_beta, config.kl_annealing):
         schedule = "constant"
     if schedule != "linear":
         warmup = warmup or 0
@@ -121,6 +121,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int) -> SettledObject
             "steps: beta would never reach max_beta. Lower the warm-up or raise --trainer.max_epochs."
         )
     settled = {"beta": None, "beta_schedule": schedule, "max_beta": max_beta, "beta_warmup_steps": warmup}
+    settled |= {name: getattr(config, name) is not False for name in ("warmup_beta", "kl_annealing")}
     return SettledObjective(**_given(config) | settled)
 
 

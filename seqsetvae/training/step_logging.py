@@ -124,9 +124,12 @@ class RunProgressBar(TQDMProgressBar):
         return self._bar(desc=self.validation_description, position=1, leave=False, disable=not sys.stdout.isatty())
 
     def _bar(self, disable: bool = False, **options: Any) -> ProgressBar:
-        bar_format = self.BAR_FORMAT if sys.stdout.isatty() else None
         return ProgressBar(
-            disable=self.is_disabled or disable, dynamic_ncols=True, file=sys.stdout, bar_format=bar_format, **options
+            disable=self.is_disabled or disable,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            bar_format=self.BAR_FORMAT,
+            **options,
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -31,7 +31,7 @@ def suggest(trial: Suggests, space: SpaceConfig, base: PretrainConfig) -> dict[s
     schedule = base.objective.beta_schedule
     if space.schedules:
         schedule = params["beta_schedule"] = trial.suggest_categorical("beta_schedule", space.schedules)
-    warms_up = base.objective.warmup_beta and base.objective.kl_annealing
+    warms_up = False not in (base.objective.warmup_beta, base.objective.kl_annealing)
     if space.warmup_range and schedule == "linear" and warms_up:
         params["warmup"] = trial.suggest_float("warmup", *space.warmup_range)
     if space.lr_range:

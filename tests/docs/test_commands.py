@@ -54,6 +54,8 @@ ELSEWHERE = {
     "mlflow models": "tests/serving/test_http.py",
     "mlflow server": "tests/docs/test_docker.py",
     "torchrun": "tests/training/test_several_processes.py",
+    "seqsetvae --completion": "tests/app/test_completion.py",
+    "mkdir": "tests/app/test_completion.py",
     "curl": "tests/serving/test_http.py",
     "docker": "tests/docs/test_docker.py",
     "printf": "tests/docs/test_docker.py",
