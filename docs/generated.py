@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import seqsetvae
 from seqsetvae import config
-from seqsetvae.app.arguments import first_line
+from seqsetvae.app.help_text import first_line
 from seqsetvae.app.verbs import VERBS
 from seqsetvae.data.sources import SOURCES
 

@@ -11,12 +11,16 @@ from seqsetvae import config
 from seqsetvae.config import *  # noqa: F403 (the settings are listed there, and nowhere else)
 
 if TYPE_CHECKING:
+    from seqsetvae.analysis.analyze import analyze as analyze
     from seqsetvae.app.composition import finetune as finetune
     from seqsetvae.app.composition import pretrain as pretrain
     from seqsetvae.app.composition import sync as sync
+    from seqsetvae.dashboard.monitor import monitor as monitor
     from seqsetvae.data.module import EventDataModule as EventDataModule
     from seqsetvae.data.prepare import prepare as prepare
+    from seqsetvae.evaluation.embed import embed as embed
     from seqsetvae.evaluation.evaluate import evaluate as evaluate
+    from seqsetvae.evaluation.visualize.run import visualize as visualize
     from seqsetvae.model.vae import SeqSetVAE as SeqSetVAE
     from seqsetvae.posterior import DiagonalGaussian as DiagonalGaussian
     from seqsetvae.training.module import PretrainModule as PretrainModule
@@ -38,13 +42,17 @@ _HOMES = {
     "PosteriorMetricsMonitor": "training.monitor.guides_names",
     "PretrainModule": "training.module",
     "SeqSetVAE": "model.vae",
+    "analyze": "analysis.analyze",
+    "embed": "evaluation.embed",
     "evaluate": "evaluation.evaluate",
     "finetune": "app.composition",
     "load": "training.pretrained.loading",
+    "monitor": "dashboard.monitor",
     "prepare": "data.prepare",
     "pretrain": "app.composition",
     "sync": "app.composition",
     "tune": "tuning.lead",
+    "visualize": "evaluation.visualize.run",
 }
 __all__ = config.__all__ + list(_HOMES)
 

@@ -14,10 +14,12 @@ from seqsetvae.certify.table import Table
 from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.config import MonitorConfig
+from seqsetvae.config import MonitorConfig, TrackingConfig
 from seqsetvae.config.settling import settle_monitor
+from seqsetvae.dashboard.monitor import MonitorResult, monitor
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.report import PrepareReport, SplitReport
+from seqsetvae.evaluation.embed import EmbedResult
 from seqsetvae.evaluation.evaluate import Evaluation
 from seqsetvae.tracking.registry.versions import Registered
 from seqsetvae.tracking.write.delivery import Outcome, SyncReport
@@ -43,6 +45,7 @@ def results() -> dict[str, object]:
     model = load(RELEASED / "last.ckpt")
     known = EVENTS.assign(variable=model.vocabulary.names[0])
     risk = read_risk_model(RELEASED / "risk")
+    demo = monitor(TrackingConfig(), [], demo=True, once=True)
     outcome = CollapseOutcome(Level.RED, Level.RED, 102, 108, DEAD, None)
     detector = Detector(settle_monitor(MonitorConfig(grace_steps=0), 400), BetaOutlook(400))
     return {
@@ -64,6 +67,8 @@ def results() -> dict[str, object]:
         "FAILED, 1 of 2 requirements met": Certificate(Table("Cases", ("case",)), [Requirement("a", "", one) for one in (True, False)]),
         "champion: no, not below": Registration(Registered("seqsetvae", "3", "m-1", RUN, {}), False, "not below the champion's"),
         "0 trials": TuneResult("beta and free bits", RUN, Results([], []), "model:\n  width: 256\n"),
+        "emb.parquet: 1,024 rows of 480 stays": EmbedResult(Path("emb.parquet"), 1024, 480, {}, 0),
+        "3 runs: simulated collapse (demo) red, simulated": MonitorResult(demo.runs * 3),
         "480 subjects": PrepareReport("demo", "stores/demo", splits={"train": SplitReport(320), "valid": SplitReport(160)}),
     }  # fmt: skip
 

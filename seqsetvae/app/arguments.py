@@ -41,11 +41,6 @@ class Listed(Exception):
         self.settings = settings
 
 
-def first_line(documented: Any) -> str:
-    """What a list of verbs says of a function or class."""
-    return (documented.__doc__ or "").strip().splitlines()[0]
-
-
 def make_parser(verb: str, description: str) -> ArgumentParser:
     """A parser that reads field docstrings as help, takes --config, and raises instead of ending the process."""
     from jsonargparse import ArgumentParser, set_parsing_settings

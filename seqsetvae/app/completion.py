@@ -6,8 +6,8 @@ from argparse import SUPPRESS, ArgumentParser
 
 import shtab
 
-from seqsetvae.app.arguments import Listed, first_line
-from seqsetvae.app.help_text import Setting, first_sentence
+from seqsetvae.app.arguments import Listed
+from seqsetvae.app.help_text import Setting, first_line, first_sentence
 from seqsetvae.app.verbs import VERBS
 from seqsetvae.data.sources import SOURCES
 from seqsetvae.errors import InputError

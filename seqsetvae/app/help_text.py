@@ -210,8 +210,24 @@ def _shown(default: object) -> str:
     return ", ".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
 
 
-def asked_for_help(word: str, what: str, known: Iterable[str]) -> int:
-    """The exit code of a word that is none of those known; the user is told, unless what was asked for is help."""
+def first_line(documented: Any) -> str:
+    """What a list says of a function or class."""
+    return (documented.__doc__ or "").strip().splitlines()[0]
+
+
+def show_choices(word: str, what: str, known: Mapping[str, object], usage: str, more: str) -> int:
+    """Print what there is to choose from, where a word is none of it. The exit code: 0 where it asks for help.
+
+    Args:
+        word: as it was typed.
+        what: kind of thing it should be, such as a verb.
+        known: the choices, each with what documents it.
+        usage: how to write the command.
+        more: a closing sentence.
+    """
+    width = max(map(len, known)) + 2
+    listed = (f"  {name:<{width}}{first_line(documented)}" for name, documented in known.items())
+    print(f"usage: seqsetvae {usage}\n", *listed, f"\n{more}", sep="\n")
     if word in ("--help", "-h"):
         return 0
     print(f"\nThere is no {what} {word!r}{did_you_mean(word, known)}", file=sys.stderr)

@@ -9,8 +9,7 @@ import sys
 from typing import NoReturn
 
 from seqsetvae import __version__
-from seqsetvae.app.arguments import first_line
-from seqsetvae.app.help_text import asked_for_help
+from seqsetvae.app.help_text import show_choices
 from seqsetvae.app.verbs import VERBS
 from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
@@ -41,14 +40,9 @@ def _run(verb: str, arguments: list[str]) -> NoReturn:
         print(f"seqsetvae {__version__}")
         sys.exit(0)
     if verb not in (*VERBS, "--completion"):
-        print(
-            "usage: seqsetvae VERB [options]\n\nSeqSetVAE pretraining, watched for posterior collapse, tracked in MLflow.\n"
-        )
-        print("\n".join(f"  {name:<20}{first_line(function)}" for name, function in VERBS.items()))
-        print(
-            "\n`seqsetvae VERB --help` lists the options of a verb; `seqsetvae --completion bash` (or zsh) completes them."
-        )
-        sys.exit(asked_for_help(verb, "verb", VERBS))
+        about = "SeqSetVAE pretraining, watched for posterior collapse, tracked in MLflow."
+        more = "`seqsetvae VERB --help` lists the options of a verb; `seqsetvae --completion bash` (or zsh) completes them."
+        sys.exit(show_choices(verb, "verb", VERBS, f"VERB [options]\n\n{about}", more))
     try:
         ensure_user()
         code = VERBS.get(verb, print_completion)(arguments)

@@ -6,23 +6,22 @@ Heavy libraries are imported inside the verbs, so that `seqsetvae --help` answer
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import seqsetvae
 from seqsetvae.app.arguments import (
     chosen_settings,
     command_of,
-    first_line,
     pretrain_config,
     source_settings,
     tune_config,
 )
-from seqsetvae.app.help_text import asked_for_help
+from seqsetvae.app.help_text import first_line, show_choices
 from seqsetvae.config import (
     EmbedConfig,
     EvaluateConfig,
@@ -34,8 +33,7 @@ from seqsetvae.config import (
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.place import check_place
 
-if TYPE_CHECKING:
-    from seqsetvae.data.external import KnownVocabulary
+_log = logging.getLogger(__name__)
 
 Verb = Callable[[list[str]], int | None]
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
@@ -49,24 +47,17 @@ def prepare(arguments: list[str]) -> int | None:
 
     kind = arguments[0] if arguments else "--help"
     if kind not in SOURCES:
-        print(f"usage: seqsetvae prepare {{{','.join(SOURCES)}}} --output FOLDER [options]\n")
-        print("\n".join(f"  {name:<15}{first_line(source)}" for name, source in SOURCES.items()))
-        print("\n`seqsetvae prepare patient_ehr --help` lists the options of a source.")
-        return asked_for_help(kind, "source", SOURCES)
+        usage = f"prepare {{{','.join(SOURCES)}}} --output FOLDER [options]"
+        more = "`seqsetvae prepare patient_ehr --help` lists the options of a source."
+        return show_choices(kind, "source", SOURCES, usage, more)
     chosen = source_settings(kind, SOURCES[kind], prepare_store, arguments[1:])
-    known = known_vocabulary(chosen.store.pop("vocabulary_of"), chosen.tracking.tracking_uri)
-    print(prepare_store(chosen.source, known=known, **vars(chosen.store)))
+    known = None
+    if (model := chosen.store.pop("vocabulary_of")) is not None:
+        from seqsetvae.training.pretrained.loading import known_vocabulary
+
+        known = known_vocabulary(model, TrackingConfig(tracking_uri=chosen.tracking.tracking_uri))
+    _log.info(prepare_store(chosen.source, known=known, **vars(chosen.store)))
     return None
-
-
-def known_vocabulary(model: str | None, tracking_uri: str | None) -> KnownVocabulary | None:
-    """The vocabulary that a new store is to have, which is a model's; None: one of its own."""
-    if model is None:
-        return None
-    from seqsetvae.data.external import KnownVocabulary
-    from seqsetvae.training.pretrained.loading import find_vocabulary
-
-    return KnownVocabulary(model, find_vocabulary(model, TrackingConfig(tracking_uri=tracking_uri)))
 
 
 def check(arguments: list[str]) -> None:
@@ -101,7 +92,7 @@ def register(arguments: list[str]) -> None:
     chosen = chosen_settings(register, arguments, register=RegisterConfig, tracking=TrackingConfig)
     from seqsetvae.training.pretrained.registration import register_run
 
-    print(register_run(chosen.register, chosen.tracking))
+    _log.info(register_run(chosen.register, chosen.tracking))
 
 
 def finetune(arguments: list[str]) -> int:

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from seqsetvae.console import attach
 from seqsetvae.dashboard.demo import RUN_ID, SECONDS, DemoRun
 from seqsetvae.dashboard.status import status_text
 from seqsetvae.dashboard.trials import trials_table
+from seqsetvae.dashboard.view import View
 from seqsetvae.dashboard.watch import SeenRun, WatchList, seen_run
 from seqsetvae.errors import InputError
 from seqsetvae.extras import require
@@ -31,6 +33,21 @@ FEWEST, MOST = 10, 2000
 """Points of each metric: more of them than a screen has dots show nothing."""
 
 
+@dataclass(frozen=True)
+class MonitorResult:
+    """What was shown."""
+
+    runs: tuple[View, ...]
+    """Each run that was looked at, as it was last seen."""
+    picture: Path | None = None
+    """The file that was saved."""
+
+    def __repr__(self) -> str:
+        lights = ["not watched" if run.level is None else run.level.word for run in self.runs[:3]]
+        shown = [f"{run.title} {light}" for run, light in zip(self.runs, lights, strict=False)]
+        return f"<MonitorResult of {len(self.runs)} runs: {', '.join(shown)}{', ...' if len(self.runs) > 3 else ''}>"
+
+
 def monitor(
     tracking: TrackingConfig,
     run: Sequence[str],
@@ -42,7 +59,7 @@ def monitor(
     web: bool = False,
     host: str = "127.0.0.1",
     port: int = 8501,
-) -> None:
+) -> MonitorResult:
     """Show runs until told to quit. Nothing is written to the store.
 
     Args:
@@ -88,6 +105,8 @@ def monitor(
         from seqsetvae.dashboard.terminal import TerminalDashboard
 
         TerminalDashboard(watch, update_interval).run()
+    views = tuple(run.view for run in watch.runs if run.view is not None)
+    return MonitorResult(views, None if save is None else Path(save))
 
 
 def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> WatchList:
@@ -111,12 +130,12 @@ def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> l
 
 def in_words(watch: WatchList) -> Iterator[str]:
     """Every run; of the trials of a study a table, and the newest of them."""
-    views = [watch.look(place) for place in range(len(watch.runs))]
-    trials = [run.recorded for run in watch.runs if run.recorded is not None and names.TAG_TRIAL in run.recorded.tags]
+    looks = list(watch.look_at_all())
+    trials = [run.recorded for run, _ in looks if run.recorded is not None and names.TAG_TRIAL in run.recorded.tags]
     newest = max(trials, key=lambda one: one.start_time, default=None)
     if newest is not None:
         yield trials_table(trials)
-    for run, view in zip(watch.runs, views, strict=True):
+    for run, view in looks:
         if run.recorded is newest or run.recorded not in trials:
             yield status_text(view)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -38,6 +38,8 @@ class SeenRun:
     recorded: RecordedRun | None = None
     drawn: Sequence[CollapseStatistics] = ()
     charts: Sequence[Chart] = ()
+    view: View | None = None
+    """What the last look has shown; None before the first."""
 
     def look(self, now: float) -> View:
         """What there is to see at this moment."""
@@ -53,7 +55,8 @@ class SeenRun:
             panels = collapse_panels(updates, config) if updates else []
             self.drawn, self.charts = updates, of_panels(panels, [update.step for update in updates])
         notes = (note,) if note else ()
-        return make_view(recorded, self.charts, now, vanished=vanished(recorded), notes=notes, trouble=trouble)
+        self.view = make_view(recorded, self.charts, now, vanished=vanished(recorded), notes=notes, trouble=trouble)
+        return self.view
 
 
 class WatchList:
@@ -76,6 +79,11 @@ class WatchList:
         if rescue and self._join is not None and rescue not in [one.run_id for one in self.runs]:
             self.runs.append(self._join(rescue))
         return view
+
+    def look_at_all(self) -> Iterator[tuple[SeenRun, View]]:
+        """Every run as it is now, with those that join meanwhile."""
+        for place, run in enumerate(self.runs):
+            yield run, self.look(place)
 
 
 def seen_run(uri: str, run_id: str, name: str, points: int) -> SeenRun:

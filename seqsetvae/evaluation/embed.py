@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,26 @@ def schema_of(store: Store) -> pa.Schema:
     return pa.schema([*WHO, *((name, pa.float32()) for name in outcomes), *VECTORS])
 
 
+@dataclass(frozen=True)
+class EmbedResult:
+    """The table that was written."""
+
+    output: Path
+    rows: int
+    stays: int
+    """Of the store, or of the outcomes asked for."""
+    left_out: Mapping[str, int]
+    """Events of variables that the model does not know, by variable."""
+    without_stay: int
+    """Outcomes that are of no stay."""
+
+    def __repr__(self) -> str:
+        return f"<EmbedResult {self.output}: {self.rows:,} rows of {self.stays:,} stays>"
+
+
 @console()
-def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
-    """Write the table; returns its number of rows. The file is there whole or not at all.
+def embed(config: EmbedConfig, tracking: TrackingConfig) -> EmbedResult:
+    """Write the table. The file is there whole or not at all.
 
     Raises:
         InputError: the model or the store does not exist, the model knows none of its variables, or the table cannot be written.
@@ -84,9 +102,10 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> int:
     )
     if left_out:
         _log.info(f"  variables unknown to the model are left out: {listed(left_out)}")
-    if isinstance(store, TaskStore) and store.without_stay:
-        _log.info(f"  {store.without_stay:,} of {store.rows:,} outcomes are of no stay and left out")
-    return rows
+    without_stay = store.without_stay if isinstance(store, TaskStore) else 0
+    if isinstance(store, TaskStore) and without_stay:
+        _log.info(f"  {without_stay:,} of {store.rows:,} outcomes are of no stay and left out")
+    return EmbedResult(output, rows, stays, left_out, without_stay)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from seqsetvae.config import TrackingConfig
-from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.data.external import KnownVocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri
 from seqsetvae.tracking.read.checkpoints import find_checkpoint
@@ -66,14 +66,21 @@ def find_model(model: str, config: TrackingConfig) -> tuple[Pretrained, Register
     )
 
 
-def find_vocabulary(model: str, config: TrackingConfig) -> Vocabulary:
-    """The vocabulary of a model, pretrained or finetuned, given as for :func:`load`. Raises :class:`InputError` as it does."""
+def known_vocabulary(model: str, config: TrackingConfig) -> KnownVocabulary:
+    """The vocabulary that :func:`~seqsetvae.data.prepare.prepare` is to give a store for a model, pretrained or finetuned.
+
+    The model is given as for :func:`load`. Raises :class:`InputError` as it does.
+    """
+    path = Path(model)
     if model.startswith("models:"):
         uri = resolve_uri(config)
         with naming(model):
-            return read_vocabulary(model_folder(uri, find_version(uri, model)))
-    path = Path(model)
-    return read_vocabulary(path) if (path / DESCRIPTION).is_file() else find_model(model, config)[0].vocabulary
+            found = read_vocabulary(model_folder(uri, find_version(uri, model)))
+    elif (path / DESCRIPTION).is_file():
+        found = read_vocabulary(path)
+    else:
+        found = find_model(model, config)[0].vocabulary
+    return KnownVocabulary(model, found)
 
 
 @contextmanager
