@@ -17,6 +17,7 @@ from seqsetvae.app.help_text import Setting, asked_for, did_you_mean, help_text,
 from seqsetvae.app.spelling import spell_out, unknown_flags
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.given_values import check_settings_file, check_values
+from seqsetvae.config.settings_io import SETTINGS_VERSION
 from seqsetvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def make_parser(verb: str, description: str) -> ArgumentParser:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=f"seqsetvae {verb}", description=description, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with settings, e.g. the config.yaml of a run.")
+    parser.add_argument("--format_version", type=int, default=SETTINGS_VERSION, help="Written into files of settings.")
     return parser
 
 

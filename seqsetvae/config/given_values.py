@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from seqsetvae.config.settings_io import SETTINGS_VERSION, check_version
 from seqsetvae.errors import InputError
 
 LARGEST_FILE = 1_000_000
@@ -91,6 +92,7 @@ def check_settings_file(path: Path) -> None:
         raise InputError(
             f"--config {path}: holds {_kind(content)}, but settings are names with values, such as `data: {{batch_size: 4}}`."
         )
+    check_version(content.get("format_version"), SETTINGS_VERSION, f"--config {path}")
     for name, group in content.items():
         if not isinstance(name, str):
             raise InputError(f"--config {path}: {name!r} is no name of a setting.")

@@ -1,4 +1,4 @@
-"""Settings from what earlier runs have written: checkpoints, exported models and jobs, whatever version of the package wrote them.
+"""Settings as they are written, and from what earlier runs have written: files, checkpoints, exported models and jobs, of whatever version.
 
 A field that is missing is one that was added since, and has its default, which does what the older version did. A field that is not known
 is of a newer version, and refused.
@@ -10,11 +10,24 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TypeVar
 
+import yaml
+
 from seqsetvae.errors import InputError
 
 SETTINGS_VERSION = 2
-"""Of what :class:`seqsetvae.training.checkpoints.Recipe` holds. 1, of release 0.1.0, has no number and lacks the fields of later ones."""
+"""Of the settings in files and checkpoints. 1, of release 0.1.0, has no number and lacks the fields of later ones."""
 Settings = TypeVar("Settings")
+
+
+def settings_yaml(groups: Mapping[str, object]) -> str:
+    """A file of settings as `--config` takes it.
+
+    >>> print(settings_yaml({"data": {"batch_size": 4}}), end="")
+    format_version: 2
+    data:
+      batch_size: 4
+    """
+    return str(yaml.safe_dump({"format_version": SETTINGS_VERSION, **groups}, sort_keys=False))
 
 
 def check_version(found: object, newest: int, where: str) -> int:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import yaml
-
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
+from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import ALL, Store
@@ -99,7 +98,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         kind="evaluate",
         run_name=tracking.run_name or f"evaluate {data} {config.split}",
         params=settings,
-        config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
+        config_yaml=settings_yaml(settings),
         tags={names.TAG_DATA: data, names.TAG_DATA_HASH: store.content_hash},
     ) as run:
         intervals = f"95 % intervals from {config.bootstrap} bootstrap samples of the stays"

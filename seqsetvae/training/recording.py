@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
+from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.data.report import PAGE
 from seqsetvae.tracking.compat.experiment_page import run_page
 from seqsetvae.tracking.connection.address import recorded
@@ -169,4 +169,4 @@ def without_secrets(config: PretrainConfig) -> PretrainConfig:
 def as_yaml(config: PretrainConfig) -> str:
     """The settings as `--config` takes them back, to start a like run: where this one was resumed from is left out."""
     started = replace(config, trainer=replace(config.trainer, resume_from_checkpoint=None))
-    return str(yaml.safe_dump(asdict(started), sort_keys=False))
+    return settings_yaml(asdict(started))

@@ -7,13 +7,13 @@ import queue
 import time
 from dataclasses import asdict, dataclass, replace
 
-import yaml
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
+from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.threads import sleep_soon
@@ -125,7 +125,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
         kind="tune",
         run_name=job.base.tracking.run_name or job.study,
         params=recorded_params(job),
-        config_yaml=str(yaml.safe_dump(recorded_params(job), sort_keys=False)),
+        config_yaml=settings_yaml(recorded_params(job)),
         tags={names.TAG_STUDY: job.study},
         resume_run_id=recorded_parent(study) if study else None,
     )

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
-import yaml
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.figures.study_rows import TrialRow, compute_saved
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tuning.child_runs import WORDS, feasible, reason_of
@@ -127,7 +127,7 @@ def winning_config(job: Job, row: TrialRow) -> str:
     reaction to a collapse is left out.
     """
     base = replace(job.base, tracking=recorded(job.base.tracking))
-    return str(yaml.safe_dump(plain(asdict(apply(base, row.params, job.total_steps))), sort_keys=False))
+    return settings_yaml(plain(asdict(apply(base, row.params, job.total_steps))))
 
 
 def plain(value: Any) -> Any:

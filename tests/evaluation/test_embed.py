@@ -27,9 +27,9 @@ def model(untrained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretrai
 
 def written(**settings: object) -> pd.DataFrame:
     config = EmbedConfig(model="backbone", progress_bar=False, **settings)  # type: ignore[arg-type]
-    rows = embed(config, TrackingConfig())
+    result = embed(config, TrackingConfig())
     table = pq.read_table(config.output)
-    assert table.num_rows == rows
+    assert (result.output, table.num_rows) == (Path(config.output), result.rows)
     return table.to_pandas()
 
 

@@ -12,11 +12,11 @@ from typing import cast
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
+from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.tasks import TaskStore, names_of, open_task
@@ -118,7 +118,7 @@ def finetune_listening(
         kind="finetune",
         run_name=name,
         params=settings,
-        config_yaml=str(yaml.safe_dump(settings, sort_keys=False)),
+        config_yaml=settings_yaml(settings),
         tags=tags,
     )
     with run:
