@@ -20,11 +20,12 @@ from torch import Tensor
 from benchmarks.mortality import PRETRAINING, QUICK
 from seqsetvae.certify.table import Table
 from seqsetvae.config import PretrainConfig
+from seqsetvae.data.by_length import by_length
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.model.classifier import FARTHEST, HISTORY, POSTERIOR, SUMMARIES
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Floats, auroc, average_precision
-from seqsetvae.training.finetuning.features import LabelledStays, by_length, compute_features, labelled_stays
+from seqsetvae.training.finetuning.features import LabelledStays, compute_features, labelled_stays
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import from_checkpoint
 

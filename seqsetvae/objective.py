@@ -132,6 +132,8 @@ class HistoryLoss:
     """Mean squared error of the summaries over all sets and variables that have had a value."""
     foresee: Tensor
     """Mean cross-entropy of what is measured, nats per variable and window, plus mean squared error of its values."""
+    forecast: Tensor
+    """Mean pinball loss of the values' quantiles, on the vocabulary's scale. Only the quantiles' own weights learn from it."""
 
 
 @dataclass(frozen=True)

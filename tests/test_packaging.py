@@ -170,6 +170,7 @@ def test_entry_points_are_verbs_of_the_command_line():
         "register": "python -m seqsetvae register",
         "finetune": "python -m seqsetvae finetune",
         "evaluate": "python -m seqsetvae evaluate",
+        "forecast": "python -m seqsetvae forecast",
         "certify": "python -m seqsetvae certify",
     }
     assert set(entry_points) - {"main"} <= set(VERBS)

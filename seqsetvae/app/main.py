@@ -15,7 +15,18 @@ from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.user import ensure_user
 
-WORKING = {"prepare", "pretrain", "tune", "register", "finetune", "evaluate", "embed", "sync", "import-tensorboard"}
+WORKING = {
+    "prepare",
+    "pretrain",
+    "tune",
+    "register",
+    "finetune",
+    "evaluate",
+    "embed",
+    "forecast",
+    "sync",
+    "import-tensorboard",
+}
 """Verbs that do more than print, and therefore go on when nobody reads any more, as behind `| head`."""
 
 

@@ -26,6 +26,7 @@ from seqsetvae.config import (
     EmbedConfig,
     EvaluateConfig,
     FinetuneConfig,
+    ForecastConfig,
     RegisterConfig,
     TrackingConfig,
     VisualizeConfig,
@@ -172,6 +173,15 @@ def visualize(arguments: list[str]) -> None:
     draw_model(chosen.visualize, chosen.tracking)
 
 
+def forecast(arguments: list[str]) -> None:
+    """Say what a model expects of the hours to come of each stay: values with bands, and the chance that they are measured."""
+    skip = {*WRITING_ONLY, "experiment"}
+    chosen = chosen_settings(forecast, arguments, skip=skip, forecast=ForecastConfig, tracking=TrackingConfig)
+    from seqsetvae.evaluation.forecast import forecast as write_forecasts
+
+    write_forecasts(chosen.forecast, chosen.tracking)
+
+
 def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
@@ -202,6 +212,6 @@ VERBS: dict[str, Verb] = {
     command_of(verb): verb
     for verb in (
         *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, visualize, monitor),
-        *(embed, sync, import_tensorboard, bench),
+        *(forecast, embed, sync, import_tensorboard, bench),
     )
 }

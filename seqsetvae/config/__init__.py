@@ -6,6 +6,7 @@ A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.err
 
 from __future__ import annotations
 
+from seqsetvae.config.decode import ForecastConfig
 from seqsetvae.config.embed import EmbedConfig
 from seqsetvae.config.finetune import EvaluateConfig, FinetuneConfig, RegisterConfig
 from seqsetvae.config.monitor import MonitorConfig
@@ -26,6 +27,7 @@ __all__ = [
     "EmbedConfig",
     "EvaluateConfig",
     "FinetuneConfig",
+    "ForecastConfig",
     "ModelConfig",
     "MonitorConfig",
     "ObjectiveConfig",

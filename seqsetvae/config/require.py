@@ -22,3 +22,10 @@ def require_name(flag: str, name: str | None, longest: int = 200) -> None:
     if len(name) > longest:
         raise InputError(f"--{flag} is {shown!r}, {len(name):,} letters long, but must have at most {longest}.")
     raise InputError(f"--{flag} is {shown!r}, but must have no line breaks or other letters that cannot be printed.")
+
+
+def require_one_stay(group: str, patient: str | None, row: int | None) -> None:
+    """Raise :class:`InputError` where a stay is named in two ways, or by a row that is none."""
+    require(row is None or row >= 0, f"{group}.patient_row", row, "0 or more")
+    both = patient is not None and row is not None
+    require(not both, f"{group}.patient_row", row, f"left out where --{group}.patient is given")

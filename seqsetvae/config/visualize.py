@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from seqsetvae.config.require import require
+from seqsetvae.config.require import require, require_one_stay
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,4 @@ class VisualizeConfig:
         for name in ("max_batches", "batch_size"):
             require(getattr(self, name) >= 1, f"visualize.{name}", getattr(self, name), "at least 1")
         require(0 <= self.seed < 2**32, "visualize.seed", self.seed, "0 or more, and below 2^32")
-        row = self.patient_row
-        require(row is None or row >= 0, "visualize.patient_row", row, "0 or more")
-        require(
-            self.patient is None or row is None,
-            "visualize.patient_row",
-            row,
-            "left out where --visualize.patient is given",
-        )
+        require_one_stay("visualize", self.patient, self.patient_row)

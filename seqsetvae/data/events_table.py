@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from seqsetvae import names
@@ -22,6 +23,8 @@ from seqsetvae.errors import InputError
 
 SHOWN = 40
 """Characters of a cell that a message shows."""
+AnyTable = TypeVar("AnyTable", pd.DataFrame, pa.Table)
+"""What is asked with a table of one kind is answered with one of the same."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,16 @@ def _left_out(subject_N: NDArray[np.int64], variable_N: NDArray[np.int64], vocab
     """Rows of unknown codes of subjects that have others, where events without a number are kept."""
     known_B = np.bincount(subject_N[variable_N >= 0], minlength=subject_N.max(initial=-1) + 1) > 0
     return (variable_N < 0) & (vocabulary.bare_V is not None) & known_B[subject_N]
+
+
+def as_pandas(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
+    """A table of pandas or Arrow as one of pandas."""
+    return table if isinstance(table, pd.DataFrame) else table.to_pandas()
+
+
+def like(given: AnyTable, answer: pd.DataFrame) -> AnyTable:
+    """An answer as a table of the kind that was given."""
+    return answer if isinstance(given, pd.DataFrame) else pa.Table.from_pandas(answer, preserve_index=False)
 
 
 def require_columns(table: pd.DataFrame) -> None:

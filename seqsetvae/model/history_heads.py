@@ -7,8 +7,9 @@ ELBO stays as it is; the heads' losses are added to it with weights of their own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
+from seqsetvae.model.forecast_head import ForecastHead, ascending, pinball
 from seqsetvae.objective import HistoryLoss, full_precision
 
 KINDS = ("last", "mean", "min", "max", "std", "log_count")
@@ -33,6 +35,8 @@ class HistoryTargets:
     """Scaled values, within FARTHEST of 0; 0 where nothing is known but the count."""
     known_SV: Tensor
     """bool; whether the variable has had a value so far."""
+    age_SV: Tensor
+    """Hours since its last value; 0 where it has had none."""
     later_WSV: Tensor
     """Mean of the scaled values in the window behind the set; 0 where there are none."""
     valued_WSV: Tensor
@@ -43,8 +47,18 @@ class HistoryTargets:
     """bool; whether the stay goes on until the window's end, so that what is not there was not measured."""
 
 
+@dataclass(frozen=True)
+class HoursToCome:
+    """What is expected behind some sets; W windows of hours."""
+
+    chance_WSV: Tensor
+    """That a variable is measured in the window, where the stay goes on until its end."""
+    quantile_QWSV: Tensor
+    """Ascending, of the mean of its values, on the vocabulary's scale; levels are those of the forecast head."""
+
+
 class HistoryHeads(nn.Module):
-    """One linear layer on h_t.
+    """One linear layer on h_t, and where there are hours to foresee, the quantiles of a forecast, which h_t learns nothing from.
 
     Args:
         config: its `width`, whether to `remember`, and the windows to foresee.
@@ -55,6 +69,8 @@ class HistoryHeads(nn.Module):
         super().__init__()
         self.variables, self.hours, self.kinds = variables, config.foresee_hours, len(KINDS) if config.remember else 0
         self.linear = nn.Linear(config.width, variables * (self.kinds + 2 * len(self.hours)))
+        self.quantiles = ForecastHead(config.width, variables, len(self.hours)) if self.hours else None
+        self.register_load_state_dict_pre_hook(_without_quantiles)
 
     def forward(self, history_SD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Summaries (K, S, V), and for each window the mean value and the logit of being measured, both (W, S, V)."""
@@ -66,7 +82,7 @@ class HistoryHeads(nn.Module):
         """How far the heads are from what was and what came."""
         targets = history_targets(batch, self.variables, self.hours)
         past_KSV, value_WSV, logit_WSV = self(history_SD)
-        remember = foresee = past_KSV.new_zeros(())
+        remember = foresee = forecast = past_KSV.new_zeros(())
         if self.kinds:
             remember = _mean((past_KSV - targets.past_KSV).square().mean(0), targets.known_SV)
         if self.hours:
@@ -74,7 +90,30 @@ class HistoryHeads(nn.Module):
             told_WSV = F.binary_cross_entropy_with_logits(logit_WSV, measured_WSV, reduction="none")
             error_WSV = (value_WSV - targets.later_WSV).square()
             foresee = _mean(told_WSV.mean(2), targets.whole_WS) + _mean(error_WSV, targets.valued_WSV)
-        return HistoryLoss(remember, foresee)
+        if self.quantiles is not None:
+            said_QWSV = self.quantiles(history_SD, targets.past_KSV, targets.known_SV, targets.age_SV)
+            # Most variables are measured in few windows: only where they are is anything worked out.
+            said_QX, right_X = said_QWSV[:, targets.valued_WSV], targets.later_WSV[targets.valued_WSV]
+            forecast = pinball(said_QX, right_X).sum() / max(1, len(right_X))
+        return HistoryLoss(remember, foresee, forecast)
+
+    def forecast(self, history_SD: Tensor, batch: EventBatch) -> HoursToCome:
+        """What is expected behind each set of a batch, of which no event after the set is looked at.
+
+        Raises:
+            ValueError: the heads foresee nothing, or no quantiles, as those of earlier versions.
+        """
+        if self.quantiles is None:
+            raise ValueError("These heads give no quantiles.")
+        past = history_targets(batch, self.variables, ())
+        said_QWSV = self.quantiles(history_SD, past.past_KSV, past.known_SV, past.age_SV)
+        return HoursToCome(self(history_SD)[2].sigmoid(), ascending(said_QWSV))
+
+
+def _without_quantiles(heads: HistoryHeads, weights: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Weights of an earlier version are without: then the heads are too."""
+    if not any(key.startswith(f"{prefix}quantiles.") for key in weights):
+        heads.quantiles = None
 
 
 def _mean(value: Tensor, counts: Tensor) -> Tensor:
@@ -99,6 +138,7 @@ def history_targets(batch: EventBatch, variables: int, hours: Sequence[float]) -
     latest_SV = torch.where(there_SV, place_S[:, None], -1).cummax(0).values.clamp(min=0)
     greatest_SV, least_SV = (_running_max(sign * cell_SV, there_SV, batch.subject_S) * sign for sign in (1, -1))
     counted_SV = _since(first_S, count_SV).log1p()
+    age_SV = torch.where(known_SV, (batch.minute_S[:, None] - batch.minute_S[latest_SV]) / MINUTES, 0.0)
     past_KSV = torch.stack([cell_SV.gather(0, latest_SV), mean_SV, least_SV, greatest_SV, spread_SV])
     past_KSV = torch.where(known_SV, past_KSV.clamp(-FARTHEST, FARTHEST), 0.0)
 
@@ -111,6 +151,7 @@ def history_targets(batch: EventBatch, variables: int, hours: Sequence[float]) -
     return HistoryTargets(
         past_KSV=torch.cat([past_KSV, counted_SV[None]]).to(batch.value_N.dtype),
         known_SV=known_SV,
+        age_SV=age_SV.to(batch.value_N.dtype),
         later_WSV=later_WSV.clamp(-FARTHEST, FARTHEST).to(batch.value_N.dtype),
         valued_WSV=later_count_WSV > 0,
         measured_WSV=_between(until_WS, count_SV) > 0,

@@ -43,11 +43,12 @@ class StepMetrics:
     """Losses of the heads on the history by name, where there are such."""
 
 
-def history_metrics(terms: ElboTerms, called: tuple[str, str]) -> dict[str, Tensor]:
+def history_metrics(terms: ElboTerms, called: tuple[str, str, str]) -> dict[str, Tensor]:
     """What the heads on the history have missed, by name; empty without such heads."""
     if terms.history is None:
         return {}
-    return dict(zip(called, (terms.history.remember.detach(), terms.history.foresee.detach()), strict=True))
+    found = terms.history.remember, terms.history.foresee, terms.history.forecast
+    return {name: missed.detach() for name, missed in zip(called, found, strict=True)}
 
 
 def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) -> float:
@@ -151,6 +152,7 @@ class PretrainModule(pl.LightningModule):
         if terms.history is not None:
             weights = self.objective.remember_weight, self.objective.foresee_weight
             loss = loss + weights[0] * terms.history.remember + weights[1] * terms.history.foresee
+            loss = loss + terms.history.forecast
         self.step_metrics = StepMetrics(
             loss.detach(), terms.recon.detach(), terms.kl.detach(), beta, history_metrics(terms, names.TRAIN_HISTORY)
         )

@@ -49,6 +49,8 @@ ELSEWHERE = {
     "seqsetvae evaluate --model models:/seqsetvae-mortality@champion --store stores/elsewhere": "tests/test_external_validation.py",
     "mlflow run . -e pretrain -P max_beta=50": "tests/analysis/test_analyze.py",
     "mlflow run . -e pretrain -P config=best_config.yaml": "tests/tuning/test_sweep.py",
+    "seqsetvae pretrain --store stores/physionet --foresee_hours": "tests/model/test_forecast_head.py",
+    "seqsetvae forecast": "tests/evaluation/test_forecast.py",
     "seqsetvae certify": "tests/certify/test_certificate.py",
     "seqsetvae bench": "tests/test_packaging.py",
     "mlflow models": "tests/serving/test_http.py",

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsetvae.config import VisualizeConfig
+from seqsetvae.config import ForecastConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
@@ -22,7 +22,9 @@ DRAWS = 200
 BAND = (0.05, 0.5, 0.95)
 
 
-def choose_stay(store: Store, config: VisualizeConfig, rows_B: NDArray[np.int64]) -> int:
+def choose_stay(
+    store: Store, config: VisualizeConfig | ForecastConfig, rows_B: NDArray[np.int64], group: str = "visualize"
+) -> int:
     """Row of the stay that is drawn: the one that was asked for, else of some rows the one with the most events.
 
     Raises:
@@ -33,16 +35,16 @@ def choose_stay(store: Store, config: VisualizeConfig, rows_B: NDArray[np.int64]
         row = store.row_of(config.split, config.patient)
         if row is None:
             elsewhere = [split for split in store.splits if store.row_of(split, config.patient) is not None]
-            where = f"; the patient is in split {elsewhere[0]!r}: --visualize.split {elsewhere[0]}" if elsewhere else ""
+            where = f"; the patient is in split {elsewhere[0]!r}: --{group}.split {elsewhere[0]}" if elsewhere else ""
             raise InputError(
-                f"--visualize.patient is {config.patient!r}, but split {config.split!r} of {store.path} has no such patient among its "
+                f"--{group}.patient is {config.patient!r}, but split {config.split!r} of {store.path} has no such patient among its "
                 f"{in_split:,}{where}."
             )
         return row
     if config.patient_row is not None:
         if config.patient_row >= in_split:
             raise InputError(
-                f"--visualize.patient_row is {config.patient_row}, but split {config.split!r} of {store.path} has the rows 0 to "
+                f"--{group}.patient_row is {config.patient_row}, but split {config.split!r} of {store.path} has the rows 0 to "
                 f"{in_split - 1}."
             )
         return config.patient_row

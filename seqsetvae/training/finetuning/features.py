@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqsetvae.batch import EventBatch
 from seqsetvae.data.aligned import align, listed
-from seqsetvae.data.packed import Packed, gather
+from seqsetvae.data.by_length import by_length
+from seqsetvae.data.packed import Packed
 from seqsetvae.data.store import Store
 from seqsetvae.data.tasks import kind_of
 from seqsetvae.data.vocabulary import Vocabulary
@@ -25,8 +25,6 @@ from seqsetvae.tasks.kinds import KINDS
 from seqsetvae.training.culprit import Score, why_risk_is_none
 
 _log = logging.getLogger(__name__)
-
-EVENTS_PER_BATCH = 8000
 
 
 @dataclass(frozen=True)
@@ -138,11 +136,3 @@ def mean_logits(net: RiskNet, packed: Packed, vocabulary: Vocabulary) -> Tensor:
     """Output for all subjects, not recalibrated, in the order of `packed`."""
     order_B, batches = by_length(packed, vocabulary)
     return torch.cat([net.logit(batch) for batch in batches])[torch.from_numpy(np.argsort(order_B))]
-
-
-def by_length(packed: Packed, vocabulary: Vocabulary) -> tuple[np.ndarray, Iterator[EventBatch]]:
-    """Like lengths together, which saves padding: the order of the subjects, and batches of them."""
-    n_events_B = np.diff(packed.events_before_B)
-    order_B = np.argsort(n_events_B, kind="stable")
-    edges = np.flatnonzero(np.diff(np.cumsum(n_events_B[order_B]) // EVENTS_PER_BATCH)) + 1
-    return order_B, (gather(packed, rows, vocabulary) for rows in np.split(order_B, edges))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from seqsetvae.config import ModelConfig
 from seqsetvae.config.settings_io import check_version
-from seqsetvae.data.events_table import EventsTable, read_events
+from seqsetvae.data.events_table import AnyTable, EventsTable, as_pandas, like, read_events
 from seqsetvae.data.statistics import Statistics
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe, load_weights
+from seqsetvae.training.pretrained.forecasting import forecast_table
 from seqsetvae.training.weights import require_finite
 
 FORMAT_VERSION = 1
@@ -111,6 +112,29 @@ class Pretrained:
                 "warnings": table.warnings(self.vocabulary),
             }
         )
+
+    def forecast(self, events: AnyTable, horizon: float, variables: Sequence[str] | None = None) -> AnyTable:
+        """What to expect of the hours behind the last set of each subject: a row for each subject and variable.
+
+        `chance` that the variable is measured by then, where the stay goes on so long; `value`, the median of what its values will be on
+        average, with the bands `low_50` to `high_50` and `low_90` to `high_90` that hold it in 50 and 90 % of cases. All in the units of
+        the events.
+
+        Args:
+            events: a table, of pandas or Arrow, with the columns subject, minute, variable, value (raw, in the unit of the training data).
+            horizon: hours, one of those that the model was pretrained to foresee (--model.foresee_hours).
+            variables: that are asked for; None: all.
+
+        Returns:
+            A table of the same kind.
+
+        Raises:
+            InputError: a column is missing or a row cannot be used, the model has no forecast, or none over so many hours, or does not
+                know one of the variables.
+        """
+        packed = read_events(as_pandas(events), self.vocabulary).require_all().packed
+        assert packed is not None
+        return like(events, forecast_table(self.vae, self.vocabulary, packed, horizon, variables))
 
     def _encode(self, table: EventsTable) -> Encoded:
         """The usable subjects of a table, of which there is at least one."""

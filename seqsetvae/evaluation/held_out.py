@@ -1,0 +1,120 @@
+"""Forecasts held against what came: how many values lie inside the bands, and how far off they are, beside the last value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from seqsetvae.data.packed import Packed
+from seqsetvae.data.vocabulary import Vocabulary
+
+Floats = NDArray[np.float64]
+
+FEWEST = 20
+"""Values of a variable, below which it is not said in how many variables a forecast is better."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Of all values that came within the horizon; a variable's values of one stay count once, by their mean."""
+
+    values: int
+    coverage_50: float
+    """Share inside the band."""
+    coverage_90: float
+    error: float
+    """Mean distance of the median, in the variables' spreads (the vocabulary's scale), where a last value is known."""
+    error_of_last: float
+    """The same of the last value before."""
+    better: int
+    """Variables with a smaller error than the last value's."""
+    compared: int
+    """Variables with enough values."""
+
+    def __str__(self) -> str:
+        return (
+            f"  of {self.values:,} means of values that came, {100 * self.coverage_50:.1f} % lie inside the 50 % band and "
+            f"{100 * self.coverage_90:.1f} % inside the 90 % band; mean error {self.error:.3f} spreads, of the last value "
+            f"{self.error_of_last:.3f}; nearer than the last value in {self.better} of {self.compared} variables"
+        )
+
+
+def held_out(table: pd.DataFrame, whole: Packed, cut: Packed, vocabulary: Vocabulary, horizon: float) -> HeldOut | None:
+    """Score a table of forecasts. None: nothing came.
+
+    Args:
+        table: of :func:`~seqsetvae.training.pretrained.forecasting.forecast_table`, made of `cut`.
+        whole: stays as they went on.
+        cut: the same stays up to the time of the forecast, perhaps fewer of them.
+        vocabulary: of the model.
+        horizon: hours.
+    """
+    variables, stays = len(vocabulary), {str(name): row for row, name in enumerate(cut.subject_id)}
+    stay_B = np.array([stays.get(str(name), -1) for name in whole.subject_id])
+    now_B = cut.minute_S[cut.first_set[1:] - 1]
+    later_C = mean_of_cells(whole, vocabulary, stay_B, now_B, now_B + 60.0 * horizon)
+    last_C = last_of_cells(cut, vocabulary)
+    row_of = {name: row for row, name in enumerate(vocabulary.names)}
+    variable_R = np.array([row_of[name] for name in table["variable"]])
+    cell_R = np.array([stays[name] for name in table["subject"]]) * variables + variable_R
+    value_R, last_R = later_C[cell_R], last_C[cell_R]
+    there_R = ~np.isnan(value_R)
+    if not there_R.any():
+        return None
+    said_QR = np.stack(
+        [
+            vocabulary.scale(variable_R, table[name].to_numpy(np.float32))
+            for name in ("low_90", "low_50", "value", "high_50", "high_90")
+        ]
+    ).astype(np.float64)
+    known_R = there_R & ~np.isnan(last_R)
+    error_R, of_last_R = np.abs(said_QR[2] - value_R), np.abs(last_R - value_R)
+    count_V = np.bincount(variable_R[known_R], minlength=variables)
+    mean_V, mean_of_last_V = (np.bincount(variable_R[known_R], x[known_R], variables) for x in (error_R, of_last_R))
+    enough_V = count_V >= FEWEST
+    return HeldOut(
+        values=int(there_R.sum()),
+        coverage_50=float(((said_QR[1] <= value_R) & (value_R <= said_QR[3]))[there_R].mean()),
+        coverage_90=float(((said_QR[0] <= value_R) & (value_R <= said_QR[4]))[there_R].mean()),
+        error=float(error_R[known_R].mean()) if known_R.any() else np.nan,
+        error_of_last=float(of_last_R[known_R].mean()) if known_R.any() else np.nan,
+        better=int((mean_V < mean_of_last_V)[enough_V].sum()),
+        compared=int(enough_V.sum()),
+    )
+
+
+def mean_of_cells(
+    packed: Packed, vocabulary: Vocabulary, stay_B: NDArray[np.int64], after_B: Floats, until_B: Floats
+) -> Floats:
+    """Mean scaled value of each stay and variable between two times, end to end; NaN where there is none.
+
+    Args:
+        packed: stays.
+        vocabulary: V variables.
+        stay_B: the number of each stay in the answer, -1 for none.
+        after_B: minutes, of each stay of the answer.
+        until_B: minutes.
+    """
+    subject_S = np.repeat(stay_B, np.diff(packed.first_set))
+    set_N = np.repeat(np.arange(len(packed.minute_S)), np.diff(packed.first_event))
+    stay_N, minute_N = subject_S[set_N], packed.minute_S[set_N]
+    inside_N = (stay_N >= 0) & (minute_N > after_B[stay_N]) & (minute_N <= until_B[stay_N]) & ~np.isnan(packed.value_N)
+    variable_N = packed.variable_N[inside_N].astype(np.int64)
+    cell_N, cells = stay_N[inside_N] * len(vocabulary) + variable_N, len(after_B) * len(vocabulary)
+    total_C = np.bincount(cell_N, vocabulary.scale(variable_N, packed.value_N[inside_N]), cells)
+    count_C = np.bincount(cell_N, minlength=cells)
+    return np.where(count_C > 0, total_C / np.maximum(count_C, 1), np.nan)
+
+
+def last_of_cells(packed: Packed, vocabulary: Vocabulary) -> Floats:
+    """Last scaled value of each stay and variable, end to end; NaN where there is none."""
+    subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
+    number_N = ~np.isnan(packed.value_N)
+    variable_N = packed.variable_N[number_N].astype(np.int64)
+    last_C = np.full(packed.n_subjects * len(vocabulary), np.nan)
+    # Events ascend in time, and of several assignments numpy keeps the last.
+    last_C[subject_N[number_N] * len(vocabulary) + variable_N] = vocabulary.scale(variable_N, packed.value_N[number_N])
+    return last_C
