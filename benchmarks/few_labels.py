@@ -1,7 +1,8 @@
 """What a frozen backbone's states are worth when labels are few: a linear probe on all, 10 % and 1 % of the labels of one store.
 
 The probe is a logistic regression on standardized features; its strength is chosen by cross-validation within the labels drawn. The draws
-are those of seeds 0, 1, ..., the same for every row. The test stays choose nothing.
+are those of seeds 0, 1, ..., the same for every row. The test stays choose nothing: what the validation stays say of each row, beside it,
+is what the settings of the pretrainings were chosen by.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """C of the logistic regression: the smaller, the nearer to 0 are its weights."""
 EPOCHS = 4
 PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
+REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
 PRETRAININGS = {
     "plain": PLAIN,
-    "remembers and foresees": replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0])),
+    "remembers and foresees": REMEMBERING,
+    "with reads of each variable": replace(REMEMBERING, model=replace(REMEMBERING.model, reads=4)),
 }
 PARTS = {"posterior": POSTERIOR, "history": HISTORY}
 HEADS = "heads"
@@ -63,7 +66,8 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
         f"AUROC / AUPRC on {len(test)} test stays, {int(test.sum())} positive; of shares the mean over {SHARES['10 %'][1]} and "
         f"{SHARES['1 %'][1]} draws, ± their standard deviation. {EPOCHS} epochs of pretraining."
     )
-    return [Table("Few labels: linear probes of frozen backbones", ("features", *SHARES), rows, note)]
+    header = ("features", "validation, all labels", *SHARES)
+    return [Table("Few labels: linear probes of frozen backbones", header, rows, note)]
 
 
 def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Path:
@@ -74,8 +78,8 @@ def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Pa
     if not kept.is_file():
         config = replace(config, data=replace(config.data, store=store))
         if quick:
-            small = replace(QUICK, remember=config.model.remember, foresee_hours=config.model.foresee_hours)
-            config = replace(config, model=small, trainer=replace(config.trainer, max_epochs=1))
+            asked = {name: getattr(config.model, name) for name in ("remember", "foresee_hours", "reads")}
+            config = replace(config, model=replace(QUICK, **asked), trainer=replace(config.trainer, max_epochs=1))
         checkpoint = pretrain(config).final_checkpoint
         FOLDER.mkdir(exist_ok=True)
         kept.write_text(json.dumps({"checkpoint": str(checkpoint)}), encoding="utf-8")
@@ -89,7 +93,7 @@ def stays_of(model: Pretrained, store: str) -> dict[str, LabelledStays]:
 
 
 def probe(model: Pretrained, stays: Mapping[str, LabelledStays], part: str) -> list[str]:
-    """AUROC / AUPRC on the test stays for each share of the labels, in words."""
+    """AUROC / AUPRC on the validation stays with all labels, then on the test stays for each share of the labels, in words."""
     features, label = {}, {}
     for split, one in stays.items():
         found = heads_at_the_end(model.vae, one) if part == HEADS else compute_features(model.vae, one, [part])[part]
@@ -101,7 +105,8 @@ def probe(model: Pretrained, stays: Mapping[str, LabelledStays], part: str) -> l
         split: np.nan_to_num(((x - mean_F) / np.where(std_F > 0, std_F, 1)).clip(-FARTHEST, FARTHEST))
         for split, x in features.items()
     }
-    said = []
+    auroc_valid, auprc_valid = probe_draw(scaled, label, stays["train"], share=1.0, seed=0, scored="valid")
+    said = [f"{auroc_valid:.3f} / {auprc_valid:.3f}"]
     for share, draws in SHARES.values():
         scores = np.array([probe_draw(scaled, label, stays["train"], share, seed) for seed in range(draws)])
         spread = "" if draws == 1 else f" (± {scores[:, 0].std():.3f} / {scores[:, 1].std():.3f})"
@@ -117,15 +122,20 @@ def heads_at_the_end(vae: SeqSetVAE, stays: LabelledStays) -> Tensor:
     found = []
     for batch in batches:
         last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
-        history_SD = vae.history(vae.encode(batch).mu_SZ, batch)
-        found.append(torch.cat(vae.history_heads(history_SD[last_B])).transpose(0, 1).flatten(1))
+        state_SD = vae.state(vae.encode(batch).mu_SZ, batch)
+        found.append(torch.cat(vae.history_heads(state_SD[last_B])).transpose(0, 1).flatten(1))
     return torch.cat(found)[torch.from_numpy(np.argsort(order_B))]
 
 
 def probe_draw(
-    scaled: Mapping[str, Floats], label: Mapping[str, Floats], train: LabelledStays, share: float, seed: int
+    scaled: Mapping[str, Floats],
+    label: Mapping[str, Floats],
+    train: LabelledStays,
+    share: float,
+    seed: int,
+    scored: str = "test",
 ) -> tuple[float, float]:
-    """AUROC and AUPRC on the test stays of one draw of the training labels."""
+    """AUROC and AUPRC of one draw of the training labels, on the stays of the split that is scored."""
     drawn = train.some(share, seed)
     place = {name: row for row, name in enumerate(train.subject_id)}
     rows = np.array([place[name] for name in drawn.subject_id])
@@ -135,5 +145,5 @@ def probe_draw(
             Cs=STRENGTHS, cv=5, scoring="neg_log_loss", max_iter=300, use_legacy_attributes=False
         )
         chosen.fit(scaled["train"][rows], label["train"][rows])
-    risk_B = chosen.decision_function(scaled["test"])
-    return auroc(label["test"], risk_B), average_precision(label["test"], risk_B)
+    risk_B = chosen.decision_function(scaled[scored])
+    return auroc(label[scored], risk_B), average_precision(label[scored], risk_B)

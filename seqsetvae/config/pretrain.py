@@ -71,6 +71,9 @@ class ModelConfig:
     foresee_hours: list[float] = field(default_factory=list)
     """The history must also foresee which variables are measured within so many hours, and their values, e.g. [1,6,24]
     (--objective.foresee_weight). Forecasts of a trained model need it."""
+    reads: int = 0
+    """Learned reads of each variable over all its events so far that a state keeps beside the history's width: with --model.remember they
+    come to hold its last value, mean, extremes and count, and finetuning finds them there. 4 do much; 0: none."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05
@@ -80,6 +83,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("width", "latent_dim", "levels", "heads", "ff_dim", "history_layers"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        require(self.reads >= 0, "model.reads", self.reads, "0 or more")
         code_width = self.decoder_code_width
         require(code_width is None or code_width >= 1, "model.decoder_code_width", code_width, "at least 1")
         head_width, rest = divmod(self.width, self.heads)

@@ -97,9 +97,8 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> EmbedResult:
                 )
     except OSError as error:
         raise InputError(f"--embed.output {output}: cannot be written ({error.strerror or error}).") from error
-    _log.info(
-        f"{output}: {rows:,} rows of {stays:,} stays; mean and variance {model.config.latent_dim}, state {model.config.width} wide"
-    )
+    widths = f"mean and variance {model.config.latent_dim}, state {model.config.width + model.vae.read_width} wide"
+    _log.info(f"{output}: {rows:,} rows of {stays:,} stays; {widths}")
     if left_out:
         _log.info(f"  variables unknown to the model are left out: {listed(left_out)}")
     without_stay = store.without_stay if isinstance(store, TaskStore) else 0
@@ -113,7 +112,7 @@ def rows_of(model: Pretrained, packed: Packed, split: str, schema: pa.Schema, *,
     """Rows of some stays, in the vocabulary of the model: the last set of each, or all."""
     batch = gather(packed, np.arange(packed.n_subjects), model.vocabulary)
     posterior = model.vae.encode(batch)
-    state_SD = model.vae.history(posterior.mu_SZ, batch)
+    state_SD = model.vae.state(posterior.mu_SZ, batch)
     ends = torch.from_numpy(packed.first_set[1:].astype(np.int64) - 1)
     chosen_R = torch.arange(batch.n_sets) if every_set else ends
     subject_R = batch.subject_S[chosen_R]

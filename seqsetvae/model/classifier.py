@@ -28,6 +28,13 @@ def parts_of(chosen: str) -> tuple[str, ...]:
     return tuple(chosen.split("+"))
 
 
+def pool_state(state_SD: Tensor, batch: EventBatch, read_width: int) -> Tensor:
+    """The state of the history over a stay, (B, F): pooled over time, but for its reads, which are pooled already: of these the last."""
+    history_SD, read_SF = state_SD.split([state_SD.shape[1] - read_width, read_width], dim=1)
+    last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
+    return torch.cat([pool_over_time(history_SD, batch), read_SF.index_select(0, last_B)], dim=1)
+
+
 def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
     """Last, mean and greatest value over the sets of each subject, shape (B, 3F)."""
     subject_S, n_subjects = batch.subject_S, batch.n_subjects
@@ -51,7 +58,7 @@ def stay_features(vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD
             moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
             found[POSTERIOR] = pool_over_time(moments_SF, batch)
         if HISTORY in parts:
-            found[HISTORY] = pool_over_time(vae.history(posterior.mu_SZ, batch), batch)
+            found[HISTORY] = pool_state(vae.state(posterior.mu_SZ, batch), batch, vae.read_width)
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found

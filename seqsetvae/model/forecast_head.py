@@ -27,7 +27,7 @@ class ForecastHead(nn.Module):
     """Quantiles of the mean value of V variables in W windows.
 
     Args:
-        width: D of the history's state.
+        width: D of the history's state; what more there is in a state is not looked at.
         variables: V.
         windows: W.
     """
@@ -56,7 +56,8 @@ class ForecastHead(nn.Module):
         stale_SV = age_SV.log1p() / torch.tensor(LONG_AGO).log1p()
         last_SV, mean_SV = past_KSV[0], past_KSV[1]
         itself_FSV = torch.stack([torch.ones_like(last_SV), last_SV, mean_SV, stale_SV, last_SV * stale_SV]) * known_SV
-        of_state_RSV = full_precision(self.of_state(history_SD.detach())).view(len(history_SD), -1, self.variables)
+        history_SD = history_SD[:, : self.of_state.in_features].detach()
+        of_state_RSV = full_precision(self.of_state(history_SD)).view(len(history_SD), -1, self.variables)
         said_RSV = of_state_RSV.transpose(0, 1) + torch.einsum("fsv,frv->rsv", itself_FSV, self.of_itself_FRV)
         return said_RSV.view(len(LEVELS), self.windows, *last_SV.shape)
 

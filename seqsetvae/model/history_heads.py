@@ -18,12 +18,13 @@ from torch.nn import functional as F
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.model.forecast_head import ForecastHead, ascending, pinball
+from seqsetvae.model.variable_reads import FARTHEST, state_width
 from seqsetvae.objective import HistoryLoss, full_precision
 
 KINDS = ("last", "mean", "min", "max", "std", "log_count")
 """K summaries of a variable's values up to and with a set; `log_count` is log(1 + how many)."""
-FARTHEST = 5.0
-"""Standard deviations: a value farther out, such as a typing error, counts as this far."""
+READ_KINDS = (*KINDS, "first", "log_age")
+"""Those asked of reads of each variable, which have room for more; `log_age` is log(1 + hours since the last value)."""
 MINUTES = 60.0
 
 
@@ -32,7 +33,7 @@ class HistoryTargets:
     """What the heads should say of each set; W windows of hours."""
 
     past_KSV: Tensor
-    """Scaled values, within FARTHEST of 0; 0 where nothing is known but the count."""
+    """READ_KINDS: scaled values, within FARTHEST of 0, and how many and how old; 0 where nothing is known but the count."""
     known_SV: Tensor
     """bool; whether the variable has had a value so far."""
     age_SV: Tensor
@@ -58,46 +59,57 @@ class HoursToCome:
 
 
 class HistoryHeads(nn.Module):
-    """One linear layer on h_t, and where there are hours to foresee, the quantiles of a forecast, which h_t learns nothing from.
+    """One linear layer on a state, and where there are hours to foresee, the quantiles of a forecast, which it learns nothing from.
+
+    Where the state has reads of each variable, the summaries of a variable are linear in its own reads alone.
 
     Args:
-        config: its `width`, whether to `remember`, and the windows to foresee.
+        config: its `width`, `reads`, whether to `remember`, and the windows to foresee.
         variables: V.
     """
 
     def __init__(self, config: ModelConfig, variables: int):
         super().__init__()
-        self.variables, self.hours, self.kinds = variables, config.foresee_hours, len(KINDS) if config.remember else 0
-        self.linear = nn.Linear(config.width, variables * (self.kinds + 2 * len(self.hours)))
+        self.variables, self.hours = variables, config.foresee_hours
+        self.kinds = (READ_KINDS if config.reads else KINDS) if config.remember else ()
+        by_reads = config.reads > 0 and config.remember
+        self.of_reads = VariableLinear(variables, 2 * config.reads, len(self.kinds)) if by_reads else None
+        by_state = 2 * len(self.hours) + (0 if by_reads else len(self.kinds))
+        self.linear = nn.Linear(state_width(config, variables), variables * by_state) if by_state else None
         self.quantiles = ForecastHead(config.width, variables, len(self.hours)) if self.hours else None
         self.register_load_state_dict_pre_hook(_without_quantiles)
 
-    def forward(self, history_SD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, state_SD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Summaries (K, S, V), and for each window the mean value and the logit of being measured, both (W, S, V)."""
-        said = full_precision(self.linear(history_SD)).view(len(history_SD), -1, self.variables).transpose(0, 1)
-        past, value, logit = said.split([self.kinds, len(self.hours), len(self.hours)])
+        said = [] if self.of_reads is None else [full_precision(self.of_reads(state_SD))]
+        if self.linear is not None:
+            said.append(full_precision(self.linear(state_SD)).view(len(state_SD), -1, self.variables).transpose(0, 1))
+        past, value, logit = torch.cat(said).split([len(self.kinds), len(self.hours), len(self.hours)])
         return past, value, logit
 
-    def loss(self, history_SD: Tensor, batch: EventBatch) -> HistoryLoss:
+    def loss(self, state_SD: Tensor, batch: EventBatch) -> HistoryLoss:
         """How far the heads are from what was and what came."""
         targets = history_targets(batch, self.variables, self.hours)
-        past_KSV, value_WSV, logit_WSV = self(history_SD)
+        past_KSV, value_WSV, logit_WSV = self(state_SD)
         remember = foresee = forecast = past_KSV.new_zeros(())
         if self.kinds:
-            remember = _mean((past_KSV - targets.past_KSV).square().mean(0), targets.known_SV)
+            error_KSV = (past_KSV - targets.past_KSV[: len(self.kinds)]).square()
+            always_SV = torch.ones_like(targets.known_SV)
+            told = (always_SV if kind == "log_count" else targets.known_SV for kind in self.kinds)
+            remember = torch.stack([_mean(*one) for one in zip(error_KSV, told, strict=True)]).mean()
         if self.hours:
             measured_WSV = targets.measured_WSV.to(logit_WSV.dtype)
             told_WSV = F.binary_cross_entropy_with_logits(logit_WSV, measured_WSV, reduction="none")
             error_WSV = (value_WSV - targets.later_WSV).square()
             foresee = _mean(told_WSV.mean(2), targets.whole_WS) + _mean(error_WSV, targets.valued_WSV)
         if self.quantiles is not None:
-            said_QWSV = self.quantiles(history_SD, targets.past_KSV, targets.known_SV, targets.age_SV)
+            said_QWSV = self.quantiles(state_SD, targets.past_KSV, targets.known_SV, targets.age_SV)
             # Most variables are measured in few windows: only where they are is anything worked out.
             said_QX, right_X = said_QWSV[:, targets.valued_WSV], targets.later_WSV[targets.valued_WSV]
             forecast = pinball(said_QX, right_X).sum() / max(1, len(right_X))
         return HistoryLoss(remember, foresee, forecast)
 
-    def forecast(self, history_SD: Tensor, batch: EventBatch) -> HoursToCome:
+    def forecast(self, state_SD: Tensor, batch: EventBatch) -> HoursToCome:
         """What is expected behind each set of a batch, of which no event after the set is looked at.
 
         Raises:
@@ -106,14 +118,29 @@ class HistoryHeads(nn.Module):
         if self.quantiles is None:
             raise ValueError("These heads give no quantiles.")
         past = history_targets(batch, self.variables, ())
-        said_QWSV = self.quantiles(history_SD, past.past_KSV, past.known_SV, past.age_SV)
-        return HoursToCome(self(history_SD)[2].sigmoid(), ascending(said_QWSV))
+        said_QWSV = self.quantiles(state_SD, past.past_KSV, past.known_SV, past.age_SV)
+        return HoursToCome(self(state_SD)[2].sigmoid(), ascending(said_QWSV))
 
 
 def _without_quantiles(heads: HistoryHeads, weights: Mapping[str, Any], prefix: str, *_: Any) -> None:
     """Weights of an earlier version are without: then the heads are too."""
     if not any(key.startswith(f"{prefix}quantiles.") for key in weights):
         heads.quantiles = None
+
+
+class VariableLinear(nn.Module):
+    """A linear layer for each of V variables, on its own F of the last V F numbers of a state. (S, D) -> (K, S, V)."""
+
+    def __init__(self, variables: int, inputs: int, outputs: int):
+        super().__init__()
+        bound = inputs**-0.5  # as nn.Linear starts its weights
+        self.weight_VFK = nn.Parameter(torch.empty(variables, inputs, outputs).uniform_(-bound, bound))
+        self.bias_VK = nn.Parameter(torch.zeros(variables, outputs))
+
+    def forward(self, state_SD: Tensor) -> Tensor:
+        variables, inputs, _ = self.weight_VFK.shape
+        own_VSF = state_SD[:, -variables * inputs :].view(-1, variables, inputs).transpose(0, 1)
+        return (own_VSF @ self.weight_VFK + self.bias_VK[:, None]).permute(2, 1, 0)
 
 
 def _mean(value: Tensor, counts: Tensor) -> Tensor:
@@ -139,8 +166,12 @@ def history_targets(batch: EventBatch, variables: int, hours: Sequence[float]) -
     greatest_SV, least_SV = (_running_max(sign * cell_SV, there_SV, batch.subject_S) * sign for sign in (1, -1))
     counted_SV = _since(first_S, count_SV).log1p()
     age_SV = torch.where(known_SV, (batch.minute_S[:, None] - batch.minute_S[latest_SV]) / MINUTES, 0.0)
-    past_KSV = torch.stack([cell_SV.gather(0, latest_SV), mean_SV, least_SV, greatest_SV, spread_SV])
-    past_KSV = torch.where(known_SV, past_KSV.clamp(-FARTHEST, FARTHEST), 0.0)
+    # All numbers so far are those of this set.
+    opening_SV = there_SV & (so_far_SV == value_count_SV)
+    earliest_SV = torch.where(opening_SV, place_S[:, None], -1).cummax(0).values.clamp(min=0)
+    last_SV, first_SV = (cell_SV.gather(0, which_SV) for which_SV in (latest_SV, earliest_SV))
+    values_KSV = torch.stack([last_SV, mean_SV, least_SV, greatest_SV, spread_SV, first_SV])
+    *values, first_SV = torch.where(known_SV, values_KSV.clamp(-FARTHEST, FARTHEST), 0.0)
 
     minutes_W = MINUTES * torch.tensor(hours, dtype=torch.float64, device=place_S.device)
     until_WS = _last_within(batch, minutes_W)
@@ -149,7 +180,7 @@ def history_targets(batch: EventBatch, variables: int, hours: Sequence[float]) -
     later_count_WSV = _between(until_WS, value_count_SV)
     later_WSV = _between(until_WS, value_SV) / later_count_WSV.clamp(min=1)
     return HistoryTargets(
-        past_KSV=torch.cat([past_KSV, counted_SV[None]]).to(batch.value_N.dtype),
+        past_KSV=torch.stack([*values, counted_SV, first_SV, age_SV.log1p()]).to(batch.value_N.dtype),
         known_SV=known_SV,
         age_SV=age_SV.to(batch.value_N.dtype),
         later_WSV=later_WSV.clamp(-FARTHEST, FARTHEST).to(batch.value_N.dtype),

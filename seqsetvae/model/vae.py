@@ -23,6 +23,7 @@ from seqsetvae.model.history import CausalHistory
 from seqsetvae.model.history_heads import HistoryHeads
 from seqsetvae.model.set_decoder import make_decoder
 from seqsetvae.model.set_encoder import SetEncoder
+from seqsetvae.model.variable_reads import VariableReads, state_width
 from seqsetvae.objective import ElboTerms, EventDistribution, elbo_terms
 from seqsetvae.posterior import DiagonalGaussian
 
@@ -67,6 +68,8 @@ class SeqSetVAE(nn.Module):
 
     latent_dim: int
     """Z."""
+    read_width: int
+    """How many of the last numbers of a state are reads of variables."""
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class SeqSetVAE(nn.Module):
         self.set_encoder: nn.Module = SetEncoder(widths, self.variables, frozen_VE)
         self.history: nn.Module = CausalHistory(widths)
         self.set_decoder: nn.Module = make_decoder(widths, self.variables)
+        self.read_width = state_width(widths, self.variables) - widths.width
+        self.reads = VariableReads(widths, self.variables) if widths.reads else None
         self.history_heads = HistoryHeads(widths, self.variables) if widths.has_history_heads else None
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
@@ -96,11 +101,20 @@ class SeqSetVAE(nn.Module):
         """p(x_t | z_1..z_t) of every set. Of the batch only minutes and offsets are read, never the events."""
         return self.set_decoder(self.history(z_SZ, batch))
 
+    def state(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
+        """What is known of a subject after each set: h_t, and beside it the reads of its variables where the model has such, (S, D')."""
+        return self._with_reads(self.history(z_SZ, batch), batch)
+
+    def _with_reads(self, history_SD: Tensor, batch: EventBatch) -> Tensor:
+        if self.reads is None:
+            return history_SD
+        return torch.cat([history_SD, self.reads(batch).to(history_SD.dtype)], dim=1)
+
     def forward(self, batch: EventBatch, noise_SZ: Tensor | None = None) -> ElboTerms:
         """The ELBO's terms with one posterior sample per set; standard normal noise is drawn if none is given."""
         posterior = self.encode(batch)
         history_SD = self.history(posterior.sample(noise_SZ), batch)
         terms = elbo_terms(self.set_decoder(history_SD), posterior, batch)
-        return (
-            terms if self.history_heads is None else replace(terms, history=self.history_heads.loss(history_SD, batch))
-        )
+        if self.history_heads is None:
+            return terms
+        return replace(terms, history=self.history_heads.loss(self._with_reads(history_SD, batch), batch))

@@ -10,7 +10,7 @@ import torch
 
 from seqsetvae.batch import EventBatch, lay_out
 from seqsetvae.config import ModelConfig
-from seqsetvae.model.history_heads import KINDS, history_targets
+from seqsetvae.model.history_heads import READ_KINDS, history_targets
 from seqsetvae.model.vae import SeqSetVAE
 
 VARIABLES, HOURS = 5, (1.0, 6.0)
@@ -60,7 +60,7 @@ def test_targets_are_what_a_loop_over_events_finds(seed: int) -> None:
         for variable in range(VARIABLES):
             past = [(t, y) for _, t, v, y in mine if v == variable and t <= now]
             values = [(t, y) for t, y in past if y is not None]
-            said = dict(zip(KINDS, targets.past_KSV[:, place, variable].tolist(), strict=True))
+            said = dict(zip(READ_KINDS, targets.past_KSV[:, place, variable].tolist(), strict=True))
             assert said["log_count"] == pytest.approx(math.log1p(len(past)))
             assert bool(targets.known_SV[place, variable]) == bool(values)
             if values:
@@ -68,6 +68,8 @@ def test_targets_are_what_a_loop_over_events_finds(seed: int) -> None:
                 per_set = [np.mean([y for u, y in values if u == t]) for t in sorted({t for t, _ in values})]
                 numbers = [y for _, y in values]
                 right = {"last": per_set[-1], "mean": np.mean(numbers), "min": min(per_set), "max": max(per_set)}
+                right |= {"first": per_set[0]}
+                assert said["log_age"] == pytest.approx(math.log1p((now - values[-1][0]) / 60), abs=1e-4)
                 for kind, value in {**right, "std": np.std(numbers)}.items():
                     assert said[kind] == pytest.approx(float(np.clip(value, -5, 5)), abs=1e-4), kind
             for number, hours in enumerate(HOURS):

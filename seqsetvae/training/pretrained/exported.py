@@ -141,7 +141,7 @@ class Pretrained:
         assert table.packed is not None
         batch = table.batch(self.vocabulary)
         posterior = self.vae.encode(batch)
-        history_SD = self.vae.history(posterior.mu_SZ, batch)
+        history_SD = self.vae.state(posterior.mu_SZ, batch)
         subject = [str(table.packed.subject_id[row]) for row in batch.subject_S.tolist()]
         minute_S = batch.minute_S.numpy() + table.packed.start_B[batch.subject_S.numpy()] / MICROSECONDS
         return Encoded(subject, minute_S.tolist(), posterior.mu_SZ, posterior.logvar_SZ, history_SD)

@@ -86,7 +86,7 @@ def expect(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: floa
     order_B, batches = by_length(packed, vocabulary)
     chances, quantiles = [], []
     for batch in batches:
-        said = vae.history_heads.forecast(vae.history(vae.encode(batch).mu_SZ, batch), batch)
+        said = vae.history_heads.forecast(vae.state(vae.encode(batch).mu_SZ, batch), batch)
         last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
         chances.append(said.chance_WSV[window, last_B].double().numpy())
         quantiles.append(said.quantile_QWSV[:, window, last_B].double().numpy())
