@@ -123,7 +123,7 @@ def heads_at_the_end(vae: SeqSetVAE, stays: LabelledStays) -> Tensor:
     for batch in batches:
         last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
         state_SD = vae.state(vae.encode(batch).mu_SZ, batch)
-        found.append(torch.cat(vae.history_heads(state_SD[last_B])).transpose(0, 1).flatten(1))
+        found.append(vae.history_heads.statements(state_SD[last_B]))
     return torch.cat(found)[torch.from_numpy(np.argsort(order_B))]
 
 

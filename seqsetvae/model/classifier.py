@@ -28,11 +28,20 @@ def parts_of(chosen: str) -> tuple[str, ...]:
     return tuple(chosen.split("+"))
 
 
-def pool_state(state_SD: Tensor, batch: EventBatch, read_width: int) -> Tensor:
-    """The state of the history over a stay, (B, F): pooled over time, but for its reads, which are pooled already: of these the last."""
-    history_SD, read_SF = state_SD.split([state_SD.shape[1] - read_width, read_width], dim=1)
-    last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
-    return torch.cat([pool_over_time(history_SD, batch), read_SF.index_select(0, last_B)], dim=1)
+def pool_state(vae: SeqSetVAE, state_SD: Tensor, batch: EventBatch) -> Tensor:
+    """The states of each stay in one row, (B, F): the history's pooled over time and, where there are such, the reads at the last set.
+
+    Reads are pooled over time already. What the pretrained heads say at the last set is linear in the state there: it adds nothing but
+    directions, those that tell the past and the hours to come, and where labels are few these are what a probe would have to find.
+    """
+    history_SD, read_SF = state_SD.split([state_SD.shape[1] - vae.read_width, vae.read_width], dim=1)
+    pooled = [pool_over_time(history_SD, batch)]
+    if vae.read_width:
+        last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
+        pooled.append(read_SF.index_select(0, last_B))
+        if vae.history_heads is not None:
+            pooled.append(vae.history_heads.statements(state_SD.index_select(0, last_B)))
+    return torch.cat(pooled, dim=1)
 
 
 def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
@@ -58,7 +67,7 @@ def stay_features(vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD
             moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
             found[POSTERIOR] = pool_over_time(moments_SF, batch)
         if HISTORY in parts:
-            found[HISTORY] = pool_state(vae.state(posterior.mu_SZ, batch), batch, vae.read_width)
+            found[HISTORY] = pool_state(vae, vae.state(posterior.mu_SZ, batch), batch)
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found

@@ -87,6 +87,10 @@ class HistoryHeads(nn.Module):
         past, value, logit = torch.cat(said).split([len(self.kinds), len(self.hours), len(self.hours)])
         return past, value, logit
 
+    def statements(self, state_SD: Tensor) -> Tensor:
+        """All that :meth:`forward` gives, in one row for each state, (S, F)."""
+        return torch.cat(self(state_SD)).transpose(0, 1).flatten(1)
+
     def loss(self, state_SD: Tensor, batch: EventBatch) -> HistoryLoss:
         """How far the heads are from what was and what came."""
         targets = history_targets(batch, self.variables, self.hours)

@@ -17,10 +17,11 @@ from seqsetvae.tracking.compat.experiment_page import run_page
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
-from seqsetvae.training.checkpoints import Recipe
+from seqsetvae.training.checkpoints import Recipe, step_of
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan
+from seqsetvae.training.pretrained.loading import lowest_nll
 from seqsetvae.training.pretrained.registration import register_at_end
 from seqsetvae.training.processes import from_first
 from seqsetvae.training.voice import say
@@ -103,6 +104,8 @@ def close_run(
     say("\n".join(lines))
     if result.final_checkpoint.is_file():
         say(f"Model: {result.final_checkpoint}")
+    if best := lowest_nll(path.name for path in result.final_checkpoint.parent.glob("best_*.ckpt")):
+        say(f"Best:  {best[0]}, of step {step_of(best[0])}, by its validation NLL of {best[1]:.4g} nats per set")
     say_losses(run)
     if register and delivered:
         rank_zero_only(register_now)(run, plan)

@@ -12,7 +12,7 @@ import torch
 from seqsetvae.config import ModelConfig
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import HISTORY, stay_features
-from seqsetvae.model.history_heads import HistoryHeads
+from seqsetvae.model.history_heads import READ_KINDS, HistoryHeads
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.model.variable_reads import VariableReads, fading_sums
 from tests.model.test_history_heads import VARIABLES, random_batch
@@ -87,7 +87,10 @@ def test_a_stay_has_the_same_state_alone_and_among_others_and_knows_nothing_of_l
     assert state_SD.shape[1] == TINY.width + vae.read_width
     last = two.n_sets - 1
     pooled = stay_features(vae, batch, (HISTORY,))[HISTORY]
-    torch.testing.assert_close(pooled[1, -vae.read_width :], state_SD[last, -vae.read_width :])
+    assert vae.history_heads is not None
+    said = vae.history_heads.statements(state_SD[last : last + 1])[0]
+    torch.testing.assert_close(pooled[1, 3 * TINY.width :], torch.cat([state_SD[last, TINY.width :], said]))
+    assert len(said) == len(READ_KINDS) * VARIABLES
     changed = replace(batch, value_N=torch.where(batch.set_N == last, batch.value_N + 1.0, batch.value_N))
     again_SD = vae.state(vae.encode(changed).mu_SZ, changed)
     torch.testing.assert_close(again_SD[:last], state_SD[:last])

@@ -15,13 +15,15 @@ from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.fit import pretrain
 
 
-def test_a_finished_run_leaves_last_best_and_final_which_rebuild_the_model(tiny):
+def test_a_finished_run_leaves_last_best_and_final_which_rebuild_the_model(tiny, capsys):
     result = pretrain(tiny)
     folder = result.final_checkpoint.parent
     names = sorted(path.name for path in folder.iterdir())
     assert names[2:] == ["early_0000001.ckpt", "final_0000020.ckpt", "last.ckpt"]
     assert len(names) == 5
     assert all(name.startswith("best_00000") for name in names[:2])
+    best = min(names[:2], key=lambda name: float(name.split("_")[2].removesuffix(".ckpt")))
+    assert f"Best:  {best}, of step {int(best.split('_')[1])}, by its validation NLL of " in capsys.readouterr().out
 
     batch = open_store("demo").gather("valid", 0, np.arange(5))
     vae, recipe = load_model(folder / "last.ckpt")

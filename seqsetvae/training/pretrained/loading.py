@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -104,13 +104,23 @@ def best_checkpoint(summary: RunSummary) -> str:
     Raises:
         InputError: the run has none of these.
     """
-    best = {name: _loss_in(name) for name in summary.checkpoints if name.startswith("best_")}
-    if usable := [name for name, loss in best.items() if math.isfinite(loss)]:
-        return min(usable, key=best.__getitem__)
+    if found := lowest_nll(summary.checkpoints):
+        return found[0]
     for prefix in ("final_", "last"):
         if found := [name for name in summary.checkpoints if name.startswith(prefix)]:
             return found[-1]
     raise InputError(f"Run {summary.run_id} has no checkpoint of a model.")
+
+
+def lowest_nll(checkpoints: Iterable[str]) -> tuple[str, float] | None:
+    """The `best_*` checkpoint of the lowest validation NLL, and that, nats per set; None where there is none.
+
+    >>> lowest_nll(["best_0000120_24.6600.ckpt", "best_0000160_24.1000.ckpt", "last.ckpt"])
+    ('best_0000160_24.1000.ckpt', 24.1)
+    """
+    nll = {name: _loss_in(name) for name in checkpoints if name.startswith("best_")}
+    usable = [name for name, loss in nll.items() if math.isfinite(loss)]
+    return min(((name, nll[name]) for name in usable), key=lambda one: one[1], default=None)
 
 
 def _loss_in(name: str) -> float:
