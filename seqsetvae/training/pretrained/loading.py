@@ -104,8 +104,8 @@ def best_checkpoint(summary: RunSummary) -> str:
     Raises:
         InputError: the run has none of these.
     """
-    if found := lowest_nll(summary.checkpoints):
-        return found[0]
+    if best := lowest_nll(summary.checkpoints):
+        return best[0]
     for prefix in ("final_", "last"):
         if found := [name for name in summary.checkpoints if name.startswith(prefix)]:
             return found[-1]
