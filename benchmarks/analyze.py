@@ -14,6 +14,7 @@ from seqsetvae import names
 from seqsetvae.analysis.analyze import files_of
 from seqsetvae.analysis.run_analysis import analyze_run
 from seqsetvae.certify.table import Table
+from seqsetvae.config.figures import ON_SCREEN
 from seqsetvae.tracking.read.recorded_run import RecordedRun
 from seqsetvae.tracking.read.run_reader import open_runs
 
@@ -36,7 +37,7 @@ def measure(quick: bool = False) -> list[Table]:
     if points != expected:
         raise AssertionError(f"{points} points were read, {expected} are there")
     started = time.perf_counter()
-    files_of(analyze_run(recorded))
+    files_of(analyze_run(recorded), ON_SCREEN)
     judged = time.perf_counter() - started
     keys = len(recorded.metrics)
     rows: list[tuple[object, ...]] = [

@@ -16,6 +16,7 @@ from seqsetvae.analysis.report import render_report
 from seqsetvae.analysis.run_analysis import RunAnalysis, analyze_run
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import TrackingConfig
+from seqsetvae.config.figures import ON_SCREEN, FigureConfig
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
 from seqsetvae.figures import style
@@ -32,7 +33,11 @@ OF_TRAINING = (names.TRAIN_LOSS, names.VAL_LOSS, names.COLLAPSE_KL)
 
 
 def analyze(
-    tracking: TrackingConfig, run: Sequence[str], save_dir: str = "training_analysis", log: bool = False
+    tracking: TrackingConfig,
+    run: Sequence[str],
+    save_dir: str = "training_analysis",
+    log: bool = False,
+    figure: FigureConfig = ON_SCREEN,
 ) -> list[RunAnalysis]:
     """Read runs from the store, write what is to be seen of them, and print the diagnosis.
 
@@ -42,6 +47,7 @@ def analyze(
         save_dir: Folder for the figures, collapse_analysis.txt and report.html; made if it is missing. With several runs each gets a
             folder of its own in it, beside the report of all.
         log: Also put the files into each run, as artifacts in its folder analysis/.
+        figure: How figures are written.
 
     Raises:
         InputError: no such run, a run without metrics, a store that cannot be read, a folder that cannot be written.
@@ -61,7 +67,7 @@ def analyze(
     analyses = [analyze_run(*pair) for pair in zip(runs, before, strict=True)]
     one = len(analyses) == 1
     for analysis in analyses:
-        files = files_of(analysis)
+        files = files_of(analysis, figure)
         write(folder if one else folder / folder_name(analysis.run), files, SAVE_DIR)
         if log:
             from seqsetvae.tracking.write.attachments import attach_files
@@ -72,7 +78,7 @@ def analyze(
             "".join(f"{finding}\n" for finding in analysis.findings) + "\n".join([*analysis.notes, analysis.agreement])
         )
     if not one:
-        write(folder, files_of_all(analyses), SAVE_DIR)
+        write(folder, files_of_all(analyses, figure), SAVE_DIR)
     where = (
         f" and among the artifacts of {'the run' if one else 'each run'}, in {names.ARTIFACT_ANALYSIS}/" if log else ""
     )
@@ -119,22 +125,23 @@ def updates_before(
     return again.statistics if again is not None else ()
 
 
-def files_of(analysis: RunAnalysis) -> dict[str, bytes]:
+def files_of(analysis: RunAnalysis, figure: FigureConfig) -> dict[str, bytes]:
     """What is written of one run, by file name."""
+    same = figure == ON_SCREEN  # the report has them already
     return {
-        **analysis.figures,
+        **(analysis.figures if same else style.files(analysis.drawings, figure)),
         TEXT: collapse_text(analysis).encode(),
         REPORT: render_report([analysis]).encode(),
     }
 
 
-def files_of_all(analyses: Sequence[RunAnalysis]) -> dict[str, bytes]:
+def files_of_all(analyses: Sequence[RunAnalysis], figure: FigureConfig) -> dict[str, bytes]:
     """What is written of several runs together."""
     with style.DRAWING:
-        figure = comparison([one.run for one in analyses])
-        png = None if figure is None else style.png(figure)
+        compared = comparison([one.run for one in analyses])
+        png = None if compared is None else style.png(compared)
     return {
-        **({COMPARISON: png} if png is not None else {}),
+        **({} if compared is None else style.files({COMPARISON: compared}, figure)),
         TEXT: "\n".join(map(collapse_text, analyses)).encode(),
         REPORT: render_report(analyses, png).encode(),
     }

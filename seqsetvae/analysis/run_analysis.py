@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from seqsetvae import names
 from seqsetvae.analysis.diagnosis import Evidence, diagnose, unjudged
@@ -37,8 +38,14 @@ class RunAnalysis:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     """What could not be judged or drawn, and why."""
-    figures: Mapping[str, bytes]
-    """PNG by file name."""
+    drawings: Mapping[str, style.Drawing]
+    """By the file name of their PNG."""
+
+    @cached_property
+    def figures(self) -> Mapping[str, bytes]:
+        """The drawings as PNG."""
+        with style.DRAWING:
+            return {name: style.png(drawing) for name, drawing in self.drawings.items()}
 
     @property
     def judged(self) -> bool:
@@ -96,26 +103,25 @@ def analyze_run(run: RecordedRun, before: Sequence[CollapseStatistics] = ()) -> 
     findings = tuple(diagnose(evidence))
     notes = [] if OF_A_VAE.isdisjoint(run.metrics) else unjudged(evidence)
     subtitle = "; ".join([run.status.lower(), ", ".join(one.name for one in findings)]).removesuffix("; ")
-    figures = {}
+    drawings = {}
     with style.DRAWING:
         for name, draw in (
             (LOSS_CURVES, loss_curves),
             (PERFORMANCE, performance_metrics),
             (DYNAMICS, training_dynamics),
         ):
-            if (figure := draw(run, alerts, subtitle)) is not None:
-                figures[name] = style.png(figure)
+            if (drawing := draw(run, alerts, subtitle)) is not None:
+                drawings[name] = drawing
         if again is not None:
-            figure = collapse_figure(again.statistics, alerts, again.config, run.title)
-            figures[COLLAPSE_METRICS] = style.png(figure)
+            drawings[COLLAPSE_METRICS] = collapse_figure(again.statistics, alerts, again.config, run.title)
     once = ", ".join(f"{key} {series.value_T[-1]:.4g}" for key, series in scores(run).items())
-    if PERFORMANCE not in figures and once:
+    if PERFORMANCE not in drawings and once:
         notes.append(f"No {PERFORMANCE}: each score was recorded once: {once}.")
-    elif PERFORMANCE not in figures:
+    elif PERFORMANCE not in drawings:
         notes.append(
             f"No {PERFORMANCE}: the run has no AUC, AUPRC or accuracy (val_auc, val_auprc, val_accuracy), as pretraining has none."
         )
-    return RunAnalysis(run, again, alerts, findings, tuple(notes), figures)
+    return RunAnalysis(run, again, alerts, findings, tuple(notes), drawings)
 
 
 INDICATORS = (

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import seqsetvae
 from seqsetvae.app.arguments import (
@@ -25,6 +26,7 @@ from seqsetvae.app.help_text import first_line, show_choices
 from seqsetvae.config import (
     EmbedConfig,
     EvaluateConfig,
+    FigureConfig,
     FinetuneConfig,
     ForecastConfig,
     RegisterConfig,
@@ -138,7 +140,7 @@ def analyze(arguments: list[str]) -> None:
     """
     from seqsetvae.analysis.analyze import analyze as analyze_runs
 
-    _read_store(analyze, arguments, analyze_runs, "analyze", runs="analyze")
+    _read_store(analyze, arguments, analyze_runs, "analyze", runs="analyze", figure=FigureConfig)
 
 
 def monitor(arguments: list[str]) -> None:
@@ -156,21 +158,23 @@ def import_tensorboard(arguments: list[str]) -> None:
 
 
 def _read_store(
-    verb: Verb, arguments: list[str], work: Callable[..., object], group: str, *, runs: str | None = None
+    verb: Verb, arguments: list[str], work: Callable[..., object], group: str, *, runs: str | None = None, **more: type
 ) -> None:
-    """A verb that is `work(tracking, ...)`, with options for what else it takes."""
-    skip = {*WRITING_ONLY, "tracking", "run"}
-    chosen = chosen_settings(verb, arguments, skip=skip, runs=runs, **{group: work, "tracking": TrackingConfig})
-    work(chosen.tracking, **vars(chosen[group]))
+    """A verb that is `work(tracking, ...)`, with options for what else it takes, and of `more` classes of settings."""
+    skip = {*WRITING_ONLY, "tracking", "run", *more}
+    groups: dict[str, Any] = {group: work, **more, "tracking": TrackingConfig}
+    chosen = chosen_settings(verb, arguments, skip=skip, runs=runs, **groups)
+    work(chosen.tracking, **vars(chosen[group]), **{name: chosen[name] for name in more})
 
 
 def visualize(arguments: list[str]) -> None:
     """Draw a model: its posterior, a map of it, reconstruction errors in each variable's unit, one stay."""
     skip = {*WRITING_ONLY, "experiment"}
-    chosen = chosen_settings(visualize, arguments, skip=skip, visualize=VisualizeConfig, tracking=TrackingConfig)
+    groups: dict[str, Any] = {"visualize": VisualizeConfig, "figure": FigureConfig, "tracking": TrackingConfig}
+    chosen = chosen_settings(visualize, arguments, skip=skip, **groups)
     from seqsetvae.evaluation.visualize.run import visualize as draw_model
 
-    draw_model(chosen.visualize, chosen.tracking)
+    draw_model(chosen.visualize, chosen.tracking, chosen.figure)
 
 
 def forecast(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from seqsetvae.config.decode import ForecastConfig
 from seqsetvae.config.embed import EmbedConfig
+from seqsetvae.config.figures import FigureConfig
 from seqsetvae.config.finetune import EvaluateConfig, FinetuneConfig, RegisterConfig
 from seqsetvae.config.monitor import MonitorConfig
 from seqsetvae.config.pretrain import (
@@ -26,6 +27,7 @@ __all__ = [
     "DataConfig",
     "EmbedConfig",
     "EvaluateConfig",
+    "FigureConfig",
     "FinetuneConfig",
     "ForecastConfig",
     "ModelConfig",

@@ -108,7 +108,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         _log.info("\n\n".join(parts))
         record_scores(run, scores, latents, first)
         curves = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
-        record_calibration(run, curves, head, first.is_share)
+        record_calibration(run, curves, head, first.is_share, risks)
         run.log_metrics(
             {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
         )

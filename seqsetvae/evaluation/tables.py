@@ -8,7 +8,7 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.evaluation.latents import LatentScores
 from seqsetvae.figures.calibration import draw_calibration
-from seqsetvae.scores import Curve, Interval
+from seqsetvae.scores import Curve, Floats, Interval
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
 from seqsetvae.tracking.write.run import Run
@@ -86,12 +86,15 @@ def record_scores(
         run.log_metrics({f"{place(name)}/{key}": one.value for key, one in found.items()}, step=0)
 
 
-def record_calibration(run: Run, curves: Mapping[str, Curve], head: str, is_share: bool) -> None:
+def record_calibration(
+    run: Run, curves: Mapping[str, Curve], head: str, is_share: bool, risks: Mapping[str, Floats]
+) -> None:
     """The calibration curves as a table and as a figure of the run."""
     points = [[name, *point] for name, curve in curves.items() for point in curve]
     columns = ["model", "mean_risk", "observed_share", "stays"]
     run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
-    figure = draw_calibration({label(name): curve for name, curve in curves.items()}, head, is_share)
+    named = {label(name): curve for name, curve in curves.items()}
+    figure = draw_calibration(named, head, is_share, {label(name): risk_B for name, risk_B in risks.items()})
     run.log_bytes(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
 
 

@@ -1,4 +1,4 @@
-"""Calibration curves: how often the outcome came, against the risk that was predicted. A panel per model."""
+"""Calibration curves: how often the outcome came, against the risk that was predicted. A panel per model, its predictions below it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ COLUMNS = 4
 """Of panels, at most."""
 PANEL = 3.1
 """Inches of a panel's height."""
-MARGINS = (0.95, 0.75)
+HISTOGRAM, GAP = 0.55, 0.32
+"""Inches of the histogram below a panel, and between the two."""
+MARGINS = (0.95, 0.75 + HISTOGRAM + GAP)
 """Inches above the first row of panels, and below each."""
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Of the predictions, above their histogram: most risks lie close together at its lower end."""
+BINS = 30
 NORMAL = 1.959964
 """The 97.5 % quantile of the standard normal distribution."""
 
@@ -26,7 +31,10 @@ READING = "A point is a group of stays of like risk, with its 95 % interval; on 
 
 
 def draw_calibration(
-    curves: Mapping[str, Sequence[tuple[float, float, int]]], subtitle: str, is_share: bool = True
+    curves: Mapping[str, Sequence[tuple[float, float, int]]],
+    subtitle: str,
+    is_share: bool = True,
+    predicted: Mapping[str, Floats] | None = None,
 ) -> bytes:
     """As PNG.
 
@@ -34,6 +42,7 @@ def draw_calibration(
         curves: by model, (mean predicted risk, observed share, stays) of groups of stays, as :func:`seqsetvae.scores.calibration` gives
             it; at least one model.
         subtitle: what was predicted.
+        predicted: by model, all predictions, of which a histogram and some quantiles are drawn.
         is_share: False: of values, without intervals, whose observed mean takes the place of the share.
     """
     columns = min(COLUMNS, len(curves))
@@ -55,6 +64,12 @@ def draw_calibration(
             bottom = 1 - (MARGINS[0] + (row + 1) * PANEL + row * MARGINS[1]) / height
             axes = figure.add_axes((style.LEFT + column * width, bottom, width - 0.04, PANEL / height))
             _draw(axes, name, curve, limits, is_share)
+            if predicted is not None:
+                below = (HISTOGRAM + GAP) / height
+                low = figure.add_axes(
+                    (axes.get_position().x0, bottom - below, axes.get_position().width, HISTOGRAM / height)
+                )
+                _draw_predictions(axes, low, predicted[name], limits)
         return style.png(figure)
 
 
@@ -75,6 +90,28 @@ def _draw(
     if is_share:
         axes.vlines(mean_G, *interval(share_G, stays_G), color=style.BLUE, linewidth=1.2, alpha=0.6)
     axes.plot(mean_G, share_G, color=style.BLUE, linewidth=1.2, marker="o", markersize=4)
+
+
+def _draw_predictions(axes: Axes, below: Axes, predicted_B: Floats, limits: tuple[float, float]) -> None:
+    """A histogram of all predictions below a panel, with some of their quantiles above it."""
+    style.dress(below, "", "stays" if axes.get_ylabel() else "")
+    style.label_below(below, axes.get_xlabel())
+    axes.set_xlabel("")
+    axes.tick_params(labelbottom=False)
+    count_K, edge_K = np.histogram(predicted_B, BINS, limits)
+    below.stairs(count_K, edge_K, fill=True, color=style.SKY)
+    below.set(xlim=limits, ylim=(0.0, 1.1 * max(1, count_K.max())))
+    style.plain_ticks(below.xaxis)
+    style.plain_ticks(below.yaxis, most=2, number_format=",.0f")
+    place_Q, last = np.quantile(predicted_B, QUANTILES), -np.inf
+    below.vlines(place_Q, 1.0, 1.08, color=style.GRAY, transform=below.get_xaxis_transform(), clip_on=False)
+    for place, share in zip(place_Q, QUANTILES, strict=True):
+        if place - last > 0.11 * (limits[1] - limits[0]):  # room for its number
+            last = place
+            below.annotate(
+                f"{share:.0%}", (place, 1.08), xycoords=("data", "axes fraction"), xytext=(0, 2), textcoords="offset points",
+                ha="center", color=style.GRAY, **style.font(style.SMALL - 1),
+            )  # fmt: skip
 
 
 def interval(share_G: Floats, stays_G: Floats) -> tuple[Floats, Floats]:

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from seqsetvae import names, palette
 from seqsetvae.figures import style
 from seqsetvae.figures.curve_panels import Curve, CurvePanel, Dashes, draw_curves
-from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 from seqsetvae.tracking.read.smoothing import finite
 
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
@@ -53,20 +53,19 @@ def comparison(runs: Sequence[RecordedRun]) -> Figure | None:
     looks = looks_of(shown)
     seconds = max(float(series.time_T[-1]) - run.start_time for run in shown for series in run.metrics.values())
     unit_seconds, unit_name = (3600.0, "hours") if seconds > 7200 else (60.0, "minutes")
+    # A column has one scale, however far each metric reaches.
+    drawn = [[_curves(looks, shown, key, unit) for unit in (0.0, unit_seconds)] for _, _, key in rows]
+    x_T = [np.concatenate([one.x_T for row in drawn for one in row[column]]) for column in (0, 1)]
+    limits = [(low, max(float(x.max()), low + 1e-6)) for low, x in zip((float(x_T[0].min()), 0.0), x_T, strict=True)]
     for row, (title, unit, key) in enumerate(rows):
         for column in (0, 1):
-            curves = tuple(
-                _curve(look, one.metrics[key], one.start_time, unit_seconds if column else 0.0)
-                for look, one in zip(looks, shown, strict=True)
-                if key in one.metrics
-            )
             axes = figure.add_subplot(grid[row, column])
             logarithmic = key in (names.COLLAPSE_KL, names.TRAIN_KL)
-            draw_curves(axes, CurvePanel(f"{title} ({key})", unit, curves, logarithmic=logarithmic), legend=False)
-            x_T = np.concatenate([one.x_T for one in curves])
-            low = 0.0 if column else float(x_T.min())
-            axes.set_xlim(low, max(float(x_T.max()), low + 1e-6))
+            panel = CurvePanel(f"{title} ({key})", unit, drawn[row][column], logarithmic=logarithmic)
+            draw_curves(axes, panel, legend=False)
+            axes.set_xlim(limits[column])
             style.plain_ticks(axes.xaxis, most=5, number_format="g" if column else ",.0f")
+            axes.tick_params(labelbottom=row == len(rows) - 1)
             if row == len(rows) - 1:
                 style.label_steps(axes)
                 if column:
@@ -95,11 +94,16 @@ def _common(runs: Sequence[RecordedRun], keys: Sequence[str]) -> list[str]:
     return [best] if counts[best] else []
 
 
-def _curve(look: Look, series: Series, start: float, unit_seconds: float) -> Curve:
-    x_T = (series.time_T - start) / unit_seconds if unit_seconds else series.step_T.astype(np.float64)
-    color, dashes = look
-    order_T = np.argsort(x_T, kind="stable")
-    return Curve("", x_T[order_T], series.value_T[order_T], color, dashes=dashes)
+def _curves(looks: Sequence[Look], runs: Sequence[RecordedRun], key: str, unit_seconds: float) -> tuple[Curve, ...]:
+    """Of each run that has the metric: by its optimizer steps, or where a unit of time is given, since its start."""
+    found = []
+    for (color, dashes), run in zip(looks, runs, strict=True):
+        if key in run.metrics:
+            series = run.metrics[key]
+            x_T = (series.time_T - run.start_time) / unit_seconds if unit_seconds else series.step_T.astype(np.float64)
+            order_T = np.argsort(x_T, kind="stable")
+            found.append(Curve("", x_T[order_T], series.value_T[order_T], color, dashes=dashes))
+    return tuple(found)
 
 
 def looks_of(runs: Sequence[RecordedRun]) -> list[Look]:

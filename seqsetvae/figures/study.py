@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from seqsetvae.collapse.diagnosis import Level
@@ -26,6 +27,7 @@ KINDS: dict[str, tuple[str, str, float]] = {
 }
 """Marker, color and size by what became of a trial; red and green differ in shape too."""
 LOGARITHMIC = {"max_beta", "lr"}
+DASHES = (0, (4, 2))
 SECOND = {
     "mutual_information": ("mutual information", "nats"),
     "active_units": ("active units", "share of dimensions"),
@@ -54,7 +56,10 @@ def draw_history(rows: Sequence[TrialRow], title: str) -> bytes:
         figure = style.new_figure(title, subtitle(rows))
         axes = one_panel(figure, "Validation NLL of the trials", "nats per set", "trial")
         scatter(axes, rows, by_number)
-        fit_limits(axes, map(by_number, rows))
+        top = highest(rows)
+        fit_limits(axes, ((float(row.number), min(nll(row), top)) for row in rows if row.val_recon is not None))
+        edge = axes.get_ylim()[1]
+        beyond(axes, [(float(row.number), edge) for row in rows if top < nll(row) < math.inf], "^")
         best, steps = math.inf, []
         for row in sorted(rows, key=lambda one: one.number):
             if row.candidate and row.val_recon is not None:
@@ -79,7 +84,10 @@ def draw_pareto(rows: Sequence[TrialRow], front: Sequence[int], title: str, agai
         axes = one_panel(figure, f"Validation NLL and {label}", f"{label}, {unit}", "validation NLL, nats per set")
         style.plain_ticks(axes.xaxis, most=6)
         scatter(axes, rows, place)
-        fit_limits(axes, map(place, rows))
+        right = highest(rows)
+        fit_limits(axes, ((None if x is None else min(x, right), y) for x, y in map(place, rows)))
+        edge = axes.get_xlim()[1]
+        beyond(axes, [(edge, y) for x, y in map(place, rows) if y is not None and x is not None and x > right], ">")
         corners = sorted(place(row) for row in rows if row.number in front)
         if corners:
             axes.plot(
@@ -116,23 +124,43 @@ def draw_importance(importance: Mapping[str, float], title: str) -> bytes:
 
 
 def draw_parallel_coordinates(rows: Sequence[TrialRow], title: str) -> bytes:
-    """One line for each trial over all settings, to its validation NLL; colored by what became of it."""
+    """One line for each trial over all settings, to its validation NLL and colored by it, the best one on top.
+
+    Gray are those without NLL; dashed those that cannot win.
+    """
     names = sorted({name for row in rows for name in row.params})
     scales = {name: Scale(name, [row.params[name] for row in rows if name in row.params]) for name in names}
-    measured = [row.val_recon for row in rows if row.val_recon is not None]
+    top = highest(rows)
+    measured = [min(row.val_recon, top) for row in rows if row.val_recon is not None]
     scales["validation NLL"] = Scale("validation NLL", measured or [0.0])
+    best = min((row for row in rows if row.candidate and row.val_recon is not None), key=nll, default=None)
+    shades = ScalarMappable(Normalize(min(measured, default=0.0), max(measured, default=1.0)), "viridis_r")
     with style.DRAWING:
         figure = style.new_figure(title, subtitle(rows))
-        axes = figure.add_axes((LEFT, BOTTOM, WIDTH, HEIGHT))
+        axes = figure.add_axes((LEFT, BOTTOM, WIDTH - 0.07, HEIGHT))
         axes.set_xlim(-0.1, len(scales) - 0.7)
         axes.set_ylim(-0.03, 1.03)
-        for name, (marker, color, _) in KINDS.items():
-            lines = [polyline(row, scales) for row in rows if kind(row) == name]
-            axes.add_collection(
-                LineCollection([line for line in lines if len(line) > 1], colors=color, linewidths=1.3, alpha=0.8)
+        for row in rows:
+            points_P2 = np.array(polyline(row, scales)).reshape(-1, 2)
+            color = style.GRAY if row.val_recon is None else shades.to_rgba(np.array(row.val_recon))
+            look: dict[str, Any] = (
+                {"linewidth": 1.6} if row.candidate else {"linewidth": 1.2, "linestyle": DASHES, "alpha": 0.5}
             )
-            if lines:
-                axes.plot([], [], color=color, marker=marker, label=name)
+            if row is best:
+                axes.plot(
+                    *points_P2.T,
+                    color=style.BLACK,
+                    linewidth=5.0,
+                    zorder=3,
+                    label=f"best: trial {row.number}, {nll(row):.4g}",
+                )
+                look = {"linewidth": 2.2, "zorder": 3}
+            axes.plot(*points_P2.T, color=color, **look)
+        axes.plot([], [], color=style.GRAY, label="can win")
+        axes.plot([], [], color=style.GRAY, linestyle=DASHES, label="cannot win")
+        bar = figure.colorbar(shades, cax=figure.add_axes((LEFT + WIDTH - 0.05, BOTTOM, 0.012, HEIGHT)))
+        bar.set_label("validation NLL, nats per set", **style.font(style.SMALL))
+        bar.ax.tick_params(labelsize=style.SMALL, labelfontfamily=style.font_families())
         for place, scale in enumerate(scales.values()):
             axes.axvline(place, color=style.BLACK, linewidth=0.8)
             for height, text in scale.ticks():
@@ -168,7 +196,8 @@ class Scale:
     def height(self, value: float | int | str) -> float:
         if self.choices:
             return self.choices.index(str(value)) / max(1, len(self.choices) - 1)
-        return (self._number(value) - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        height = (self._number(value) - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        return min(height, 1.0)
 
     def ticks(self) -> list[tuple[float, str]]:
         """Heights and labels."""
@@ -191,6 +220,27 @@ def polyline(row: TrialRow, scales: Mapping[str, Scale]) -> list[tuple[float, fl
         for place, (name, scale) in enumerate(scales.items())
         if values.get(name) is not None
     ]
+
+
+def nll(row: TrialRow) -> float:
+    """By which trials are compared."""
+    return math.inf if row.val_recon is None else row.val_recon
+
+
+def highest(rows: Sequence[TrialRow]) -> float:
+    """The end of an axis of NLLs: what trials that were pruned early have left behind must not press the others flat."""
+    complete = [nll(row) for row in rows if row.state == "complete" and row.val_recon is not None]
+    return max(complete) + 0.5 * (max(complete) - min(complete)) if len(complete) > 1 else math.inf
+
+
+def beyond(axes: Axes, points: Sequence[tuple[float, float]], marker: str) -> None:
+    """Marks at the edge for those that lie behind it."""
+    if points:
+        x_T, y_T = zip(*points, strict=True)
+        axes.scatter(
+            x_T, y_T, marker=marker, s=70, facecolors="none", edgecolors=style.BLACK, clip_on=False, zorder=4,
+            label="pruned, further out",
+        )  # fmt: skip
 
 
 def by_number(row: TrialRow) -> tuple[float, float | None]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -24,7 +25,10 @@ from PIL import Image
 
 from seqsetvae import palette
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.config.figures import ON_SCREEN, FigureConfig
 
+Drawing = Figure
+"""What the functions of this folder draw, for whoever keeps it and writes it later."""
 BLACK, BLUE, PURPLE, SKY = palette.BLACK, palette.BLUE, palette.PURPLE, palette.SKY
 GRAY, SHADE, GRID = "#666666", "#f1f1f1", "#e4e4e4"
 LEVEL_COLORS = {level: palette.LEVELS[level.word] for level in Level}
@@ -37,6 +41,8 @@ LEFT, RIGHT, TOP, BOTTOM = 0.058, 0.972, 0.815, 0.06
 """Shares of the figure that the panels lie in, below heading and strip."""
 HEADING = 0.75
 """Inches that the two lines of heading and some air take, in a figure without a strip."""
+HEADING_ID = "heading"
+"""Marks those lines."""
 STRIP = (0.878, 0.03)
 """Lower edge and height of the strip above them."""
 TEXT, SMALL, LARGE = 10.0, 9.0, 14.0
@@ -98,8 +104,16 @@ def new_figure(title: str, subtitle: str, height: float = SIZE[1]) -> Figure:
     # A run may be called anything: "$" is no formula, and a long name must not run out of the picture.
     short = title if len(title) <= 100 else title[:99] + "…"
     for inches, text, size, weight in ((0.15, short, LARGE, "bold"), (0.42, subtitle, TEXT + 1, "normal")):
+        heading = legible(text)
         figure.text(
-            LEFT, 1 - inches / height, legible(text), va="top", fontweight=weight, parse_math=False, **font(size)
+            LEFT,
+            1 - inches / height,
+            heading,
+            va="top",
+            fontweight=weight,
+            parse_math=False,
+            gid=HEADING_ID,
+            **font(size),
         )
     return figure
 
@@ -162,6 +176,31 @@ def legend_above(axes: Axes, handles: Sequence[Artist]) -> None:
         handlelength=1.6,
         columnspacing=1.2,
     )
+
+
+def written(figure: Figure, config: FigureConfig) -> bytes:
+    """The figure as a file. The same figure gives the same bytes."""
+    if config == ON_SCREEN:
+        return png(figure)
+    paper = config.style == "paper"
+    whole = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+    buffer = io.BytesIO()
+    with DRAWING, rc_context({"pdf.fonttype": 42, "svg.hashsalt": "seqsetvae"}):  # letters that an editor can change
+        for heading in figure.findobj(lambda one: one.get_gid() == HEADING_ID):
+            heading.set_visible(not paper)
+        figure.savefig(
+            buffer,
+            format=config.format,
+            dpi=config.dpi or (300 if paper else DPI),
+            metadata=whole[config.format],
+            bbox_inches="tight" if paper else None,
+        )
+    return buffer.getvalue()
+
+
+def files(figures: Mapping[str, Figure], config: FigureConfig) -> dict[str, bytes]:
+    """By the names of files, which end as their format does."""
+    return {f"{name.rpartition('.')[0]}.{config.format}": written(one, config) for name, one in figures.items()}
 
 
 def png(figure: Figure) -> bytes:

@@ -238,6 +238,12 @@ def analyzed(folder: str) -> Outcome:
     return outcome
 
 
+def printed(world: World, said: str) -> None:
+    folder = world.folder / "training_analysis"
+    assert (folder / "loss_curves.pdf").read_bytes().startswith(b"%PDF")
+    assert "data:image/png" in (folder / "report.html").read_text()
+
+
 def compared(world: World, said: str) -> None:
     assert (world.folder / "training_analysis" / "report.html").is_file()
 
@@ -341,6 +347,7 @@ NIGHTLY: list[tuple[str, Outcome]] = [
     ),
     ("seqsetvae pretrain --rules source", trained_with(rules="source")),
     ("seqsetvae monitor --once", told),
+    ("seqsetvae analyze --format pdf --style paper", printed),
     ("seqsetvae analyze --run 26274ef4 --save_dir out", analyzed("out")),
     ("seqsetvae analyze --run latest --save_dir training_analysis", analyzed("training_analysis")),
     ("seqsetvae analyze --run latest --save_dir my_training_analysis", analyzed("my_training_analysis")),

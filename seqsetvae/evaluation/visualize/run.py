@@ -10,7 +10,8 @@ from typing import Any
 
 from seqsetvae import names
 from seqsetvae.analysis.output_folder import writable, write
-from seqsetvae.config import MonitorConfig, TrackingConfig, VisualizeConfig
+from seqsetvae.config import FigureConfig, MonitorConfig, TrackingConfig, VisualizeConfig
+from seqsetvae.config.figures import ON_SCREEN
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
 from seqsetvae.console import console
@@ -20,7 +21,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.sample import Sampled, draw_rows, sample
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
 from seqsetvae.extras import require
-from seqsetvae.figures.latent.draw import STAY, TEXT, Drawn, draw_model, draw_stay
+from seqsetvae.figures.latent.draw import TEXT, Drawn, draw_model, draw_stay
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.versions import Registered
@@ -55,7 +56,7 @@ class Visualization:
 
 
 @console()
-def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualization:
+def visualize(config: VisualizeConfig, tracking: TrackingConfig, figure: FigureConfig = ON_SCREEN) -> Visualization:
     """Draw a model on some stays of a store, write the figures, print their numbers.
 
     Raises:
@@ -70,8 +71,9 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
     rows_B = draw_rows(store, config)
     stay = view_stay(model, store, config.split, choose_stay(store, config, rows_B), config.seed)
     sampled = sample(model, store, config, rows_B)
+    name = config.model if version is None else version.uri
     drawn = Drawn(
-        title=f"{shown_name(config.model)} on {Path(config.store).name}, {config.split}",
+        title=f"{shown_name(name)} on {Path(config.store).name}, {config.split}",
         sample=sampled.latents,
         errors=sampled.errors,
         stay=stay,
@@ -80,8 +82,8 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig) -> Visualizatio
     )
     _log.info("Drawing; the map takes a while.")
     # What leaves this machine names nobody; what stays here says what the user asked for.
-    files = draw_model(drawn)
-    named = {} if config.patient is None else {STAY: draw_stay(drawn, f"patient {config.patient}")}
+    files = draw_model(drawn, figure)
+    named = {} if config.patient is None else draw_stay(drawn, f"patient {config.patient}", figure)
     write(folder, files | named, SAVE_DIR)
     if run_id is not None:
         attach_files(resolve_uri(tracking), run_id, files, names.ARTIFACT_VISUALIZATIONS)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from seqsetvae.config.figures import ON_SCREEN, FigureConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
@@ -43,8 +44,8 @@ class Drawn:
         return summarize(self.sample, self.thresholds)
 
 
-def draw_model(drawn: Drawn) -> dict[str, bytes]:
-    """PNG and text by file name; the one stay is named by its row alone. Takes about 20 seconds, most of them for the map."""
+def draw_model(drawn: Drawn, config: FigureConfig = ON_SCREEN) -> dict[str, bytes]:
+    """Figures and text by file name; the one stay is named by its row alone. Takes about 20 seconds, most of them for the map."""
     sample, errors, title, summary = drawn.sample, drawn.errors, drawn.title, drawn.summary
     embedding, probes = embed(sample, drawn.seed), probe(sample)
     of = f"{len(sample.mu_SZ):,} of {sample.sets:,} sets of {sample.stays:,} stays"
@@ -73,8 +74,7 @@ def draw_model(drawn: Drawn) -> dict[str, bytes]:
                 summary.correlation, title, f"{len(summary.active_A)} active dimensions{independent}; {of}"
             ),
         }
-        files = {name: style.png(figure) for name, figure in figures.items()}
-    files[STAY] = draw_stay(drawn, f"stay in row {drawn.stay.row:,}")
+        files = style.files(figures, config) | draw_stay(drawn, f"stay in row {drawn.stay.row:,}", config)
     parts = {
         f"Posterior, {of}": text.posterior_text(summary),
         "Map": text.map_text(sample, embedding, probes),
@@ -86,9 +86,10 @@ def draw_model(drawn: Drawn) -> dict[str, bytes]:
     return files | {TEXT: f"{said}\n".encode()}
 
 
-def draw_stay(drawn: Drawn, name: str) -> bytes:
-    """The view of the one stay, with a name in its heading."""
+def draw_stay(drawn: Drawn, name: str, config: FigureConfig) -> dict[str, bytes]:
+    """The view of the one stay, with a name in its heading, by file name."""
     outcome = {0.0: ", outcome 0", 1.0: ", outcome 1"}.get(drawn.stay.label, "")
     said = f"{name}{outcome}: the most active dimensions, and the variables recorded most often"
     with style.DRAWING:
-        return style.png(stay_figure(drawn.stay, np.argsort(-drawn.summary.signal_Z), drawn.title, said))
+        figure = stay_figure(drawn.stay, np.argsort(-drawn.summary.signal_Z), drawn.title, said)
+        return style.files({STAY: figure}, config)

@@ -45,7 +45,7 @@ from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 _log = logging.getLogger(__name__)
 
-DrawCalibration = Callable[[Mapping[str, Curve], str, bool], bytes]
+DrawCalibration = Callable[[Mapping[str, Curve], str, bool, Mapping[str, NDArray[np.float64]]], bytes]
 """Curves by name, a subtitle, and whether they are of risks -> PNG."""
 
 
@@ -239,7 +239,8 @@ def record_validation(
     if draw is not None:
         counted = kind.counted(label_B).replace(" of them", "")
         head = f"{len(label_B)} validation stays, {counted}, also used to recalibrate"
-        run.log_bytes(draw({"validation": curve}, head, kind.is_share), names.ARTIFACT_CALIBRATION_FIGURE)
+        figure = draw({"validation": curve}, head, kind.is_share, {"validation": risk_B})
+        run.log_bytes(figure, names.ARTIFACT_CALIBRATION_FIGURE)
     said = ", ".join(f"{words} {found[key]}" for key, (_, words) in zip(kind.headings, kind.shown, strict=False))
     _log.info(f"  validation (it chose the epoch): {said}")
     return said
