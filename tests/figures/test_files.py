@@ -109,7 +109,7 @@ def test_a_calibration_has_the_histogram_of_all_predictions(monkeypatch):
     draw_calibration({"a model": curve}, "400 stays", predicted={"a model": risk_B})
     above, below = drawn[0].axes
     assert above.get_xlim() == below.get_xlim()
-    counts = np.concatenate([patch.get_data().values for patch in below.patches if isinstance(patch, StepPatch)])
+    counts = np.concatenate([patch.get_data()[0] for patch in below.patches if isinstance(patch, StepPatch)])
     within = int((risk_B <= above.get_xlim()[1]).sum())
     assert counts.sum() == within
     marks = {text.get_text(): text.xy[0] for text in below.texts if isinstance(text, Annotation)}
