@@ -48,6 +48,7 @@ class Page:
         self._drawn: Sequence[Chart] = ()
         self._title = ""
         ui.add_css(page.STYLE)
+        ui.add_head_html('<script>document.documentElement.lang = "en"</script>')  # for whoever has it read aloud
         self.light, self.reasons = _html(), _html()
         self.runs = ui.select({}, on_change=lambda event: self.switch(event.value))
         self.runs.style("width: 100%; padding: .2rem 1.2rem; background: #fff")

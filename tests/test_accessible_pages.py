@@ -1,0 +1,49 @@
+"""The monitor's page and the report in a real browser, asked by axe-core: WCAG 2.1 AA, the keyboard, a telephone's width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqsetvae.analysis.analyze import analyze
+from seqsetvae.config import TrackingConfig
+from tests.dashboard.browser import browse
+from tests.dashboard.conftest import recorded  # noqa: F401
+from tests.dashboard.test_web import page
+from tests.support.accessible import beyond_the_window, press, reached_by_tab, resize, violations
+
+
+@pytest.fixture(scope="module")
+def report(recorded: str, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("report")
+    analyze(TrackingConfig(tracking_uri=recorded), ["collapsed", "healthy so far"], str(folder))
+    return folder / "report.html"
+
+
+@pytest.mark.slow
+def test_the_report(report):
+    with browse(report.as_uri()) as browser:
+        browser.wait_for("2 runs compared")
+        for width in (1400, 1000, 400):
+            resize(browser, width)
+            assert violations(browser) == []
+            assert beyond_the_window(browser) <= 0
+        reached = reached_by_tab(browser)
+        assert reached.count("a") == 2, "each run of the overview"
+        assert reached.count("summary") == 2, "the settings of each run"
+        assert "div" in reached, "a table that is wider than the telephone can be scrolled by its keys"
+
+
+@pytest.mark.slow
+def test_the_page_of_the_monitor(recorded):  # noqa: F811
+    with page(recorded, "collapsed", "healthy so far") as url, browse(url) as browser:
+        browser.wait_for("threshold 0.01")
+        for width in (1400, 1000, 400):
+            resize(browser, width)
+            assert violations(browser) == []
+            assert beyond_the_window(browser) <= 0
+        assert "input" in reached_by_tab(browser, until="input"), "the list of runs"
+        for key in ("ArrowDown", "ArrowDown", "Enter"):
+            press(browser, key)
+        browser.wait_for("green up to step 1,500: no alert")
