@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from seqsetvae.errors import InputError
 
 LIBRARIES = {
+    "explain": ("captum",),
     "figures": ("umap",),
     "monitor": ("nicegui", "textual", "textual_plotext"),
     "notify": ("apprise",),

@@ -197,6 +197,12 @@ ARTIFACT_EVALUATION_COMPARISON = "evaluation/comparison.json"
 """The one table that people read: a column per model, a row per score."""
 ARTIFACT_EVALUATION_CALIBRATION = "evaluation/calibration.json"
 ARTIFACT_EVALUATION_CALIBRATION_FIGURE = "evaluation/calibration.png"
+ARTIFACT_EVALUATION_CURVES = "evaluation/curves.json"
+"""ROC, precision-recall and decision curve of each model with 95 % intervals."""
+ARTIFACT_EVALUATION_CURVES_FIGURE = "evaluation/curves.png"
+ARTIFACT_EVALUATION_CONTRIBUTIONS = "evaluation/contributions.json"
+"""What each event of the explained stays contributes to the answer."""
+ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE = "evaluation/contributions.png"
 
 # The model registry.
 EVENT_COLUMNS = ("subject", "minute", "variable", "value")

@@ -16,6 +16,7 @@ FLOORS = {
     "__init__": 0,
     "atomic": 0,
     "console": 1,
+    "curves": 1,
     "errors": 0,
     "names": 0,
     "palette": 0,

@@ -171,6 +171,7 @@ def test_entry_points_are_verbs_of_the_command_line():
         "finetune": "python -m seqsetvae finetune",
         "evaluate": "python -m seqsetvae evaluate",
         "forecast": "python -m seqsetvae forecast",
+        "impute": "python -m seqsetvae impute",
         "certify": "python -m seqsetvae certify",
     }
     assert set(entry_points) - {"main"} <= set(VERBS)

@@ -24,6 +24,7 @@ WORKING = {
     "evaluate",
     "embed",
     "forecast",
+    "impute",
     "sync",
     "import-tensorboard",
 }

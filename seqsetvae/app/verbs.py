@@ -29,6 +29,7 @@ from seqsetvae.config import (
     FigureConfig,
     FinetuneConfig,
     ForecastConfig,
+    ImputeConfig,
     RegisterConfig,
     TrackingConfig,
     VisualizeConfig,
@@ -186,6 +187,15 @@ def forecast(arguments: list[str]) -> None:
     write_forecasts(chosen.forecast, chosen.tracking)
 
 
+def impute(arguments: list[str]) -> None:
+    """Fill in what was not measured: values with bands, from all else that is known of a stay by then."""
+    skip = {*WRITING_ONLY, "experiment"}
+    chosen = chosen_settings(impute, arguments, skip=skip, impute=ImputeConfig, tracking=TrackingConfig)
+    from seqsetvae.evaluation.impute import impute as write_imputed
+
+    write_imputed(chosen.impute, chosen.tracking)
+
+
 def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
@@ -216,6 +226,6 @@ VERBS: dict[str, Verb] = {
     command_of(verb): verb
     for verb in (
         *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, visualize, monitor),
-        *(forecast, embed, sync, import_tensorboard, bench),
+        *(forecast, impute, embed, sync, import_tensorboard, bench),
     )
 }

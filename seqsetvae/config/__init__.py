@@ -6,7 +6,7 @@ A field's docstring is its `--help`. Contradictions raise :class:`~seqsetvae.err
 
 from __future__ import annotations
 
-from seqsetvae.config.decode import ForecastConfig
+from seqsetvae.config.decode import ForecastConfig, ImputeConfig
 from seqsetvae.config.embed import EmbedConfig
 from seqsetvae.config.figures import FigureConfig
 from seqsetvae.config.finetune import EvaluateConfig, FinetuneConfig, RegisterConfig
@@ -30,6 +30,7 @@ __all__ = [
     "FigureConfig",
     "FinetuneConfig",
     "ForecastConfig",
+    "ImputeConfig",
     "ModelConfig",
     "MonitorConfig",
     "ObjectiveConfig",

@@ -47,3 +47,38 @@ class ForecastConfig:
         """Hours from the first event, where that is what `at` says."""
         found = HOURS.fullmatch(self.at)
         return float(found[1]) if found else None
+
+
+@dataclass(frozen=True)
+class ImputeConfig:
+    """What a model says of values that were not measured, at some times of some stays of a store, written as a table."""
+
+    model: str = "models:/seqsetvae@champion"
+    """models:/seqsetvae@champion, models:/seqsetvae/3, a run id, or the path of a checkpoint."""
+    store: str = "demo"
+    """Folder that `seqsetvae prepare` wrote, or `demo`. Variables are matched to the model's by name."""
+    split: Literal["train", "valid", "test"] = "test"
+    """Whose stays."""
+    points: str | None = None
+    """Table (.csv, .parquet) with the columns subject, minute (from the stay's first event) and variable; without variable all those that
+    were not measured then. None: those at the last set of each stay."""
+    output: str = "imputed.parquet"
+    """The table: .parquet."""
+    figure: str = "imputed.png"
+    """One stay, each value of it filled in as if it had not been recorded."""
+    patient: str | None = None
+    """Id of the patient whose stay is drawn; it stands in the figure. None: patient_row."""
+    patient_row: int | None = None
+    """The same by its row in the split, from 0. None: the one with the most events."""
+    left_out: int = 2000
+    """Recorded values of the validation stays, left out one by one, that the bands are widened by, and as many of the split that they are
+    tried on. 0: the model's own bands, untried."""
+
+    def __post_init__(self) -> None:
+        require(self.output.endswith(".parquet"), "impute.output", self.output, "a file that ends in .parquet")
+        require(self.figure.endswith(".png"), "impute.figure", self.figure, "a file that ends in .png")
+        points = self.points
+        known = points is None or points.endswith((".csv", ".csv.gz", ".parquet"))
+        require(known, "impute.points", points, "a table that ends in .csv, .csv.gz or .parquet")
+        require(self.left_out >= 0, "impute.left_out", self.left_out, "0 or more")
+        require_one_stay("impute", self.patient, self.patient_row)

@@ -79,9 +79,13 @@ def _parts(store: Store, split: str, rows_B: NDArray[np.int64] | None) -> list[P
 def keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
     """Renumber variables, and keep events of those with a number of 0 or more, sets that keep an event, subjects that keep a set."""
     number_N = number_V[packed.variable_N]
-    keep_N = number_N >= 0
+    return keep_events(replace(packed, variable_N=number_N), number_N >= 0)
+
+
+def keep_events(packed: Packed, keep_N: NDArray[np.bool_]) -> Packed:
+    """Some events, the sets that keep one, and the subjects that keep a set."""
     if keep_N.all():
-        return replace(packed, variable_N=number_N)
+        return packed
     events_before = np.concatenate(([0], np.cumsum(keep_N)))
     n_events_S = np.diff(events_before[packed.first_event])
     sets_before = np.concatenate(([0], np.cumsum(n_events_S > 0)))
@@ -92,7 +96,7 @@ def keep_known(packed: Packed, number_V: NDArray[np.int32]) -> Packed:
         first_set=_offsets(n_sets_B[n_sets_B > 0]),
         first_event=_offsets(n_events_S[n_events_S > 0]),
         minute_S=packed.minute_S[n_events_S > 0],
-        variable_N=number_N[keep_N],
+        variable_N=packed.variable_N[keep_N],
         value_N=packed.value_N[keep_N],
         start_B=packed.start_B[n_sets_B > 0],
     )

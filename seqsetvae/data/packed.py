@@ -82,9 +82,9 @@ class Packed:
     def take(self, rows_B: NDArray[np.int64]) -> Packed:
         """Some subjects, at least one, in the order given; only their values are read and copied."""
         n_sets_B = (self.first_set[rows_B + 1] - self.first_set[rows_B]).astype(np.int64)
-        set_S = _ranges(self.first_set[rows_B].astype(np.int64), n_sets_B)
+        set_S = ranges(self.first_set[rows_B].astype(np.int64), n_sets_B)
         n_events_S = (self.first_event[set_S + 1] - self.first_event[set_S]).astype(np.int64)
-        event_N = _ranges(self.first_event[set_S].astype(np.int64), n_events_S)
+        event_N = ranges(self.first_event[set_S].astype(np.int64), n_events_S)
         return Packed(
             np.array([str(self.subject_id[int(row)]) for row in rows_B], dtype=object),
             self.label_B[rows_B],
@@ -184,13 +184,13 @@ def gather(
         last_fit_B = np.searchsorted(packed.first_event, limit_B.astype(np.int32), side="right") - 1
         set_1_B = np.minimum(set_1_B, np.maximum(last_fit_B, set_0_B + 1))
     n_sets_B = set_1_B - set_0_B
-    set_S = _ranges(set_0_B, n_sets_B)
+    set_S = ranges(set_0_B, n_sets_B)
     # The events of one subject lie end to end, so they are one range per subject, not one per set.
     n_events_B = packed.first_event[set_1_B] - event_0_B
     n_events_S = packed.first_event[set_S + 1] - packed.first_event[set_S]
     if max_sequence_length is not None:
         n_events_B, n_events_S = (np.minimum(n, max_sequence_length) for n in (n_events_B, n_events_S))
-    event_N = _ranges(event_0_B, n_events_B)
+    event_N = ranges(event_0_B, n_events_B)
     variable_N = packed.variable_N[event_N].astype(np.int64)
     recorded_N = packed.value_N[event_N]
     value_N = vocabulary.scale(variable_N, recorded_N)
@@ -205,7 +205,7 @@ def gather(
         set_N=torch.from_numpy(np.repeat(np.arange(len(set_S)), n_events_S)),
         minute_S=torch.from_numpy(packed.minute_S[set_S].astype(np.float64)),
         subject_S=torch.from_numpy(np.repeat(np.arange(len(rows_B)), n_sets_B)),
-        position_S=torch.from_numpy(_ranges(np.zeros_like(n_sets_B), n_sets_B)),
+        position_S=torch.from_numpy(ranges(np.zeros_like(n_sets_B), n_sets_B)),
         label_B=torch.from_numpy(packed.label_B[rows_B]),
         row_B=torch.from_numpy(rows_B + first_row),
         first_slot_B=torch.from_numpy(first_slot_B),
@@ -214,10 +214,10 @@ def gather(
     )
 
 
-def _ranges(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
+def ranges(start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.int64]:
     """The ranges start..start+length-1, end to end.
 
-    >>> _ranges(np.array([10, 50]), np.array([3, 2]))
+    >>> ranges(np.array([10, 50]), np.array([3, 2]))
     array([10, 11, 12, 50, 51])
     """
     after = np.cumsum(length)

@@ -71,8 +71,9 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     _log.info(f"{config.output}: {len(table):,} rows of {cut.n_subjects:,} stays; one of them in {config.figure}")
     if aligned.unknown:
         _log.info(f"  variables unknown to the model are left out: {listed(aligned.unknown)}")
+    came = f"Held against what came, the mean of each variable's values of a stay within {config.horizon:g} hours:\n{scored}"
     _log.info(
-        str(scored) if scored is not None else "  nothing was recorded behind it: --at 24h forecasts what is known"
+        came if scored else "  nothing was recorded behind it: with --at 24h the forecast is held against what came"
     )
     return Forecasts(table, scored)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.vocabulary import Vocabulary
+from seqsetvae.training.pretrained.forecasting import BANDS
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +20,7 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of all values that came within the horizon; a variable's values of one stay count once, by their mean."""
+    """How bands did on values that were not known."""
 
     values: int
     coverage_50: float
@@ -34,9 +35,41 @@ class HeldOut:
     compared: int
     """Variables with enough values."""
 
+    @classmethod
+    def of(
+        cls, said_LR: Floats, value_R: Floats, last_R: Floats, variable_R: NDArray[np.int64], variables: int
+    ) -> HeldOut | None:
+        """Of R values on the vocabulary's scale. None: nothing can be compared.
+
+        Args:
+            said_LR: quantiles, ascending, of 5, 25, 50, 75 and 95 %; NaN where nothing was said.
+            value_R: what came; NaN where nothing did.
+            last_R: the last value before; NaN where there is none.
+            variable_R: of each.
+            variables: V.
+        """
+        there_R = np.isfinite(value_R) & np.isfinite(said_LR[2])
+        if not there_R.any():
+            return None
+        known_R = there_R & ~np.isnan(last_R)
+        error_R, of_last_R = np.abs(said_LR[2] - value_R), np.abs(last_R - value_R)
+        count_V = np.bincount(variable_R[known_R], minlength=variables)
+        sum_V, sum_of_last_V = (np.bincount(variable_R[known_R], x[known_R], variables) for x in (error_R, of_last_R))
+        enough_V = count_V >= FEWEST
+        low_90, low_50, _, high_50, high_90 = said_LR
+        return cls(
+            values=int(there_R.sum()),
+            coverage_50=float(((low_50 <= value_R) & (value_R <= high_50))[there_R].mean()),
+            coverage_90=float(((low_90 <= value_R) & (value_R <= high_90))[there_R].mean()),
+            error=float(error_R[known_R].mean()) if known_R.any() else np.nan,
+            error_of_last=float(of_last_R[known_R].mean()) if known_R.any() else np.nan,
+            better=int((sum_V < sum_of_last_V)[enough_V].sum()),
+            compared=int(enough_V.sum()),
+        )
+
     def __str__(self) -> str:
         return (
-            f"  of {self.values:,} means of values that came, {100 * self.coverage_50:.1f} % lie inside the 50 % band and "
+            f"  of {self.values:,} values, {100 * self.coverage_50:.1f} % lie inside the 50 % band and "
             f"{100 * self.coverage_90:.1f} % inside the 90 % band; mean error {self.error:.3f} spreads, of the last value "
             f"{self.error_of_last:.3f}; nearer than the last value in {self.better} of {self.compared} variables"
         )
@@ -60,30 +93,8 @@ def held_out(table: pd.DataFrame, whole: Packed, cut: Packed, vocabulary: Vocabu
     row_of = {name: row for row, name in enumerate(vocabulary.names)}
     variable_R = np.array([row_of[name] for name in table["variable"]])
     cell_R = np.array([stays[name] for name in table["subject"]]) * variables + variable_R
-    value_R, last_R = later_C[cell_R], last_C[cell_R]
-    there_R = ~np.isnan(value_R)
-    if not there_R.any():
-        return None
-    said_QR = np.stack(
-        [
-            vocabulary.scale(variable_R, table[name].to_numpy(np.float32))
-            for name in ("low_90", "low_50", "value", "high_50", "high_90")
-        ]
-    ).astype(np.float64)
-    known_R = there_R & ~np.isnan(last_R)
-    error_R, of_last_R = np.abs(said_QR[2] - value_R), np.abs(last_R - value_R)
-    count_V = np.bincount(variable_R[known_R], minlength=variables)
-    mean_V, mean_of_last_V = (np.bincount(variable_R[known_R], x[known_R], variables) for x in (error_R, of_last_R))
-    enough_V = count_V >= FEWEST
-    return HeldOut(
-        values=int(there_R.sum()),
-        coverage_50=float(((said_QR[1] <= value_R) & (value_R <= said_QR[3]))[there_R].mean()),
-        coverage_90=float(((said_QR[0] <= value_R) & (value_R <= said_QR[4]))[there_R].mean()),
-        error=float(error_R[known_R].mean()) if known_R.any() else np.nan,
-        error_of_last=float(of_last_R[known_R].mean()) if known_R.any() else np.nan,
-        better=int((mean_V < mean_of_last_V)[enough_V].sum()),
-        compared=int(enough_V.sum()),
-    )
+    said_LR = [vocabulary.scale(variable_R, table[name].to_numpy(np.float32)) for name in BANDS]
+    return HeldOut.of(np.stack(said_LR).astype(np.float64), later_C[cell_R], last_C[cell_R], variable_R, variables)
 
 
 def mean_of_cells(
@@ -118,3 +129,17 @@ def last_of_cells(packed: Packed, vocabulary: Vocabulary) -> Floats:
     # Events ascend in time, and of several assignments numpy keeps the last.
     last_C[subject_N[number_N] * len(vocabulary) + variable_N] = vocabulary.scale(variable_N, packed.value_N[number_N])
     return last_C
+
+
+def last_before(packed: Packed, vocabulary: Vocabulary) -> Floats:
+    """The last scaled value of the same stay and variable before each event, (N,); NaN where there is none."""
+    subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
+    number_M = np.flatnonzero(~np.isnan(packed.value_N))
+    variable_M = packed.variable_N[number_M].astype(np.int64)
+    cell_M = subject_N[number_M] * len(vocabulary) + variable_M
+    order_M = np.argsort(cell_M, kind="stable")
+    value_M = vocabulary.scale(variable_M, packed.value_N[number_M])[order_M]
+    follows_M = cell_M[order_M][1:] == cell_M[order_M][:-1]
+    found_N = np.full(len(packed.value_N), np.nan)
+    found_N[number_M[order_M][1:][follows_M]] = value_M[:-1][follows_M]
+    return found_N

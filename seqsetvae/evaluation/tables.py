@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
+from seqsetvae.curves import Band, net_benefit_of_all
 from seqsetvae.evaluation.latents import LatentScores
 from seqsetvae.figures.calibration import draw_calibration
+from seqsetvae.figures.risk_curves import draw_risk_curves
 from seqsetvae.scores import Curve, Floats, Interval
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
@@ -65,11 +67,18 @@ def short_table(scores: dict[str, dict[str, Interval]], kind: Kind) -> str:
     return "\n".join(lines)
 
 
-def tables_of(run: Run, has_subgroups: bool) -> str:
-    """The calibration curves, and links to what else the run has recorded."""
+def tables_of(run: Run, has_subgroups: bool, has_curves: bool, has_contributions: bool) -> str:
+    """The curves and contributions, and links to what else the run has recorded."""
     files = {names.ARTIFACT_EVALUATION_COMPARISON: "all scores", names.ARTIFACT_EVALUATION_CALIBRATION: "calibration"}
     files |= {names.ARTIFACT_EVALUATION_SUBGROUPS: "subgroups"} if has_subgroups else {}
-    shown = picture(run.run_id, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE, "Calibration")
+    files |= {names.ARTIFACT_EVALUATION_CURVES: "curves"} if has_curves else {}
+    files |= {names.ARTIFACT_EVALUATION_CONTRIBUTIONS: "contributions of events"} if has_contributions else {}
+    figures = [(names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE, "Calibration")]
+    figures += (
+        [(names.ARTIFACT_EVALUATION_CURVES_FIGURE, "ROC, precision-recall and decision curves")] if has_curves else []
+    )
+    figures += [(names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE, "Why this answer")] if has_contributions else []
+    shown = "\n\n".join(picture(run.run_id, file, words) for file, words in figures)
     return f"{shown}\n\n{artifact_links(run.experiment_id, run.run_id, files)}"
 
 
@@ -96,6 +105,21 @@ def record_calibration(
     named = {label(name): curve for name, curve in curves.items()}
     figure = draw_calibration(named, head, is_share, {label(name): risk_B for name, risk_B in risks.items()})
     run.log_bytes(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
+
+
+def record_curves(run: Run, found: Mapping[str, Mapping[str, Band]], label_B: Floats, head: str) -> None:
+    """ROC, precision-recall and decision curves as a table and as a figure of the run."""
+    points = [
+        [name, curve, *map(float, point)]
+        for name, curves in found.items()
+        for curve, band in curves.items()
+        for point in zip(band.x_T, band.y_T, band.low_T, band.high_T, strict=True)
+    ]
+    columns = ["model", "curve", "x", "y", "low_95", "high_95"]
+    run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CURVES)
+    shown = {label(name): curves for name, curves in found.items()}
+    figure = draw_risk_curves(shown, net_benefit_of_all(label_B), float(label_B.mean()), head)
+    run.log_bytes(figure, names.ARTIFACT_EVALUATION_CURVES_FIGURE)
 
 
 def label(name: str) -> str:

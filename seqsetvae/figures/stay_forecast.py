@@ -1,9 +1,10 @@
-"""One stay, and what a model expects of the hours to come, variable by variable."""
+"""One stay, variable by variable: what a model expects of the hours to come, or says of values that it has not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.figures import style
+from seqsetvae.figures.latent.arrays import VariableTrace
+from seqsetvae.figures.latent.stay_figure import draw_trace
 
 Floats = NDArray[np.float64]
 
@@ -36,8 +39,25 @@ class ExpectedTrace:
 
 def draw_stay_forecast(traces: Sequence[ExpectedTrace], now: float, horizon: float, title: str, subtitle: str) -> bytes:
     """A PNG with a panel for each variable: what was recorded, and behind `now` (hours) the bands over `horizon` hours."""
+    return draw_panels([partial(draw_expected, trace=one, now=now, horizon=horizon) for one in traces], title, subtitle)
+
+
+def draw_stay_imputed(traces: Sequence[VariableTrace], title: str, subtitle: str) -> bytes:
+    """A PNG with a panel for each variable: what was recorded, on the median and band of what was said without it."""
+
+    def draw(axes: Axes, trace: VariableTrace) -> list[Artist]:
+        handles = draw_trace(axes, trace)
+        last = 1.01 * max(float(trace.hour_S[-1]), 0.1)
+        axes.set_xlim(-0.01 * last, last)
+        return handles
+
+    return draw_panels([partial(draw, trace=one) for one in traces], title, subtitle)
+
+
+def draw_panels(panels: Sequence[Callable[[Axes], list[Artist]]], title: str, subtitle: str) -> bytes:
+    """A PNG with two columns of panels over hours; each returns what the one legend names."""
     with style.DRAWING:
-        rows = -(-len(traces) // COLUMNS)
+        rows = -(-len(panels) // COLUMNS)
         height = 1.4 + 2.6 * rows
         figure = style.new_figure(title, subtitle, height)
         top = 1 - (style.HEADING + 0.35) / height
@@ -45,10 +65,10 @@ def draw_stay_forecast(traces: Sequence[ExpectedTrace], now: float, horizon: flo
             rows, COLUMNS, left=style.LEFT, right=style.RIGHT, top=top, bottom=0.6 / height, hspace=0.42, wspace=0.17
         )
         handles: list[Artist] = []
-        for place, trace in enumerate(traces):
+        for place, draw in enumerate(panels):
             axes = figure.add_subplot(grid[place // COLUMNS, place % COLUMNS])
-            handles = draw_expected(axes, trace, now, horizon)
-            if place >= len(traces) - COLUMNS:
+            handles = draw(axes)
+            if place >= len(panels) - COLUMNS:
                 style.label_below(axes, "hours since the start of the stay")
         figure.legend(
             handles=handles,

@@ -86,8 +86,8 @@ def carried(features: Mapping[str, Tensor]) -> Tensor:
     """
     seen = [x_BF.isfinite().all(1) for part, x_BF in features.items() if part != SUMMARIES]
     any_part = next(iter(features.values()))
-    good_B = torch.stack(seen).all(0) if seen else any_part.new_ones(len(any_part), dtype=torch.bool)
-    return any_part.new_zeros(len(any_part)).masked_fill(~good_B, torch.nan)
+    good_B = torch.stack(seen).all(0) if seen else any_part.new_ones(any_part.shape[0], dtype=torch.bool)
+    return any_part.new_zeros(any_part.shape[0]).masked_fill(~good_B, torch.nan)
 
 
 def with_carried(output: Tensor, features: Mapping[str, Tensor]) -> Tensor:

@@ -51,6 +51,7 @@ ELSEWHERE = {
     "mlflow run . -e pretrain -P config=best_config.yaml": "tests/tuning/test_sweep.py",
     "seqsetvae pretrain --store stores/physionet --foresee_hours": "tests/model/test_forecast_head.py",
     "seqsetvae forecast": "tests/evaluation/test_forecast.py",
+    "seqsetvae impute": "tests/evaluation/test_impute.py",
     "seqsetvae certify": "tests/certify/test_certificate.py",
     "seqsetvae bench": "tests/test_packaging.py",
     "mlflow models": "tests/serving/test_http.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from PIL import Image
 
 from seqsetvae import names
 from seqsetvae.config import EvaluateConfig, FinetuneConfig, TrackingConfig
+from seqsetvae.curves import CURVES
 from seqsetvae.data.aligned import align
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
@@ -114,7 +117,7 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     version = finetune(config, QUIET).version
     assert version is not None
     capsys.readouterr()
-    result = evaluate(EvaluateConfig(version.uri, str(planted.path), bootstrap=50), QUIET)
+    result = evaluate(EvaluateConfig(version.uri, str(planted.path), bootstrap=50, explain=2), QUIET)
     assert list(result.scores) == [version.uri, "logistic regression", "gradient boosting"]
     assert result.scores[version.uri]["auroc"].value > 0.75
     assert result.stays == planted.n_subjects("test")
@@ -136,6 +139,18 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     assert tagged == str(result.scores[version.uri]["auroc"])
     table = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION)).read_text())
     assert len(table["data"]) == 3 * len(result.scores[version.uri])
+    curves = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CURVES)).read_text())
+    assert {(model, curve) for model, curve, *_ in curves["data"]} == set(itertools.product(result.scores, CURVES))
+    assert all(0.0 <= low <= high <= 1.0 for _, curve, _, _, low, high in curves["data"] if curve != "net_benefit")
+    why = json.loads(
+        Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CONTRIBUTIONS)).read_text()
+    )
+    riskiest = np.sort(result.risks[version.uri])[::-1][:2]
+    assert sorted({row[2] for row in why["data"]}, reverse=True) == pytest.approx(riskiest.tolist())
+    assert "go together with a mean rank correlation of seqsetvae-mortality/1 " in said
+    for figure in (names.ARTIFACT_EVALUATION_CURVES_FIGURE, names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE):
+        with Image.open(client.download_artifacts(result.run_id, figure)) as image:
+            assert image.size[0] == 1400
     wide = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_COMPARISON)).read_text())
     assert wide["columns"] == ["score", "seqsetvae-mortality/1", "logistic regression", "gradient boosting"]
     assert [row[0] for row in wide["data"]][-2:] == ["active units", "mutual info, nats"]

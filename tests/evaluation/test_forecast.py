@@ -123,7 +123,7 @@ def test_the_verb_writes_table_and_figure_and_scores_what_came(
     assert scored.error == pytest.approx(np.mean(errors), rel=1e-3)
     assert scored.error_of_last == pytest.approx(np.mean(of_last), rel=1e-3)
     assert scored.compared == sum(count >= 20 for count in compared.values())
-    assert f"of {scored.values:,} means of values that came" in capsys.readouterr().out
+    assert f"of {scored.values:,} values, " in capsys.readouterr().out
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

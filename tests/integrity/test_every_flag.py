@@ -34,6 +34,7 @@ VERBS = {
     "monitor": "--run no_such",
     "embed": "--model no/such.ckpt",
     "forecast": "--model no/such.ckpt",
+    "impute": "--model no/such.ckpt",
     "import-tensorboard": "--log_dir no/such",
     "bench": "--only no_such",
     "prepare patient_ehr": "--input no/such --output out",

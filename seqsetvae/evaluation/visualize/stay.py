@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seqsetvae.config import ForecastConfig, VisualizeConfig
+from seqsetvae.config import ForecastConfig, ImputeConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import gather
 from seqsetvae.data.store import Store
@@ -23,7 +23,10 @@ BAND = (0.05, 0.5, 0.95)
 
 
 def choose_stay(
-    store: Store, config: VisualizeConfig | ForecastConfig, rows_B: NDArray[np.int64], group: str = "visualize"
+    store: Store,
+    config: VisualizeConfig | ForecastConfig | ImputeConfig,
+    rows_B: NDArray[np.int64],
+    group: str = "visualize",
 ) -> int:
     """Row of the stay that is drawn: the one that was asked for, else of some rows the one with the most events.
 

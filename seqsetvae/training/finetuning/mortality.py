@@ -13,9 +13,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seqsetvae.data.events_table import read_events
+from seqsetvae.data.events_table import AnyTable, as_pandas, like, read_events
 from seqsetvae.data.packed import Packed
 from seqsetvae.errors import InputError
+from seqsetvae.extras import require
 from seqsetvae.model.classifier import RiskHead, RiskNet
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.tasks.kind import Kind
@@ -72,6 +73,21 @@ class RiskModel:
                 "warnings": table.warnings(self.pretrained.vocabulary),
             }
         )
+
+    def explain(self, events: AnyTable) -> AnyTable:
+        """What each event of a table contributes to the answer for its subject: subject, minute, variable, value, by_value, by_deletion.
+
+        Contributions are to the logit of a risk; see :mod:`seqsetvae.training.finetuning.explaining`. Needs `seqsetvae[explain]`.
+
+        Raises:
+            InputError: a column is missing or a row cannot be used, captum is not installed, or an answer is several numbers.
+        """
+        require("explain", "explain")
+        from seqsetvae.training.finetuning.explaining import explanation_table
+
+        packed = read_events(as_pandas(events), self.pretrained.vocabulary).require_all().packed
+        assert packed is not None
+        return like(events, explanation_table(self.net, self.pretrained.vocabulary, packed))
 
 
 def export_risk_model(model: RiskModel, folder: Path, origin: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe, load_weights
 from seqsetvae.training.pretrained.forecasting import forecast_table
+from seqsetvae.training.pretrained.imputing import Widening, impute_table
 from seqsetvae.training.weights import require_finite
 
 FORMAT_VERSION = 1
@@ -135,6 +136,27 @@ class Pretrained:
         packed = read_events(as_pandas(events), self.vocabulary).require_all().packed
         assert packed is not None
         return like(events, forecast_table(self.vae, self.vocabulary, packed, horizon, variables))
+
+    def impute(self, events: AnyTable, at: AnyTable, widening: Widening | None = None) -> AnyTable:
+        """What the decoder says of values that were not measured, or are left out, given all else that is known of the stay by then.
+
+        A row for each question: subject, minute, variable, `value` with the bands `low_50` to `high_50` and `low_90` to `high_90`, in the
+        units of the events; NaN where nothing else is known of the stay by then. A value that was recorded at that very time is left
+        out of what the model sees.
+
+        Args:
+            events: a table, of pandas or Arrow, with the columns subject, minute, variable, value (raw, in the unit of the training data).
+            at: a table with the columns subject and minute, of the same clock, and variable; without that, all variables that were not
+                measured then. What is asked of one stay and minute is hidden together.
+            widening: that makes the bands hold what they promise, as `seqsetvae impute` finds it on validation stays. None: the model's
+                own bands, which know nothing of its mistakes.
+
+        Raises:
+            InputError: a column is missing or a row cannot be used, or the model does not know a variable.
+        """
+        packed = read_events(as_pandas(events), self.vocabulary).require_all().packed
+        assert packed is not None
+        return like(events, impute_table(self.vae, self.vocabulary, packed, as_pandas(at), widening))
 
     def _encode(self, table: EventsTable) -> Encoded:
         """The usable subjects of a table, of which there is at least one."""

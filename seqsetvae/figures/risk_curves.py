@@ -1,0 +1,72 @@
+"""ROC, precision-recall and decision curves of several models with their bands, a panel each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from seqsetvae.curves import THRESHOLDS, Band, Floats
+from seqsetvae.figures import style
+
+HEIGHT = 6.2
+COLORS = (style.BLUE, "#d55e00", "#009e73", style.PURPLE, style.SKY, "#e69f00", style.BLACK)
+"""Okabe & Ito's, which color-blind readers tell apart."""
+PANELS = {
+    "roc": ("ROC", "false positive rate", "true positive rate"),
+    "precision_recall": ("Precision and recall", "recall", "precision"),
+    "net_benefit": ("Decision curve", "risk from which on someone would act", "net benefit"),
+}
+
+
+def draw_risk_curves(found: Mapping[str, Mapping[str, Band]], of_all_T: Floats, share: float, subtitle: str) -> bytes:
+    """As PNG.
+
+    Args:
+        found: by model, then by the name of the curve.
+        of_all_T: net benefit of acting on everyone.
+        share: of positive stays.
+        subtitle: what was predicted.
+    """
+    with style.DRAWING:
+        figure = style.new_figure(
+            "What each threshold offers", f"{subtitle}. Bands: 95 % intervals over resampled stays", HEIGHT
+        )
+        width = (style.RIGHT - style.LEFT) / len(PANELS)
+        for place, (key, (title, below, left)) in enumerate(PANELS.items()):
+            axes = figure.add_axes((style.LEFT + place * width, 0.2, width - 0.045, 0.62))
+            style.dress(axes, title, left)
+            style.plain_ticks(axes.xaxis)
+            style.label_below(axes, below)
+            for color, curves in zip(COLORS, found.values(), strict=False):
+                band = curves[key]
+                axes.fill_between(band.x_T, band.low_T, band.high_T, color=color, alpha=0.15, lw=0, zorder=2)
+                axes.plot(band.x_T, band.y_T, color=color, linewidth=1.5, zorder=3)
+            _reference(axes, key, of_all_T, share)
+        handles = [
+            Line2D([], [], color=color, label=style.legible(name)) for color, name in zip(COLORS, found, strict=False)
+        ]
+        figure.legend(
+            handles=[*handles, Line2D([], [], color=style.GRAY, linestyle=":", label="without a model")],
+            loc="lower left",
+            bbox_to_anchor=(style.LEFT - 0.01, 0.01),
+            ncols=4,
+            prop={"family": style.font_families(), "size": style.SMALL},
+            frameon=False,
+        )
+        return style.png(figure)
+
+
+def _reference(axes: Axes, key: str, of_all_T: Floats, share: float) -> None:
+    """What is had without a model, and the limits."""
+    dotted: dict[str, Any] = {"color": style.GRAY, "linewidth": 1.2, "linestyle": (0, (1, 2))}
+    if key == "net_benefit":
+        axes.plot(THRESHOLDS, of_all_T, **dotted)
+        axes.axhline(0.0, **dotted)
+        top = 1.05 * max(share, 1e-3)
+        axes.set(xlim=(0.0, THRESHOLDS[-1]), ylim=(-0.3 * top, top))
+        return
+    axes.plot(*([0, 1], [0, 1]) if key == "roc" else ([0, 1], [share, share]), **dotted)
+    axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02))
