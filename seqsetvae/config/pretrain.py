@@ -16,8 +16,8 @@ class DataConfig:
 
     store: str = "demo"
     """Folder that `seqsetvae prepare` wrote, or `demo`: 500 real ICU stays that come with the package."""
-    batch_size: int = 8
-    """Patients per batch."""
+    batch_size: int | None = None
+    """Patients per batch. None: 8; on a GPU, which small batches leave idle, up to 64, as far as an epoch still has 100 batches."""
     max_events_per_batch: int | None = None
     """Token budget: patients of like length are batched together until this many events, so that memory is the same for every
     batch. Replaces batch_size."""
@@ -34,10 +34,13 @@ class DataConfig:
     """Keep loader processes alive between epochs."""
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "at least 1")
-        for name in ("max_events_per_batch", "max_sequence_length"):
+        for name, instead in {
+            "batch_size": "null to have it chosen",
+            "max_events_per_batch": "null for no limit",
+            "max_sequence_length": "null for no limit",
+        }.items():
             value = getattr(self, name)
-            require(value is None or value >= 1, f"data.{name}", value, "at least 1, or null for no limit")
+            require(value is None or value >= 1, f"data.{name}", value, f"at least 1, or {instead}")
         require(self.num_workers is None or self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
 
 
@@ -207,6 +210,9 @@ class TrainerConfig:
     packed_attention: bool = True
     """On a GPU in half precision: attention on the sets as they lie, so that no batch pays for its shape. False: on the padded grid, as
     everywhere else."""
+    cuda_graphs: bool = True
+    """On one GPU with packed attention, without dropout, accumulation or heads on the history: steps are recorded once for a few shapes
+    and then replayed, so that the GPU does not wait for the host. False: kernel by kernel."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step."""
     gradient_clip_val: float = 1.0

@@ -29,6 +29,7 @@ class _WithoutGaps:
 class SettledData(_WithoutGaps, DataConfig):
     """Data and batches, for the device that is trained on."""
 
+    batch_size: int = field()
     num_workers: int = field()
     pin_memory: bool = field()
 

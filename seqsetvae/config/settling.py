@@ -36,6 +36,12 @@ keeps it from living.
 """
 WORKERS_BESIDE_A_GPU = 2
 """Loader processes, so that the gather runs beside the GPU's work. On a CPU it is fastest in the training process."""
+BATCH_SIZE = 8
+"""Patients: the source project's own."""
+LARGEST_BATCH_SIZE = 64
+"""Patients that a GPU takes in little more time than 8."""
+LEAST_BATCHES = 100
+"""Batches of an epoch that a larger batch must leave: a model learns by steps."""
 STANDARD = {"kl_threshold": 0.01, "var_threshold": 0.1, "active_units_threshold": 0.1, "early_stop_patience": 200}
 PRESETS: dict[tuple[str, bool], dict[str, int | float]] = {
     ("standard", False): {"update_frequency": 50, "plot_frequency": 500, "window_size": 100},
@@ -66,8 +72,8 @@ class Machine:
     """Processes that something else, such as torchrun, has started on each machine, and machines."""
 
 
-def settle(config: PretrainConfig, total_steps: int, machine: Machine) -> SettledConfig:
-    """Settle all settings of a run of `total_steps` optimizer steps.
+def settle(config: PretrainConfig, total_steps: int, machine: Machine, patients: int) -> SettledConfig:
+    """Settle all settings of a run of `total_steps` optimizer steps on so many patients.
 
     Raises:
         InputError: something cannot be on this machine, or in a run of this length; the message names the flag.
@@ -75,7 +81,7 @@ def settle(config: PretrainConfig, total_steps: int, machine: Machine) -> Settle
     trainer = settle_trainer(config.trainer, machine)
     objective = settle_objective(config.objective, total_steps)
     settled = {
-        "data": settle_data(config.data, on_gpu=trainer.accelerator == "gpu"),
+        "data": settle_data(config.data, on_gpu=trainer.accelerator == "gpu", patients=patients),
         "objective": objective,
         "optimizer": settle_optimizer(config.optimizer, total_steps),
         "trainer": trainer,
@@ -84,10 +90,16 @@ def settle(config: PretrainConfig, total_steps: int, machine: Machine) -> Settle
     return SettledConfig(**_given(config) | settled)
 
 
-def settle_data(config: DataConfig, *, on_gpu: bool) -> SettledData:
-    """Settle loader processes and page-locked memory for the device that is trained on."""
+def settle_data(config: DataConfig, *, on_gpu: bool, patients: int) -> SettledData:
+    """Settle batch size, loader processes and page-locked memory for the device that is trained on, and so many patients.
+
+    >>> [settle_data(DataConfig(), on_gpu=True, patients=patients).batch_size for patients in (400, 3000, 40_000)]
+    [8, 30, 64]
+    """
+    largest = LARGEST_BATCH_SIZE if on_gpu else BATCH_SIZE
     workers = WORKERS_BESIDE_A_GPU if on_gpu else 0
     settled = {
+        "batch_size": config.batch_size or max(BATCH_SIZE, min(largest, patients // LEAST_BATCHES)),
         "num_workers": workers if config.num_workers is None else config.num_workers,
         "pin_memory": on_gpu if config.pin_memory is None else config.pin_memory,
     }

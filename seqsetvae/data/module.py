@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 
@@ -21,14 +22,20 @@ class EventDataModule(LightningDataModule):
 
     Use with `Trainer(use_distributed_sampler=False)`: the sampler deals the batches out to the ranks itself.
 
+    Args:
+        config: Settings, with gaps or settled.
+        seed: Of the order of the batches.
+        on_gpu: Whether a GPU trains on them; None: where PyTorch has one.
+
     Raises InputError at construction if the store cannot be opened.
     """
 
-    def __init__(self, config: DataConfig, seed: int = 0) -> None:
+    def __init__(self, config: DataConfig, seed: int = 0, *, on_gpu: bool | None = None) -> None:
         super().__init__()
-        self.config = config
         self.seed = seed
         self.store: Store = open_store(config.store)
+        on_gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
+        self.config = settle_data(config, on_gpu=on_gpu, patients=self.store.n_subjects("train"))
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -50,8 +57,7 @@ class EventDataModule(LightningDataModule):
     def _loader(self, split: str) -> EventLoader:
         trainer = self.trainer
         place = (trainer.global_rank, trainer.world_size, trainer.num_nodes) if trainer else (0, 1, 1)
-        on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
-        config = settle_data(self.config, on_gpu=on_gpu)
+        config = self.config
         dataset = EventDataset(self.store, split, config.max_sequence_length, self._grid_columns())
         return EventLoader(
             dataset,

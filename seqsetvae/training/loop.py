@@ -18,6 +18,7 @@ from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO, RecipeWriter, checkpoint_callbacks
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finite_validation import FiniteValidation
+from seqsetvae.training.graphs import StepGraphs
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.monitor.alert_outlets import AlertOutlets
@@ -63,6 +64,7 @@ def fit(
             FiniteValidation(plan.data.store, plan.config.data.max_sequence_length),
             *([monitor] if monitor else []),
             *more,
+            *([StepGraphs()] if plan.by_graphs else []),
             RecipeWriter(recipe, run.persist),
             *checkpoint_callbacks(folder, plan.config, run.run_id),
             StopSafely(folder, signals),

@@ -21,6 +21,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.graphs import Replayed
 from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.outlook import beta_outlook, planned_steps
 from seqsetvae.training.step_logging import StepLogging
@@ -101,6 +102,8 @@ class PretrainModule(pl.LightningModule):
         self.step_metrics: StepMetrics | None = None
         self.posterior: DiagonalGaussian | None = None
         self.gradient_norm: Tensor | None = None
+        self.replayed: Replayed | None = None
+        """The model by CUDA graphs, where a callback has recorded some."""
         self._validated: dict[str, Tensor] = {}
         """Sums over the sets of a validation, by metric, and how many sets."""
         self._length_given = total_steps is not None
@@ -146,7 +149,7 @@ class PretrainModule(pl.LightningModule):
         torch.manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)  # hash of a tuple of ints: the same in every process
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
-        terms: ElboTerms = self.vae(batch)
+        terms: ElboTerms = self.vae(batch) if self.replayed is None else self.replayed(batch)
         beta = self.beta(terms)
         loss = terms.loss(beta, self.objective.free_bits)
         if terms.history is not None:

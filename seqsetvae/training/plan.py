@@ -10,7 +10,7 @@ import torch
 
 from seqsetvae.config import DataConfig, ModelConfig, PretrainConfig, TrainerConfig
 from seqsetvae.config.settled import SettledConfig, SettledMonitor
-from seqsetvae.config.settling import Machine, settle, settle_data, settle_trainer
+from seqsetvae.config.settling import Machine, settle, settle_trainer
 from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
@@ -38,6 +38,15 @@ class Plan:
         vae = SeqSetVAE(self.config.model, self.data.vocabulary)
         cast(CausalHistory, vae.history).packed = self.config.trainer.packed_attention
         return vae
+
+    @property
+    def by_graphs(self) -> bool:
+        """Whether steps are replayed: on one GPU, where each step is one batch, and nothing in the model depends on more than shapes."""
+        trainer, model = self.config.trainer, self.config.model
+        one = trainer.devices * trainer.num_nodes * trainer.gradient_accumulation_steps == 1
+        packed = trainer.packed_attention and trainer.precision != "32" and not model.dropout
+        plain = not (model.has_history_heads or trainer.compile_model)
+        return trainer.cuda_graphs and trainer.accelerator == "gpu" and one and packed and plain
 
     def words(self) -> dict[str, str]:
         """The plan in words by topic, with everything that was decided for the user."""
@@ -91,10 +100,11 @@ def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
     """
     machine = this_machine()
     trainer = settle_trainer(config.trainer, machine)
-    data = EventDataModule(settle_data(config.data, on_gpu=trainer.accelerator == "gpu"), trainer.seed)
+    data = EventDataModule(config.data, trainer.seed, on_gpu=trainer.accelerator == "gpu")
     batches = data.batches_per_epoch(trainer.devices * trainer.num_nodes, trainer.num_nodes)
     total = optimizer_steps(trainer, batches) if done is None else steps_to_the_end(trainer, batches, done)
-    settled = settle(replace(config, model=model_for(config.model, data.store)), total, machine)
+    model = model_for(config.model, data.store)
+    settled = settle(replace(config, model=model), total, machine, data.store.n_subjects("train"))
     check_validation(trainer, settled.data, batches)
     return Plan(settled, data, batches, total, validation_interval(trainer, batches))
 

@@ -35,7 +35,7 @@ GPU = Machine(gpus=1, bf16=True)
 
 def test_a_settled_run_has_the_names_of_the_given_one_and_no_gap():
     given = PretrainConfig()
-    settled = settle(given, 400, GPU)
+    settled = settle(given, 400, GPU, 500)
     assert {group: list(values) for group, values in asdict(settled).items()} == {
         group: list(values) for group, values in asdict(given).items()
     }
@@ -51,9 +51,11 @@ def test_a_settled_run_has_the_names_of_the_given_one_and_no_gap():
 
 
 def test_what_is_settled_stays_as_it_is():
-    settled = settle(PretrainConfig(objective=ObjectiveConfig(beta=5.0)), 400, GPU)
-    assert settle(settled, 400, GPU) == settled
-    assert settle(PretrainConfig(**vars(settled)), 400, Machine(gpus=1)) == settled, "given again, on another machine"
+    settled = settle(PretrainConfig(objective=ObjectiveConfig(beta=5.0)), 400, GPU, 500)
+    assert settle(settled, 400, GPU, 500) == settled
+    assert settle(PretrainConfig(**vars(settled)), 400, Machine(gpus=1), 500) == settled, (
+        "given again, on another machine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,15 +93,15 @@ def test_device_and_precision_are_those_of_the_machine(given, machine, accelerat
 @pytest.mark.parametrize(
     ("given", "on_gpu", "expected"),
     [
-        (DataConfig(), False, (0, False)),
-        (DataConfig(), True, (2, True)),
-        (DataConfig(num_workers=0, pin_memory=False), True, (0, False)),
-        (DataConfig(num_workers=4, pin_memory=True), False, (4, True)),
+        (DataConfig(), False, (0, False, 8)),
+        (DataConfig(), True, (2, True, 64)),
+        (DataConfig(num_workers=0, pin_memory=False), True, (0, False, 64)),
+        (DataConfig(num_workers=4, pin_memory=True, batch_size=3), False, (4, True, 3)),
     ],
 )
-def test_workers_and_page_locked_memory_are_for_the_device(given, on_gpu, expected):
-    settled = settle_data(given, on_gpu=on_gpu)
-    assert (settled.num_workers, settled.pin_memory) == expected
+def test_workers_page_locked_memory_and_batches_are_for_the_device(given, on_gpu, expected):
+    settled = settle_data(given, on_gpu=on_gpu, patients=40_000)
+    assert (settled.num_workers, settled.pin_memory, settled.batch_size) == expected
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_workers_and_page_locked_memory_are_for_the_device(given, on_gpu, expect
 )
 def test_what_a_run_cannot_have_is_refused_by_its_flag(group, value, flag):
     with pytest.raises(InputError, match=flag):
-        settle(replace(PretrainConfig(), **{group: value}), 400, GPU)
+        settle(replace(PretrainConfig(), **{group: value}), 400, GPU, 500)
 
 
 def test_settings_with_gaps_are_refused_where_settled_ones_are_needed():
@@ -130,7 +132,7 @@ def test_settings_with_gaps_are_refused_where_settled_ones_are_needed():
 
 
 def test_a_gap_cannot_be_put_into_what_is_settled():
-    settled = settle(PretrainConfig(), 400, Machine())
+    settled = settle(PretrainConfig(), 400, Machine(), 500)
     with pytest.raises(TypeError, match=r"SettledMonitor\.grace_steps is None"):
         replace(settled.monitor, grace_steps=None)
     with pytest.raises(TypeError, match=r"SettledTrainer\.precision is 'auto'"):
