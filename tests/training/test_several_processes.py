@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from seqsetvae import names
 from seqsetvae.config import MonitorConfig, ObjectiveConfig, PretrainConfig
 from seqsetvae.errors import InputError
 from seqsetvae.training.plan import make_plan
+from tests.support.mlflow_server import free_port
 from tests.support.ranks import Ranks
 
 OF_ONE_PROCESS = r"system/|train_|patients_per|collapse/(decoder|level|training_hours)|" + names.COLLAPSE_FINAL
@@ -102,6 +106,34 @@ def test_a_signal_or_the_death_of_one_process_ends_all_and_the_run_goes_on(tiny,
 
 def newest_checkpoint() -> float:
     return max((path.stat().st_mtime for path in Path("mlruns").rglob("last.ckpt")), default=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_two_torchrun_agents_train_as_two_nodes(tiny, ranks, history):
+    """As on two machines: an agent on each, which find each other by the rendezvous."""
+    config = trained(tiny, max_epochs=1)
+    assert ranks.start(config, nodes=2, per_node=1).codes() == [0, 0], Path("ranks.log").read_text()
+    Path("run.yaml").write_text(json.dumps(asdict(config)))
+    rendezvous = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "seqsetvae"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *rendezvous]
+    agents = [
+        subprocess.Popen(
+            [*command, "-m", "seqsetvae", "pretrain", "--config", "run.yaml"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [agent.communicate(timeout=240)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], "\n".join(said)
+    forked, by_torchrun = runs()
+    assert by_torchrun.info.status == "FINISHED"
+    for key in (names.VAL_LOSS, names.GRADIENT_NORM, names.COLLAPSE_KL):
+        assert dict(history(by_torchrun.info.run_id, key)) == pytest.approx(
+            dict(history(forked.info.run_id, key)), rel=1e-5
+        )
 
 
 @pytest.mark.slow
