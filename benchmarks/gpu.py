@@ -108,27 +108,41 @@ def measure(quick: bool = False) -> list[Table]:
     )
     note = (
         f"Real stays, source widths, {precision}, a fresh batch at every step, monitor, tracking and checkpoints on. Busy: median of the "
-        f"readings. FLOP share: useful operations over those of a matrix product on this card ({rate / 1e12:.1f} TFLOP/s). Longest: after "
+        f"readings. Bare step: kernel by kernel, on the same batches. FLOP "
+        f"share: useful operations over those of a matrix product on this card ({rate / 1e12:.1f} TFLOP/s). Longest: after "
         f"the first {WARM}."
     )
-    columns = ("batch", "patients/s", "bare step", "busy", "FLOP share", "first step", "longest / median", "memory")
+    columns = (
+        "batch",
+        "patients/s",
+        "without graphs",
+        "bare step",
+        "busy",
+        "FLOP share",
+        "first step",
+        "longest / median",
+        "memory",
+    )
     return [Table(f"Whole training on {where}", columns, rows, note), _attention(device, precision, quick)]
 
 
 def _whole(size: int, number: int, device: torch.device, rate: float) -> tuple[object, ...]:
-    """A run of which every step is timed, then one beside its bare step."""
+    """A run of which every step is timed, one without CUDA graphs, and one beside its bare step."""
     timed, beside = Steps(number), Beside(BESIDE)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with utilization(device) as busy:
         train(size, timed)
     memory = peak_memory(device)
+    by_kernel = Steps(min(number, WARM + BESIDE))
+    train(size, by_kernel, cuda_graphs=False)
     train(size, beside)
     steady = timed.seconds()[WARM:]
     share = statistics.median(bare / real for bare, real in zip(beside.bare, beside.real, strict=True))
     return (
         size,
         f"{size * len(steady) / sum(steady):,.0f}",
+        f"{size / statistics.mean(by_kernel.seconds()[WARM:]):,.0f}",
         f"{share:.0%}",
         f"{statistics.median(busy):.0f}%" if busy else "",
         f"{sum(timed.flops[-len(steady) :]) / sum(steady) / rate:.1%}",

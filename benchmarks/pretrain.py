@@ -184,12 +184,16 @@ def _where(size: int, beside: Beside) -> list[tuple[object, ...]]:
     return [(size, part, f"{spent / whole:.2%}") for part, spent in by_share if spent > 1e-4 * whole]
 
 
-def train(batch_size: int, callback: pl.Callback) -> None:
+def train(batch_size: int, callback: pl.Callback, *, cuda_graphs: bool = True) -> None:
     """Pretrain on real stays with the standard settings, tracked in a store of its own, until the callback ends it."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = PretrainConfig(
             data=DataConfig(store=str(repeated(Path(folder))), batch_size=batch_size),
-            trainer=TrainerConfig(limit_val_batches=1, checkpoint_every_n_steps=max(1, 20_000 // batch_size)),
+            trainer=TrainerConfig(
+                limit_val_batches=1,
+                checkpoint_every_n_steps=max(1, 20_000 // batch_size),
+                cuda_graphs=cuda_graphs,
+            ),
             tracking=TrackingConfig(
                 tracking_uri=f"sqlite:///{folder}/mlflow.db", work_dir=folder, register_model=False
             ),
