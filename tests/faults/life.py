@@ -5,6 +5,7 @@ Processes are forked from a server that has imported everything already, so that
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -15,6 +16,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,9 @@ def live(
     log, struck = folder / "output.txt", folder / STRUCK
     struck.unlink(missing_ok=True)
     log.write_text("")  # a process may die before it opens it
+    # Its server is told of no search path, and loads nothing that it does not find where it starts.
+    with contextlib.chdir(ROOT):
+        ensure_running()
     process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, environment or {}))
     started = time.monotonic()
     process.start()
