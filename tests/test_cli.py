@@ -82,7 +82,8 @@ def test_settings_make_the_round_trip_through_yaml(tmp_path):
     ("arguments", "message"),
     [
         ("pretrain --batch_size 0", "--data.batch_size is 0, but must be at least 1"),
-        ("pretrain --batch_size many", "--data.batch_size is many, but must be a whole number."),
+        ("pretrain --batch_size many", "--data.batch_size is many, but must be a whole number, or null."),
+        ("pretrain --latent_dim many", "--model.latent_dim is many, but must be a whole number."),
         ("tune --lr_range [1e-4,fast]", "must be two numbers such as [1e-4, 1e-2]"),
         ("pretrain --max_beta null", "--objective.max_beta is null, but must be a number."),
         ("pretrain --no_such_flag 1", "There is no --no_such_flag."),

@@ -224,7 +224,7 @@ def _groups(parser: ArgumentParser) -> dict[str, str]:
 
 def _wrong_value(parser: ArgumentParser, error: str) -> str:
     """What jsonargparse says of a value, in words: the flag, the value, what it must be, and the choice that it looks like."""
-    said = re.search(r'Parser key "([\w.]+)":.*Got value: (.*)', error, re.DOTALL)
+    said = re.search(r'Parser key "([\w.]+)":.*(?:Got|Given) value: (.*)', error, re.DOTALL)
     hint = said and dict(_types(parser)).get(said[1])
     if not said or hint is None:
         return ""
