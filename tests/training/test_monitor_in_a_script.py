@@ -101,6 +101,32 @@ def test_several_monitors_stand_in_one_trainer_and_a_checkpoint_gives_each_its_o
         assert monitor.steps_history == before.steps_history
 
 
+def test_the_guides_two_detectors_share_their_default_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pl.seed_everything(0)
+    primary = PosteriorCollapseDetector(kl_threshold=0.01, check_frequency=10, **SETTINGS | {"on_collapse": "warn"})
+    warning = PosteriorCollapseDetector(kl_threshold=50.0, check_frequency=5, **SETTINGS | {"on_collapse": "warn"})
+    trainer = fit(PlainVAE(beta=0.5), primary, warning)
+    assert warning.outcome.worst > primary.outcome.worst
+    for monitor, folder in ((primary, "collapse_logs"), (warning, "collapse_logs/monitor_2")):
+        said = (tmp_path / folder / "final_statistics.txt").read_text()
+        assert f"KL threshold: {monitor.config.kl_threshold:g}" in said
+        red = monitor.outcome.first_red_step is not None
+        assert f"Collapse detected: {'yes' if red else 'no'}" in said
+    trainer.save_checkpoint("both.ckpt")
+    again = PosteriorCollapseDetector(kl_threshold=50.0)
+    again.load_state_dict(torch.load("both.ckpt", weights_only=True)["callbacks"][again.state_key])
+    assert again.steps_history == warning.steps_history
+
+
+def test_a_verdict_at_the_end_stands_in_the_final_statistics(tmp_path):
+    pl.seed_everything(0)
+    monitor = CollapseMonitor(log_dir=str(tmp_path), **SETTINGS | {"update_frequency": 90, "check_frequency": 90})
+    fit(PlainVAE(beta=20.0), monitor)
+    assert (monitor.outcome.level, monitor.outcome.first_red_step) == (Level.RED, 100)
+    assert "Collapse detected: yes\nCollapse at step: 100" in (tmp_path / "final_statistics.txt").read_text()
+
+
 def test_settings_are_given_one_way_and_checked():
     with pytest.raises(TypeError, match="either a MonitorConfig or settings by name: kl_threshold"):
         CollapseMonitor(MonitorConfig(), kl_threshold=0.1)

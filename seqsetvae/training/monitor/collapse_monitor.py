@@ -123,7 +123,9 @@ class CollapseMonitor(pl.Callback):
             raise TypeError(f"Give either a MonitorConfig or settings by name: {', '.join(settings)}.")
         self.given = config or MonitorConfig(**settings)
         folder = None if outlets is not None else self.given.log_dir
-        self._key = name or ("" if outlets is not None else title or folder or "")
+        # Two detectors of the guides differ in the KL that they warn at, and share their folder.
+        threshold = "" if self.given.kl_threshold is None else f", kl_threshold {self.given.kl_threshold:g}"
+        self._key = name or ("" if outlets is not None else title or (f"{folder}{threshold}" if folder else ""))
         if folder is not None:
             draw = draw or _drawn
             healthy = healthy or HealthyCheckpoints(Path(folder))
@@ -182,6 +184,19 @@ class CollapseMonitor(pl.Callback):
     def state_key(self) -> str:
         """Under which a checkpoint holds its state: of several monitors in one trainer each has its own."""
         return f"{super().state_key}[{self._key}]" if self._key else super().state_key
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        # Of several that were given one folder, each but the first has its own below that, and its own names of metrics.
+        folder = self.given.log_dir
+        monitors = [one for one in trainer.callbacks if isinstance(one, CollapseMonitor)]  # type: ignore[attr-defined]
+        place = (
+            [one for one in monitors if folder is not None and one.given.log_dir == folder].index(self) if folder else 0
+        )
+        if folder is not None and place and self.outlets.run is None:
+            self.name = self.name or f"monitor_{place + 1}"
+            own = Path(folder) / self.name
+            self.outlets = AlertOutlets(None, str(own), self.given.verbose, None)
+            self.healthy = HealthyCheckpoints(own)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not offers_posterior(pl_module, self.attribute):
@@ -433,7 +448,7 @@ class CollapseMonitor(pl.Callback):
         seconds = time.perf_counter() - started
         self.outlets.report(
             final_report(
-                self.primary.state,
+                replace(self.primary.state, first_red_step=self.outcome.first_red_step),
                 self.config,
                 self.updates[-1] if len(self.updates) else None,
                 planned_steps=self.primary.outlook.total_steps - first_step,
