@@ -11,6 +11,7 @@ LIBRARIES = {
     "figures": ("umap",),
     "monitor": ("nicegui", "textual", "textual_plotext"),
     "notify": ("apprise",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "postgres": ("psycopg",),
     "tensorboard": ("tensorboard",),
     "tune": ("optuna",),

@@ -25,6 +25,7 @@ WORKING = {
     "embed",
     "forecast",
     "impute",
+    "export",
     "sync",
     "import-tensorboard",
 }

@@ -26,6 +26,7 @@ from seqsetvae.app.help_text import first_line, show_choices
 from seqsetvae.config import (
     EmbedConfig,
     EvaluateConfig,
+    ExportConfig,
     FigureConfig,
     FinetuneConfig,
     ForecastConfig,
@@ -196,6 +197,15 @@ def impute(arguments: list[str]) -> None:
     write_imputed(chosen.impute, chosen.tracking)
 
 
+def export(arguments: list[str]) -> None:
+    """Write a finetuned model as a file that other runtimes run: ONNX."""
+    skip = {*WRITING_ONLY, "experiment"}
+    chosen = chosen_settings(export, arguments, skip=skip, export=ExportConfig, tracking=TrackingConfig)
+    from seqsetvae.evaluation.export import export as write_model
+
+    write_model(chosen.export, chosen.tracking)
+
+
 def certify(arguments: list[str]) -> int:
     """Run the collapse detector against runs whose answer is known. Exit code 1: it is wrong about one."""
     from seqsetvae.certify.run import certify as run_certification
@@ -226,6 +236,6 @@ VERBS: dict[str, Verb] = {
     command_of(verb): verb
     for verb in (
         *(prepare, check, pretrain, tune, register, finetune, evaluate, certify, analyze, visualize, monitor),
-        *(forecast, impute, embed, sync, import_tensorboard, bench),
+        *(forecast, impute, embed, export, sync, import_tensorboard, bench),
     )
 }

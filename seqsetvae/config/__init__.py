@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from seqsetvae.config.decode import ForecastConfig, ImputeConfig
 from seqsetvae.config.embed import EmbedConfig
+from seqsetvae.config.export import ExportConfig
 from seqsetvae.config.figures import FigureConfig
 from seqsetvae.config.finetune import EvaluateConfig, FinetuneConfig, RegisterConfig
 from seqsetvae.config.monitor import MonitorConfig
@@ -27,6 +28,7 @@ __all__ = [
     "DataConfig",
     "EmbedConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "FigureConfig",
     "FinetuneConfig",
     "ForecastConfig",

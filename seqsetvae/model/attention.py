@@ -164,6 +164,21 @@ class WithoutGrid:
         return cast(Tensor, attended)
 
 
+class OfPairs:
+    """All sets of a batch against all, those of other subjects and later ones hidden: for few sets, or an export to another runtime."""
+
+    def __init__(self, batch: EventBatch):
+        place_S = torch.arange(batch.n_sets, device=batch.subject_S.device)
+        same_SS = batch.subject_S[:, None] == batch.subject_S[None, :]
+        self.hidden_SS = ~(same_SS & (place_S[:, None] >= place_S[None, :]))
+
+    def __call__(self, query_key: Tensor, value: Tensor, dropout: float) -> Tensor:
+        query_HSd, key_HSd = query_key.transpose(0, 1).chunk(2)
+        score_HSS = query_HSd @ key_HSd.transpose(1, 2) / math.sqrt(query_HSd.shape[-1])
+        weight_HSS = score_HSS.masked_fill(self.hidden_SS, -math.inf).softmax(-1)
+        return (F.dropout(weight_HSS, dropout) @ value.transpose(0, 1)).transpose(0, 1)
+
+
 class CausalTimeAttention(nn.Module):
     """Multi-head attention of each set to itself and to the earlier sets of the same subject."""
 

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from seqsetvae.batch import EventBatch
+from seqsetvae.batch import EventBatch, counts
 from seqsetvae.config.finetune import HEAD_PARTS
 from seqsetvae.model.summaries import variable_summaries
 from seqsetvae.model.vae import SeqSetVAE
@@ -37,7 +37,7 @@ def pool_state(vae: SeqSetVAE, state_SD: Tensor, batch: EventBatch) -> Tensor:
     history_SD, read_SF = state_SD.split([state_SD.shape[1] - vae.read_width, vae.read_width], dim=1)
     pooled = [pool_over_time(history_SD, batch)]
     if vae.read_width:
-        last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
+        last_B = counts(batch.subject_S, batch.n_subjects).cumsum(0) - 1
         pooled.append(read_SF.index_select(0, last_B))
         if vae.history_heads is not None:
             pooled.append(vae.history_heads.statements(state_SD.index_select(0, last_B)))
@@ -47,7 +47,7 @@ def pool_state(vae: SeqSetVAE, state_SD: Tensor, batch: EventBatch) -> Tensor:
 def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
     """Last, mean and greatest value over the sets of each subject, shape (B, 3F)."""
     subject_S, n_subjects = batch.subject_S, batch.n_subjects
-    n_sets_B = torch.bincount(subject_S, minlength=n_subjects)
+    n_sets_B = counts(subject_S, n_subjects)
     last_BF = x_SF.index_select(0, n_sets_B.cumsum(0) - 1)
     mean_BF = x_SF.new_zeros(n_subjects, x_SF.shape[1]).index_add(0, subject_S, x_SF) / n_sets_B[:, None]
     greatest_BF = x_SF.new_full((n_subjects, x_SF.shape[1]), -torch.inf)

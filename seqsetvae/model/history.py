@@ -12,6 +12,7 @@ from seqsetvae.model.attention import (
     Attend,
     CausalTimeAttention,
     FeedForward,
+    OfPairs,
     OnGrid,
     Rotation,
     WithoutGrid,
@@ -39,6 +40,9 @@ class CausalHistory(nn.Module):
     packed: bool = True
     """Attention on the packed sets where that is possible: on a GPU, in half precision, without dropout. False: always on the grid."""
 
+    of_pairs: bool = False
+    """Attention as one product of all pairs of sets, in operations that every runtime has: for an export."""
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.head_width = config.width // config.heads
@@ -51,10 +55,15 @@ class CausalHistory(nn.Module):
     def forward(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         x_SD = self.project(z_SZ)
         rotation = Rotation(batch.minute_S, self.head_width, x_SD.dtype, self.longest_period)
-        attend = WithoutGrid(batch) if self.packed and self._can_pack(x_SD) else OnGrid(batch)
+        attend = self._attend(x_SD, batch)
         for layer in self.layers:
             x_SD = layer(x_SD, rotation, attend)
         return self.norm(x_SD)
+
+    def _attend(self, x_SD: Tensor, batch: EventBatch) -> Attend:
+        if self.of_pairs:
+            return OfPairs(batch)
+        return WithoutGrid(batch) if self.packed and self._can_pack(x_SD) else OnGrid(batch)
 
     def _can_pack(self, x_SD: Tensor) -> bool:
         half = x_SD.dtype in (torch.float16, torch.bfloat16)

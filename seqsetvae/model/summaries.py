@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqsetvae.batch import EventBatch
+from seqsetvae.batch import EventBatch, counts
 
 KINDS = ("last", "mean", "min", "max", "std", "change", "log_count", "measured", "log_age")
 """`change` is last minus first value; `log_count` is log(1 + number of values); `measured` is 0 or 1; `log_age` is log(1 + minutes from the
@@ -28,7 +28,7 @@ def variable_summaries(batch: EventBatch, variables: int) -> Tensor:
     minute_N = batch.minute_S.index_select(0, batch.set_N)
     # Minutes are 0 or more, so 0 as a start changes no greatest one.
     end_B = batch.minute_S.new_zeros(batch.n_subjects).scatter_reduce(0, batch.subject_S, batch.minute_S, "amax")
-    count_C = torch.bincount(cell_N, minlength=cells)
+    count_C = counts(cell_N, cells)
     _, last_C = _first_and_last(cell_N, cells)
     measured_C = count_C > 0
     age_C = (end_B.repeat_interleave(variables) - minute_N.index_select(0, last_C)).to(batch.value_N.dtype)
@@ -54,7 +54,7 @@ def _of_values(cell_N: Tensor, value_N: Tensor, cells: int) -> list[Tensor]:
     if value_N.shape[0] == 0:
         return [nothing_C] * 6
 
-    count_C = torch.bincount(cell_N, minlength=cells)
+    count_C = counts(cell_N, cells)
     there_C = count_C > 0
 
     def mean(source_N: Tensor) -> Tensor:

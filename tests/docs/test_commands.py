@@ -52,6 +52,7 @@ ELSEWHERE = {
     "seqsetvae pretrain --store stores/physionet --foresee_hours": "tests/model/test_forecast_head.py",
     "seqsetvae forecast": "tests/evaluation/test_forecast.py",
     "seqsetvae impute": "tests/evaluation/test_impute.py",
+    "seqsetvae export": "tests/serving/test_onnx.py",
     "seqsetvae certify": "tests/certify/test_certificate.py",
     "seqsetvae bench": "tests/test_packaging.py",
     "mlflow models": "tests/serving/test_http.py",

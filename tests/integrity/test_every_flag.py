@@ -35,6 +35,7 @@ VERBS = {
     "embed": "--model no/such.ckpt",
     "forecast": "--model no/such.ckpt",
     "impute": "--model no/such.ckpt",
+    "export": "--model no/such.ckpt",
     "import-tensorboard": "--log_dir no/such",
     "bench": "--only no_such",
     "prepare patient_ehr": "--input no/such --output out",
