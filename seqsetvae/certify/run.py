@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from seqsetvae.atomic import atomic_write
 from seqsetvae.certify import linear_training, seqsetvae_runs
 from seqsetvae.certify.cases import grid, interventions
 from seqsetvae.certify.guides import guides_table
@@ -64,7 +65,8 @@ def certify(quick: bool = False, only: str | None = None, write_docs: str | None
     _log.info(f"{text}\n\n{'Passed' if certificate.passed else 'FAILED'}.")
     if write_docs is not None and page is not None:
         before, after = page
-        Path(write_docs).write_text(f"{before}{START}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        with atomic_write(Path(write_docs)) as file:
+            file.write(f"{before}{START}\n\n{text}\n\n{END}{after}".encode())
     return certificate
 
 

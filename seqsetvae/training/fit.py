@@ -35,20 +35,7 @@ def pretrain(
     tags: Mapping[str, str] | None = None,
     callbacks: Sequence[pl.Callback] = (),
 ) -> PretrainResult:
-    """Train SeqSetVAE and record the run in MLflow.
-
-    Args:
-        config: the settings; gaps are filled from the hardware, the data and the length of the run, and printed.
-        draw: makes the collapse figures; None: no figures.
-        parent_run_id: the run under which the UI shows this one.
-        tags: more tags of the run.
-        callbacks: more callbacks of the trainer.
-
-    Raises:
-        InputError: something the user gave cannot work; nothing was started.
-        Interrupted: a signal; the run's status is KILLED, and `interrupted_*.ckpt` continues from there, unless it stopped at once.
-        RunFailure: training cannot go on; `error_*.ckpt` has its state.
-    """
+    """Train SeqSetVAE and record the run in MLflow: :func:`seqsetvae.app.composition.pretrain`, which hands in what draws."""
     with Signals() as signals:
         try:
             return pretrain_listening(config, draw, parent_run_id, tags or {}, callbacks, signals)

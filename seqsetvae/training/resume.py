@@ -157,6 +157,8 @@ def as_before(config: PretrainConfig, recipe: Recipe) -> PretrainConfig:
 def filled(given: Group, before: Mapping[str, Any]) -> Group:
     """A group of settings with values of `before` in its gaps."""
     gaps = {one.name for one in fields(given) if getattr(given, one.name) == OPEN.get(one.name)}
+    if isinstance(given, ObjectiveConfig) and given.beta is not None:
+        gaps -= {"beta_warmup_steps", "warmup_beta", "kl_annealing"}  # a constant weight has no warm-up
     return replace(given, **{name: before[name] for name in gaps & before.keys()})
 
 

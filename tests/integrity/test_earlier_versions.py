@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from seqsetvae.app.arguments import pretrain_config
 from seqsetvae.app.main import main
@@ -26,6 +27,7 @@ from seqsetvae.training.finetuning.mortality import read_risk_model
 from seqsetvae.training.plan import make_plan
 from seqsetvae.training.pretrained.exported import DESCRIPTION, export, read_pretrained
 from seqsetvae.training.pretrained.loading import load
+from seqsetvae.training.recording import as_yaml
 from seqsetvae.training.resume import Resume, as_before, check_resume
 
 RELEASED = Path(__file__).parent / "release_0_1_0"
@@ -137,6 +139,17 @@ def test_what_is_written_today_says_its_version_and_comes_back_equal(tmp_path):
     assert json.loads((tmp_path / DESCRIPTION).read_text())["recipe"]["format_version"] == SETTINGS_VERSION
     assert read_pretrained(tmp_path).recipe == recipe
     assert vae is not None
+
+
+def test_a_file_of_settings_says_its_version_and_a_newer_one_is_refused(tmp_path):
+    config = pretrain_config("pretrain", "", ["--config", str(RELEASED / "config.yaml")])
+    written = as_yaml(config)
+    (tmp_path / "config.yaml").write_text(written)
+    assert yaml.safe_load(written)["format_version"] == SETTINGS_VERSION
+    assert pretrain_config("pretrain", "", ["--config", str(tmp_path / "config.yaml")]) == config
+    (tmp_path / "config.yaml").write_text(written.replace(f"format_version: {SETTINGS_VERSION}", "format_version: 9"))
+    with pytest.raises(InputError, match=r"config.yaml is of format 9, but this version of seqsetvae reads up to 2"):
+        pretrain_config("pretrain", "", ["--config", str(tmp_path / "config.yaml")])
 
 
 @pytest.mark.parametrize(

@@ -68,18 +68,7 @@ class FinetuneResult:
 
 @console()
 def finetune(config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None = None) -> FinetuneResult:
-    """Train a two-layer head on a pretrained model, frozen or not, and record the run.
-
-    Args:
-        config: what to train, on what.
-        tracking: where to record it.
-        draw: draws the calibration curve (`analysis.calibration_figure.draw_calibration`); None: no figure.
-
-    Raises:
-        InputError: no model was given, it does not exist or had collapsed, or the data do not fit it.
-        Interrupted: a signal; the run's status is KILLED.
-        RunFailure: risks are NaN; by which patient and variable, or by which setting, is said.
-    """
+    """Train a head and record the run: :func:`seqsetvae.app.composition.finetune`, which hands in what draws."""
     with Signals() as signals:
         try:
             return finetune_listening(config, tracking, draw, signals)

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from seqsetvae.atomic import atomic_write
 from seqsetvae.config import ModelConfig
 from seqsetvae.config.settings_io import check_version
 from seqsetvae.data.events_table import AnyTable, EventsTable, as_pandas, like, read_events
@@ -217,9 +218,11 @@ def write_folder(folder: Path, kind: str, weights: Mapping[str, Tensor], descrip
     """Write weights and description of a model of some kind."""
     folder.mkdir(parents=True, exist_ok=True)
     content = save({key: tensor.detach().cpu().contiguous().clone() for key, tensor in weights.items()})
-    (folder / WEIGHTS).write_bytes(content)
+    with atomic_write(folder / WEIGHTS) as file:
+        file.write(content)
     head = {"format_version": FORMAT_VERSION, "kind": kind, "weights_sha256": hashlib.sha256(content).hexdigest()}
-    (folder / DESCRIPTION).write_text(json.dumps(head | dict(description), indent=1), encoding="utf-8")
+    with atomic_write(folder / DESCRIPTION) as file:
+        file.write(json.dumps(head | dict(description), indent=1).encode())
 
 
 def read_folder(folder: Path, kind: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
