@@ -14,10 +14,10 @@ INSTALLED := $(VENV)/.installed
 # `mlflow` and the `python` it starts must be those of the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-# Tests of one file stay with one process: they share what they train and the servers they start. One thread each, so that two of
-# them do not wait for each other on two cores.
+# Tests of one file stay with one process: they share what they train and the servers they start. Files with slow tests come first
+# (conftest.py), so that the fast ones fill what is left at the end. One thread each, so that they do not wait for each other on two cores.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --no-skips --numprocesses $(WORKERS) --dist loadscope
+PYTEST := OMP_NUM_THREADS=1 python -m pytest --no-skips --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 # From `pip freeze` to lines that any machine can install: no build suffix of torch, none of the CUDA packages that it asks for itself.
 PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^nvidia-ml-py/!d}'
 
@@ -45,9 +45,8 @@ ui: $(INSTALLED) ## Open the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 .PHONY: test test-fast test-slow
-test: ## Run the fast tests, then the slow ones; a skipped test is a failure
-	@$(MAKE) --no-print-directory test-fast
-	@$(MAKE) --no-print-directory test-slow
+test: $(INSTALLED) ## Run the fast and the slow tests together; a skipped test is a failure
+	$(PYTEST) -m "not nightly"
 
 test-fast: $(INSTALLED) ## Run unit tests and doctests
 	$(PYTEST) -m "not slow"
