@@ -217,5 +217,6 @@ def test_a_model_is_made_for_a_vocabulary_or_for_a_number_of_variables():
     assert SeqSetVAE(vocabulary).variables == SeqSetVAE(SMALL, vocabulary).variables == len(vocabulary)
     assert SeqSetVAE(vocabulary).latent_dim == ModelConfig().latent_dim
     assert (SeqSetVAE(SMALL, 37).variables, SeqSetVAE(SMALL, 37).latent_dim) == (37, 4)
-    with pytest.raises(TypeError, match="needs the vocabulary"):
-        SeqSetVAE(SMALL)
+    for wrong in ((SMALL,), (vocabulary, SMALL)):
+        with pytest.raises(TypeError, match="needs the vocabulary"):
+            SeqSetVAE(*wrong)

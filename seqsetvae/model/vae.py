@@ -79,7 +79,7 @@ class SeqSetVAE(nn.Module):
     ):
         super().__init__()
         widths, known = (config, variables) if isinstance(config, ModelConfig) else (ModelConfig(), config)
-        if known is None:
+        if known is None or isinstance(variables, ModelConfig):
             raise TypeError(
                 "SeqSetVAE needs the vocabulary of a store, or its size: SeqSetVAE(config, data.vocabulary)."
             )
