@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegressionCV
-from torch import Tensor
 
 from benchmarks.mortality import PRETRAINING, QUICK
 from seqsetvae.certify.table import Table
 from seqsetvae.config import PretrainConfig
-from seqsetvae.data.by_length import by_length
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.tasks import kind_of, open_task
+from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import FARTHEST, HISTORY, POSTERIOR, SUMMARIES
-from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Floats, auroc, average_precision
+from seqsetvae.tasks.binary import Binary
 from seqsetvae.training.finetuning.features import LabelledStays, compute_features, labelled_stays
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import from_checkpoint
@@ -36,38 +36,54 @@ SHARES = {"all labels": (1.0, 1), "10 %": (0.1, 5), "1 %": (0.01, 10)}
 """Share of the training labels, and how many draws of it."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """C of the logistic regression: the smaller, the nearer to 0 are its weights."""
+FOLDS = 5
+"""Of the cross-validation; each holds at least one stay of either outcome."""
 EPOCHS = 4
 PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
 REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
 PRETRAININGS = {
     "plain": PLAIN,
     "remembers and foresees": REMEMBERING,
-    "with reads of each variable": replace(REMEMBERING, model=replace(REMEMBERING.model, reads=4)),
+    "with reads of each variable": replace(REMEMBERING, model=replace(REMEMBERING.model, reads=6)),
 }
-PARTS = {"posterior": POSTERIOR, "history": HISTORY}
 HEADS = "heads"
-"""Summaries and forecasts as the heads on the history give them at a stay's last set."""
+SAID_OF = {
+    SUMMARIES: "nine summaries of each variable, no backbone",
+    POSTERIOR: "posterior",
+    HISTORY: "pooled state",
+    HEADS: "what its heads say at the last set",
+}
 SPLITS = ("train", "valid", "test")
 
 
-def measure(quick: bool = False, store: str = "demo") -> list[Table]:
-    """Pretrain in each way, and probe each part of the states; the summaries of each variable, without a backbone, beside them."""
+def measure(
+    quick: bool = False, store: str = "demo", labels: str | None = None, task: str | None = None
+) -> list[Table]:
+    """Pretrain in each way, and probe each part of the states; the summaries of each variable, without a backbone, beside them.
+
+    The pretrainings see no outcome: they are the same for the store's own and for those of a table of `labels`.
+    """
     rows: list[tuple[object, ...]] = []
     for name, config in PRETRAININGS.items():
         model = from_checkpoint(pretrained(name, config, store, quick))
-        stays = stays_of(model, store)
-        if not rows:
-            rows.append(("nine summaries of each variable, no backbone", *probe(model, stays, SUMMARIES)))
-        rows += [(f"{name}, {part}", *probe(model, stays, key)) for part, key in PARTS.items()]
-        if model.vae.history_heads is not None:
-            rows.append((f"{name}, what its heads say at the last set", *probe(model, stays, HEADS)))
+        stays = stays_of(model, store, labels, task)
+        features = {split: features_of(model, one) for split, one in stays.items()}
+        for part in features["train"]:
+            called = f"{name}, {SAID_OF[part]}"
+            if part == SUMMARIES:
+                if rows:  # they are the same whatever the model
+                    continue
+                called = SAID_OF[part]
+            rows.append((called, *probe({split: found[part] for split, found in features.items()}, stays)))
     test = stays["test"].label_B
     note = (
         f"AUROC / AUPRC on {len(test)} test stays, {int(test.sum())} positive; of shares the mean over {SHARES['10 %'][1]} and "
         f"{SHARES['1 %'][1]} draws, ± their standard deviation. {EPOCHS} epochs of pretraining."
     )
     header = ("features", "validation, all labels", *SHARES)
-    return [Table("Few labels: linear probes of frozen backbones", header, rows, note)]
+    return [
+        Table(f"Few labels: linear probes of frozen backbones, {task or 'outcomes of the store'}", header, rows, note)
+    ]
 
 
 def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Path:
@@ -86,19 +102,42 @@ def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Pa
     return Path(json.loads(kept.read_text(encoding="utf-8"))["checkpoint"])
 
 
-def stays_of(model: Pretrained, store: str) -> dict[str, LabelledStays]:
-    """Labelled stays by split."""
-    opened = open_store(store)
+def stays_of(
+    model: Pretrained, store: str, labels: str | None = None, task: str | None = None
+) -> dict[str, LabelledStays]:
+    """Labelled stays by split.
+
+    Raises:
+        InputError: the outcomes are not 0 or 1.
+    """
+    opened = open_task(open_store(store), labels, task, at_hours=None)
+    if kind_of(opened) != Binary.name:
+        raise InputError(f"--labels {labels}: a linear probe needs outcomes of 0 or 1; these are {kind_of(opened)}.")
     return {split: labelled_stays(model.vocabulary, opened, split) for split in SPLITS}
 
 
-def probe(model: Pretrained, stays: Mapping[str, LabelledStays], part: str) -> list[str]:
-    """AUROC / AUPRC on the validation stays with all labels, then on the test stays for each share of the labels, in words."""
-    features, label = {}, {}
-    for split, one in stays.items():
-        found = heads_at_the_end(model.vae, one) if part == HEADS else compute_features(model.vae, one, [part])[part]
-        features[split] = found.double().numpy()
-        label[split] = one.label_B.double().numpy()
+@torch.inference_mode()
+def features_of(model: Pretrained, stays: LabelledStays) -> dict[str, Floats]:
+    """Everything that is probed, by part, (B, F) each, in the order of the stays."""
+    vae = model.vae
+    features = compute_features(vae, stays, (SUMMARIES, POSTERIOR, HISTORY))
+    found = {part: features[part] for part in (SUMMARIES, POSTERIOR, HISTORY)}
+    if vae.history_heads is not None:
+        # Of the pooled state: the history's at the last set, then its mean and greatest value; behind these the reads there.
+        width = model.config.width
+        history_BD, _, reads_BF, _ = found[HISTORY].tensor_split([width, 3 * width, 3 * width + vae.read_width], dim=1)
+        found[HEADS] = vae.history_heads.statements(torch.cat([history_BD, reads_BF], dim=1))
+    return {part: x_BF.double().numpy() for part, x_BF in found.items()}
+
+
+def probe(features: Mapping[str, Floats], stays: Mapping[str, LabelledStays]) -> list[str]:
+    """AUROC / AUPRC on the validation stays with all labels, then on the test stays for each share of the labels, in words.
+
+    Args:
+        features: by split, (B, F) each.
+        stays: by split.
+    """
+    label = {split: one.label_B.double().numpy() for split, one in stays.items()}
     # Every stay may be looked at: only its label is dear.
     mean_F, std_F = np.nanmean(features["train"], 0), np.nanstd(features["train"], 0)
     scaled = {
@@ -108,23 +147,13 @@ def probe(model: Pretrained, stays: Mapping[str, LabelledStays], part: str) -> l
     auroc_valid, auprc_valid = probe_draw(scaled, label, stays["train"], share=1.0, seed=0, scored="valid")
     said = [f"{auroc_valid:.3f} / {auprc_valid:.3f}"]
     for share, draws in SHARES.values():
+        if np.bincount(stays["train"].some(share, seed=0).packed.label_B.astype(np.int64)).min() < FOLDS:
+            said.append("too few stays")
+            continue
         scores = np.array([probe_draw(scaled, label, stays["train"], share, seed) for seed in range(draws)])
         spread = "" if draws == 1 else f" (± {scores[:, 0].std():.3f} / {scores[:, 1].std():.3f})"
         said.append(f"{scores[:, 0].mean():.3f} / {scores[:, 1].mean():.3f}{spread}")
     return said
-
-
-@torch.inference_mode()
-def heads_at_the_end(vae: SeqSetVAE, stays: LabelledStays) -> Tensor:
-    """All that the heads on the history say at the last set of each stay, (B, F)."""
-    assert vae.history_heads is not None
-    order_B, batches = by_length(stays.packed, stays.vocabulary)
-    found = []
-    for batch in batches:
-        last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
-        state_SD = vae.state(vae.encode(batch).mu_SZ, batch)
-        found.append(vae.history_heads.statements(state_SD[last_B]))
-    return torch.cat(found)[torch.from_numpy(np.argsort(order_B))]
 
 
 def probe_draw(
@@ -142,7 +171,7 @@ def probe_draw(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a fold that has not converged: then another strength is chosen
         chosen = LogisticRegressionCV(
-            Cs=STRENGTHS, cv=5, scoring="neg_log_loss", max_iter=300, use_legacy_attributes=False
+            Cs=STRENGTHS, cv=FOLDS, scoring="neg_log_loss", max_iter=300, use_legacy_attributes=False
         )
         chosen.fit(scaled["train"][rows], label["train"][rows])
     risk_B = chosen.decision_function(scaled[scored])

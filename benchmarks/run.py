@@ -31,7 +31,13 @@ BY_NAME = ("gpu", "mortality", "few_labels")
 are kept. The latter also take `store`."""
 
 
-def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "demo") -> None:
+def run_benchmarks(
+    only: str | None = None,
+    quick: bool = False,
+    store: str = "demo",
+    labels: str | None = None,
+    task: str | None = None,
+) -> None:
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
@@ -40,6 +46,8 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
             two, which take an hour or more and keep their models in the folders mortality_comparison and few_labels_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmarks mortality and few_labels: a folder that `seqsetvae prepare` wrote, or `demo`.
+        labels: Table of other outcomes for few_labels (.csv, .csv.gz, .parquet).
+        task: Its column.
     """
     known = (*NAMES, *BY_NAME)
     if only is not None and only not in known:
@@ -49,5 +57,7 @@ def run_benchmarks(only: str | None = None, quick: bool = False, store: str = "d
     )
     for name in NAMES if only is None else (only,):
         options = {"store": store} if name in BY_NAME[1:] else {}
+        if name == "few_labels":
+            options |= {"labels": labels, "task": task}
         for table in importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options):
             print(table.markdown(), end="\n\n", flush=True)

@@ -76,7 +76,7 @@ class ModelConfig:
     (--objective.foresee_weight). Forecasts of a trained model need it."""
     reads: int = 0
     """Learned reads of each variable over all its events so far that a state keeps beside the history's width: with --model.remember they
-    come to hold its last value, mean, extremes and count, and finetuning finds them there. 4 do much; 0: none."""
+    come to hold its last value, mean, extremes and count, and finetuning finds them there. 6 do much; 0: none."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05

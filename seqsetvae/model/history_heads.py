@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.model.forecast_head import ForecastHead, ascending, pinball
-from seqsetvae.model.variable_reads import FARTHEST, state_width
+from seqsetvae.model.variable_reads import FARTHEST, GAIN, state_width
 from seqsetvae.objective import HistoryLoss, full_precision
 
 KINDS = ("last", "mean", "min", "max", "std", "log_count")
@@ -137,14 +137,14 @@ class VariableLinear(nn.Module):
 
     def __init__(self, variables: int, inputs: int, outputs: int):
         super().__init__()
-        bound = inputs**-0.5  # as nn.Linear starts its weights
+        bound = inputs**-0.5 / GAIN  # then as nn.Linear starts its weights
         self.weight_VFK = nn.Parameter(torch.empty(variables, inputs, outputs).uniform_(-bound, bound))
         self.bias_VK = nn.Parameter(torch.zeros(variables, outputs))
 
     def forward(self, state_SD: Tensor) -> Tensor:
         variables, inputs, _ = self.weight_VFK.shape
         own_VSF = state_SD[:, -variables * inputs :].view(-1, variables, inputs).transpose(0, 1)
-        return (own_VSF @ self.weight_VFK + self.bias_VK[:, None]).permute(2, 1, 0)
+        return (own_VSF @ (GAIN * self.weight_VFK) + self.bias_VK[:, None]).permute(2, 1, 0)
 
 
 def _mean(value: Tensor, counts: Tensor) -> Tensor:

@@ -29,6 +29,9 @@ KNOTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 """Where the slopes in the value change, on the vocabulary's scale."""
 FARTHEST = 5.0
 """Standard deviations: a value farther out, such as a typing error, counts as this far."""
+GAIN = 6.0
+"""Slopes and the heads' weights on reads are so many times their parameters. An optimizer such as Adam moves every parameter alike, by the
+learning rate that suits layers of some hundred inputs; these have ten, and as much farther to go."""
 LARGEST_SCORE = 10.0
 """|k| stays below this, smoothly: weights between 5e-5 and 22,000, whose sums are exact enough in float32."""
 MOST_VARIABLES = 500
@@ -59,14 +62,14 @@ class VariableReads(nn.Module):
                 "most. Leave it out, or prepare the store with fewer variables."
             )
         self.variables, self.reads = variables, config.reads
-        self.slope_VRF = nn.Parameter(0.3 * torch.randn(variables, 2 * config.reads, len(KNOTS) + 4))
+        self.slope_VRF = nn.Parameter(0.3 / GAIN * torch.randn(variables, 2 * config.reads, len(KNOTS) + 4))
         exponent = torch.linspace(0.0, 1.0, config.reads).repeat(variables)
         longest = config.longest_period or LONGEST_PERIOD
         self.log_tau_C = nn.Parameter(torch.log(SHORTEST_PERIOD * (longest / SHORTEST_PERIOD) ** exponent))
 
     def forward(self, batch: EventBatch) -> Tensor:
         """The reads after each set, (S, V * 2 R): of each variable R values, then how much was seen for each."""
-        slope_NRF = self.slope_VRF.index_select(0, batch.variable_N)
+        slope_NRF = GAIN * self.slope_VRF.index_select(0, batch.variable_N)
         score_NR, value_NR = (slope_NRF @ event_features(batch)[:, :, None]).squeeze(2).chunk(2, dim=1)
         weight_NR = (LARGEST_SCORE * torch.tanh(score_NR / LARGEST_SCORE)).exp()
         cell_N = batch.set_N * self.variables + batch.variable_N

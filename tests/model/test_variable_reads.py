@@ -14,7 +14,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import HISTORY, stay_features
 from seqsetvae.model.history_heads import READ_KINDS, HistoryHeads
 from seqsetvae.model.vae import SeqSetVAE
-from seqsetvae.model.variable_reads import VariableReads, fading_sums
+from seqsetvae.model.variable_reads import GAIN, VariableReads, fading_sums
 from tests.model.test_history_heads import VARIABLES, random_batch
 
 TINY = ModelConfig(width=8, latent_dim=4, levels=1, heads=2, ff_dim=8, history_layers=1, reads=3, remember=True)
@@ -53,8 +53,12 @@ def test_a_read_is_a_weighted_mean_that_starts_from_nothing_and_counts_what_it_s
                     continue
                 value, number = min(5.0, max(-5.0, float(batch.value_N[event]))), float(batch.number_N[event])
                 over = [number * max(0.0, value - knot) for knot in (-2, -1, 0, 1, 2)]
-                said = reads.slope_VRF[variable] @ torch.tensor(
-                    [1.0, number, value, math.log1p(float(batch.minute_S[then]) / 60), *over], dtype=torch.float64
+                said = (
+                    GAIN
+                    * reads.slope_VRF[variable]
+                    @ torch.tensor(
+                        [1.0, number, value, math.log1p(float(batch.minute_S[then]) / 60), *over], dtype=torch.float64
+                    )
                 )
                 for read in range(TINY.reads):
                     score, age = float(said[read]), float(batch.minute_S[now] - batch.minute_S[then])
@@ -114,7 +118,7 @@ def test_the_reads_learn_what_each_variable_has_been() -> None:
     vae = SeqSetVAE(TINY, VARIABLES)
     assert vae.history_heads is not None
     history_SD = torch.zeros(batch.n_sets, TINY.width)  # what is remembered comes from the reads alone
-    optimizer = torch.optim.Adam([*vae.reads.parameters(), *vae.history_heads.parameters()], lr=3e-2)  # type: ignore[union-attr]
+    optimizer = torch.optim.Adam([*vae.reads.parameters(), *vae.history_heads.parameters()], lr=1e-2)  # type: ignore[union-attr]
     losses = []
     for _ in range(60):
         loss = vae.history_heads.loss(vae._with_reads(history_SD, batch), batch).remember
