@@ -56,7 +56,7 @@ def run_benchmarks(
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"
     )
     for name in NAMES if only is None else (only,):
-        options = {"store": store} if name in BY_NAME[1:] else {}
+        options: dict[str, str | None] = {"store": store} if name in BY_NAME[1:] else {}
         if name == "few_labels":
             options |= {"labels": labels, "task": task}
         for table in importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options):
