@@ -55,7 +55,8 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     opened = open_store(store)
     assert model.vae.history_heads is not None
     found = {split: later_values(model, opened, split) for split in ("train", "test")}
-    rows, told = [], []
+    rows: list[tuple[object, ...]] = []
+    told: list[tuple[object, ...]] = []
     for window, hours in enumerate(model.vae.history_heads.hours):
         train, test = found["train"][window], found["test"][window]
         rows.append((f"{hours:g} h", *forecast_row(train, test, len(model.vocabulary))))
@@ -179,7 +180,7 @@ def imputation(model: Pretrained, store: Store, values: int) -> Table:
     variables = len(model.vocabulary)
     widening = leave_out(model.vae, model.vocabulary, store, "valid", values).widening(variables)
     tried = leave_out(model.vae, model.vocabulary, store, "test", values)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name, one in (("decoder's own", None), ("widened on validation stays", widening)):
         found = tried.scores(variables, one)
         assert found is not None

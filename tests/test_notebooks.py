@@ -19,7 +19,7 @@ def read(path: Path) -> nbformat.NotebookNode:
 
 def test_there_are_notebooks_and_their_page_names_each():
     page = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
-    assert len(NOTEBOOKS) == 4
+    assert len(NOTEBOOKS) == 5
     assert [path.name for path in NOTEBOOKS if f"notebooks/{path.name}" not in page] == []
 
 

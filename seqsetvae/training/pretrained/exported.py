@@ -28,6 +28,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe, load_weights
 from seqsetvae.training.pretrained.forecasting import forecast_table
 from seqsetvae.training.pretrained.imputing import Widening, impute_table
+from seqsetvae.training.pretrained.sampling import sample_table
 from seqsetvae.training.weights import require_finite
 
 FORMAT_VERSION = 1
@@ -158,6 +159,31 @@ class Pretrained:
         packed = read_events(as_pandas(events), self.vocabulary).require_all().packed
         assert packed is not None
         return like(events, impute_table(self.vae, self.vocabulary, packed, as_pandas(at), widening))
+
+    def sample(
+        self,
+        n: int,
+        events: pd.DataFrame | None = None,
+        minutes: Sequence[float] = (60.0,),
+        size: int | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Sets that might follow what is known of each subject, made up by the model: subject, draw, minute, variable, value.
+
+        A set's latents come from the prior, N(0, I), its variables and values from the decoder given these and the history.
+
+        Args:
+            n: draws for each subject.
+            events: what is known, as for :meth:`encode`; None: nothing, of nobody.
+            minutes: of the new sets, behind the last one that is known.
+            size: events of a new set; None: as many as one of the subject's own sets, drawn at random, has.
+            seed: the same seed, the same sets.
+
+        Raises:
+            InputError: a row cannot be used, or the draws, minutes or size are none.
+        """
+        packed = None if events is None else read_events(events, self.vocabulary).require_all().packed
+        return sample_table(self.vae, self.vocabulary, n, packed, minutes, size, seed)
 
     def _encode(self, table: EventsTable) -> Encoded:
         """The usable subjects of a table, of which there is at least one."""
