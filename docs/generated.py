@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 import seqsetvae
 from seqsetvae import config
 from seqsetvae.app.help_text import first_line
@@ -82,4 +84,19 @@ def names() -> Iterator[str]:
     yield "::: seqsetvae.names\n    options:\n      show_root_heading: false\n      show_if_no_docstring: true\n"
 
 
-PAGES = {"command-line": command_line, "settings": settings, "python": python, "names": names}
+def tried() -> Iterator[str]:
+    """Every item of the guides, with the test that tries what it does here."""
+    root = Path(__file__).parents[1] / "tests" / "docs"
+    guides, tests = (
+        yaml.safe_load((root / name).read_text(encoding="utf-8")) for name in ("guides.yaml", "tried.yaml")
+    )
+    test_of = {item: test for test, items in tests.items() for item in items}
+    yield "# The guides' items, tried\n"
+    yield "What each is called here, and why: [From the guides](../from-the-guides.md). `make test nightly` runs these tests.\n"
+    for guide, kinds in guides.items():
+        yield f"## {guide}\n\n| item | tried by |\n|---|---|"
+        yield from (f"| `{item}` | `{test_of[item]}` |" for items in kinds.values() for item in items)
+        yield ""
+
+
+PAGES = {"tried": tried, "command-line": command_line, "settings": settings, "python": python, "names": names}

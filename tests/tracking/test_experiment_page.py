@@ -25,7 +25,8 @@ def test_a_new_experiment_has_a_view_with_our_metrics(store, open_run):
     sections = {section["uuid"] for section in state["compareRunSections"]}
     charts = {chart["metricKey"]: chart["metricSectionId"] for chart in state["compareRunCharts"]}
     assert set(charts.values()) == sections == set(SECTIONS)
-    assert f"tags.`{names.TAG_COLLAPSE}`" in state["selectedColumns"]
+    assert state["columnOrder"] == state["selectedColumns"]
+    assert state["columnOrder"][0] == f"tags.`{names.TAG_COLLAPSE}`"
     known = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
     assert charts.keys() <= known
     assert {one.partition("`")[2][:-1] for one in state["selectedColumns"]} - known == {"objective/max_beta"}

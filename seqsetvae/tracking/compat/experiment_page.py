@@ -34,6 +34,7 @@ NOTE = f"""SeqSetVAE: runs of pretraining, sweeps, finetuning and evaluation.
 - `metrics.\\`{names.COLLAPSE_MUTUAL_INFORMATION}\\` > 1`
 """
 COLUMNS = (
+    f"tags.`{names.TAG_COLLAPSE}`",
     f"metrics.`{names.VAL_RECON}`",
     f"metrics.`{names.VAL_LOSS}`",
     f"metrics.`{names.COLLAPSE_KL}`",
@@ -41,7 +42,6 @@ COLUMNS = (
     f"metrics.`{names.COLLAPSE_ACTIVE_RATIO}`",
     f"metrics.`{names.FINETUNE_AUC}`",
     "params.`objective/max_beta`",
-    f"tags.`{names.TAG_COLLAPSE}`",
     f"tags.`{names.TAG_KIND}`",
     f"tags.`{names.TAG_DATA}`",
 )
@@ -115,7 +115,7 @@ def _state() -> dict[str, Any]:
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": list(COLUMNS),
-        "columnOrder": [],
+        "columnOrder": list(COLUMNS),  # else the table has metrics before tags
         "columnWidths": {},
         "runsHiddenMode": "FIRST_20_RUNS",
         "compareRunCharts": [_chart(key, title) for title, keys in SECTIONS.items() for key in keys],
