@@ -172,12 +172,16 @@ class EvaluateConfig:
     """Also score the subgroups by age, sex and type of ICU, where the store has the variables Age, Gender and ICUType."""
     bootstrap: int = 500
     """Resamples for the 95 % intervals."""
+    draws: int = 0
+    """Also answer so many times with draws of the posterior by each member, and say how far risks are sure: whether stays of wide intervals
+    are judged worse."""
     explain: int = 0
     """Also say of so many stays, those of highest risk by each model, what every event contributes to it: by integrated gradients on the
     values and by deleting the event, held against each other. Needs `seqsetvae[explain]`."""
 
     def __post_init__(self) -> None:
         require(self.explain >= 0, "evaluate.explain", self.explain, "0 or more")
+        require(self.draws >= 0, "evaluate.draws", self.draws, "0 or more")
         require(len(self.models) > 0, "evaluate.model", self.model, "at least one model")
         require(self.bootstrap >= 10, "evaluate.bootstrap", self.bootstrap, "at least 10")
 

@@ -12,11 +12,10 @@ from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.console import console
-from seqsetvae.curves import bands
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import open_task
-from seqsetvae.evaluation.explain import explain_riskiest
+from seqsetvae.evaluation.closer_look import CloserLook
 from seqsetvae.evaluation.hand_features import MOST_VARIABLES, most_frequent
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
 from seqsetvae.evaluation.leak_audit import leak_audit
@@ -26,7 +25,6 @@ from seqsetvae.evaluation.tables import (
     comparison,
     place,
     record_calibration,
-    record_curves,
     record_scores,
     short_table,
     subgroup_table,
@@ -90,14 +88,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         if config.subgroups
         else {}
     )
-    explained = (
-        explain_riskiest({name: one for name, (one, _) in models.items()}, store, config.split, config.explain)
-        if config.explain
-        else None
-    )
-    curves = (
-        {name: bands(label_B, said, config.bootstrap) for name, said in risks.items()} if first.name == "binary" else {}
-    )
+    closer = CloserLook.take({name: one for name, (one, _) in models.items()}, risks, label_B, store, config)
     rows = subgroup_rows(label_B, risks, groups, config.bootstrap, kinds)
     data, positive = Path(config.store).name, first.events(label_B)
     counted = first.counted(label_B).replace(" of them", "")
@@ -115,24 +106,20 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         intervals = f"95 % intervals from {config.bootstrap} bootstrap samples of the stays"
         parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents, first))]
         parts += [subgroup_text(rows, list(groups), list(risks), first)] if groups else []
-        parts += [*notes, *([str(explained)] if explained is not None else [])]
+        parts += [*closer.texts, *notes]
         _log.info("\n\n".join(parts))
         record_scores(run, scores, latents, first)
-        calibration = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
-        record_calibration(run, calibration, head, first.is_share, risks)
-        if curves:
-            record_curves(run, curves, label_B, head)
-        if explained is not None:
-            explained.record(run)
+        curves = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
+        record_calibration(run, curves, head, first.is_share, risks)
+        closer.record(run, label_B, head)
         run.log_metrics(
             {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
         )
         if rows:
             run.log_table(subgroup_table(rows, first), names.ARTIFACT_EVALUATION_SUBGROUPS)
         said = "".join(f"\n\n{note}" for note in notes)
-        run.describe(
-            f"**{head}.**\n\n{short_table(scores, first)}{said}\n\n{tables_of(run, bool(rows), bool(curves), explained is not None)}"
-        )
+        shown = tables_of(run, bool(rows), bool(closer.curves), closer.explained is not None)
+        run.describe(f"**{head}.**\n\n{short_table(scores, first)}{said}\n\n{shown}")
         uri, run_id = run.tracking_uri, run.run_id
         _log.info(f"\n{run.where_to_look}")
     for name, (_, version) in models.items():

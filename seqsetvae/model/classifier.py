@@ -55,10 +55,13 @@ def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
     return torch.cat([last_BF, mean_BF, greatest_BF], dim=1)
 
 
-def stay_features(vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD_PARTS) -> dict[str, Tensor]:
+def stay_features(
+    vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD_PARTS, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
     """Features of every subject by the name of their part. The decoder is never run.
 
-    The history is computed from posterior means, so that the features of a stay are always the same.
+    The history is computed from posterior means, so that the features of a stay are always the same; with a generator from a draw of the
+    posterior.
     """
     found: dict[str, Tensor] = {}
     if POSTERIOR in parts or HISTORY in parts:
@@ -67,7 +70,10 @@ def stay_features(vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD
             moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
             found[POSTERIOR] = pool_over_time(moments_SF, batch)
         if HISTORY in parts:
-            found[HISTORY] = pool_state(vae, vae.state(posterior.mu_SZ, batch), batch)
+            z_SZ = posterior.mu_SZ
+            if generator is not None:
+                z_SZ = posterior.sample(torch.randn(z_SZ.shape, generator=generator, dtype=z_SZ.dtype))
+            found[HISTORY] = pool_state(vae, vae.state(z_SZ, batch), batch)
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found
@@ -150,14 +156,18 @@ class RiskNet(nn.Module):
 
     def logit(self, batch: EventBatch) -> Tensor:
         """Mean of the members' outputs, not recalibrated, shape (B,) or (B, K); NaN where a backbone gives NaN or inf."""
+        return self.members(batch).mean(0)
+
+    def members(self, batch: EventBatch, generator: torch.Generator | None = None) -> Tensor:
+        """Output of each of the M members, not recalibrated, (M, B) or (M, B, K); with a generator of a draw of the posterior each."""
         parts = parts_of(self.chosen)
         backbones = cast(Sequence[SeqSetVAE], self.backbones)
-        features = [stay_features(vae, batch, parts) for vae in backbones]
+        features = [stay_features(vae, batch, parts, generator) for vae in backbones]
         shared = features * len(self.heads) if len(features) == 1 else features
         logits = [
             with_carried(head(head_input(one, self.chosen)), one) for head, one in zip(self.heads, shared, strict=True)
         ]
-        return torch.stack(logits).mean(0)
+        return torch.stack(logits)
 
     def forward(self, batch: EventBatch) -> Tensor:
         """Mean of the members' outputs, recalibrated."""

@@ -117,7 +117,7 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     version = finetune(config, QUIET).version
     assert version is not None
     capsys.readouterr()
-    result = evaluate(EvaluateConfig(version.uri, str(planted.path), bootstrap=50, explain=2), QUIET)
+    result = evaluate(EvaluateConfig(version.uri, str(planted.path), bootstrap=50, explain=2, draws=3), QUIET)
     assert list(result.scores) == [version.uri, "logistic regression", "gradient boosting"]
     assert result.scores[version.uri]["auroc"].value > 0.75
     assert result.stays == planted.n_subjects("test")
@@ -142,6 +142,8 @@ def test_the_comparison_stands_in_the_run_and_on_the_version(planted, backbone, 
     curves = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CURVES)).read_text())
     assert {(model, curve) for model, curve, *_ in curves["data"]} == set(itertools.product(result.scores, CURVES))
     assert all(0.0 <= low <= high <= 1.0 for _, curve, _, _, low, high in curves["data"] if curve != "net_benefit")
+    doubt = json.loads(Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_DOUBT)).read_text())
+    assert sum(row[2] for row in doubt["data"]) == result.stays
     why = json.loads(
         Path(client.download_artifacts(result.run_id, names.ARTIFACT_EVALUATION_CONTRIBUTIONS)).read_text()
     )

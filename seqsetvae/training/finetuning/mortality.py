@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqsetvae.data.by_length import by_length
 from seqsetvae.data.events_table import AnyTable, as_pandas, like, read_events
 from seqsetvae.data.packed import Packed
 from seqsetvae.errors import InputError
@@ -45,6 +47,21 @@ class RiskModel:
         """The answer for every subject: its risk, (B,), or (B, columns) where an answer is several numbers."""
         logit_B = mean_logits(self.net, packed, self.pretrained.vocabulary)
         return self.kind.answer(self.net.recalibrated(logit_B)).double().numpy()
+
+    @torch.inference_mode()
+    def drawn(self, packed: Packed, draws: int, seed: int = 0) -> NDArray[np.float64]:
+        """Answers that might as well have been given: (members x draws, B, columns).
+
+        Members differ by what training has left to chance, draws by what the posterior leaves open of each set; both are answers by the
+        same recalibration as their mean. The noise of what was never seen is not in them.
+        """
+        order_B, batches = by_length(packed, self.pretrained.vocabulary)
+        generator, found = torch.Generator().manual_seed(seed), []
+        for batch in batches:
+            logits = torch.cat([self.net.members(batch, generator) for _ in range(draws)])
+            answers = torch.stack([self.kind.answer(self.net.recalibrated(one)) for one in logits])
+            found.append(answers.view(len(answers), batch.n_subjects, -1))
+        return torch.cat(found, dim=1)[:, torch.from_numpy(np.argsort(order_B))].double().numpy()
 
     def risk(self, events: pd.DataFrame) -> pd.DataFrame:
         """Answer for each subject of a table with the columns subject, minute, variable, value: subject, risk, error, warnings.
