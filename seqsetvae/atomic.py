@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 
 @contextmanager
 def atomic_write(target: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
@@ -58,6 +56,8 @@ def sweep(folder: Path, quiet_seconds: float = 600.0) -> list[Path]:
     Returns:
         What was removed.
     """
+    import psutil  # writing does without it
+
     removed = []
     for left in sorted(folder.glob(".*.partial")):
         named = re.fullmatch(r"\..+\.(\d+)\.\d+\.partial", left.name)

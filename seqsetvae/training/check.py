@@ -22,10 +22,10 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.clock import clock
 from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
-from seqsetvae.training.step_logging import clock
 
 _log = logging.getLogger(__name__)
 

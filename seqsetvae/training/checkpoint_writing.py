@@ -26,8 +26,10 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from seqsetvae import names
 from seqsetvae.atomic import atomic_write
 from seqsetvae.config import PretrainConfig
-from seqsetvae.training.checkpoints import LAST, RECIPE, Recipe, read_checkpoint, step_of
-from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS, greatest
+from seqsetvae.training.checkpoint_names import sweep
+from seqsetvae.training.checkpoints import LAST, RECIPE, Recipe, read_checkpoint
+from seqsetvae.training.gathering import greatest
+from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS
 
 _log = logging.getLogger(__name__)
 
@@ -194,16 +196,6 @@ class LastCheckpoint(Checkpoint):
     def _write(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(self.path)
         self._written = time.monotonic()
-
-
-def sweep(folder: Path, pattern: str, kept: set[str], up_to: int) -> None:
-    """Remove files that the run had removed already at step `up_to`, had it not been killed in the middle of doing so.
-
-    Files of later steps stay: the run is about to write them again.
-    """
-    for path in folder.glob(pattern):
-        if path.name not in kept and step_of(path.name) <= up_to:
-            path.unlink(missing_ok=True)
 
 
 def checkpoint_callbacks(folder: Path, config: PretrainConfig, run_id: str) -> list[Checkpoint]:

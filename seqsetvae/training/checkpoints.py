@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,21 +25,6 @@ FIRST_FIELDS = ("config", "variables", "center", "spread", "total_steps", "run_i
 """Of a :class:`Recipe`, in every version."""
 LAST = "last.ckpt"
 """The only checkpoint whose name does not tell its step."""
-
-
-def step_of(name: str) -> int:
-    """Optimizer step of a checkpoint, by its name.
-
-    >>> step_of("best_0000120_24.6600.ckpt"), step_of("model_before_collapse_step_0000040.ckpt")
-    (120, 40)
-
-    Raises:
-        ValueError: the name tells none.
-    """
-    found = re.search(r"_(\d{7,})[._]", name)
-    if found is None:
-        raise ValueError(f"{name} does not tell its step.")
-    return int(found[1])
 
 
 def read_tensors(path: Path) -> Any:

@@ -9,7 +9,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from seqsetvae.errors import StoppedBySignal
-from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS, greatest
+from seqsetvae.training.gathering import greatest
+from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 

@@ -21,11 +21,11 @@ from seqsetvae.training.finite_validation import FiniteValidation
 from seqsetvae.training.graphs import StepGraphs
 from seqsetvae.training.interrupt import StopSafely
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_monitor import CollapseMonitor
 from seqsetvae.training.monitor.figure_thread import Draw
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.notify import Notifier
+from seqsetvae.training.monitor.run_outlets import RunOutlets
 from seqsetvae.training.place import PlaceKeeper, ResumableFitLoop
 from seqsetvae.training.plan import Plan
 from seqsetvae.training.recording import PretrainResult, run_name, without_secrets
@@ -93,7 +93,7 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     subject = run_name(plan.config)
     return CollapseMonitor(
         config,
-        outlets=AlertOutlets(run, config.log_dir, config.verbose, notifier, subject),
+        outlets=RunOutlets(run, config.log_dir, config.verbose, notifier, subject),
         draw=draw,
         healthy=HealthyCheckpoints(run.checkpoint_dir, run_id=run.run_id),
         title=subject,

@@ -18,7 +18,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
-from torch import tensor
 
 from seqsetvae.config import TrainerConfig
 from seqsetvae.errors import InputError, RunFailure
@@ -122,12 +121,3 @@ def from_first(value: T) -> T:
         raise RunFailure("Another process of this run has ended: see what it says.") from None
     told: T = held[0]
     return told
-
-
-def greatest(number: int) -> int:
-    """The greatest of what each process has. All of them must ask."""
-    if not dist.is_initialized():
-        return number
-    held = tensor([number])
-    dist.all_reduce(held, dist.ReduceOp.MAX)
-    return int(held)

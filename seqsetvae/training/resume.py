@@ -22,7 +22,8 @@ from seqsetvae.tracking.read.checkpoints import (
     checkpoints_of_run,
     fetch,
 )
-from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint, step_of
+from seqsetvae.training.checkpoint_names import step_of
+from seqsetvae.training.checkpoints import LAST, Recipe, read_checkpoint
 from seqsetvae.training.place import PLACE, Place
 from seqsetvae.training.plan import Plan, StepsDone
 

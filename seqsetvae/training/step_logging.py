@@ -16,19 +16,10 @@ from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.progress import ProgressBar
 from seqsetvae.tracking.write.logger import MlflowLogger
+from seqsetvae.training.clock import clock
 
 if TYPE_CHECKING:
     from seqsetvae.training.module import PretrainModule
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> clock(65)
-    '0:01:05'
-    """
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def write(loggers: list[Logger], metrics: Mapping[str, Any], step: int) -> None:

@@ -33,6 +33,17 @@ def test_the_bound_is_near_the_truth_and_not_above_it_whatever_the_scale(eigenva
     assert float(torch.stack([one.error for one in found]).mean()) == pytest.approx(float(bounds.std()), rel=0.5)
 
 
+def test_one_set_that_is_taken_for_another_costs_little_among_those_that_are_told_apart():
+    """24 sets that are clear, and two of which another latent fits better by a nat: the bound is near ln 8, not thousands below it."""
+    clear_KS = torch.cat([torch.zeros(1, 24), torch.full((7, 24), -30.0)])
+    clear_KS[1, [3, 20]] = 1.0
+    for order in range(5):
+        shuffled = clear_KS[:, torch.randperm(24, generator=torch.Generator().manual_seed(order))]
+        found = decoder_information(shuffled)
+        assert 1.5 < float(found.bound) <= math.log(8)
+        assert float(found.error) < 0.3
+
+
 def test_the_old_figure_is_no_information():
     use = torch.stack([decoder_information(linear_optimum(8.0, 64, seed)).use for seed in range(60)]).mean()
     assert float(use) == pytest.approx(8.0 - 1.0, rel=0.1)  # e^{2I} - 1, where I is 1.04 nats

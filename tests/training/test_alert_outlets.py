@@ -30,6 +30,7 @@ from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.monitor import alert_outlets
 from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_report import final_report
+from seqsetvae.training.monitor.run_outlets import RunOutlets
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
 
@@ -72,7 +73,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_store: Callable[[Pa
 
 
 def silent(folder: Path | None = None, run: Run | None = None) -> AlertOutlets:
-    return AlertOutlets(run, None if folder is None else str(folder), False, None)
+    log_dir = None if folder is None else str(folder)
+    return AlertOutlets(log_dir, False) if run is None else RunOutlets(run, log_dir, False)
 
 
 def test_mlflow_has_table_log_report_figure_and_tags(run, tmp_path):
@@ -163,7 +165,7 @@ def test_the_log_has_the_format_of_the_guides(tmp_path):
 
 @pytest.mark.parametrize(("verbose", "circles"), [(True, "🟡🟠🔴🟢"), (False, "🔴")])
 def test_the_console_shows_all_or_red_alone(verbose, circles, capsys):
-    outlets = AlertOutlets(None, None, verbose, None)
+    outlets = AlertOutlets(None, verbose)
     for one in COURSE:
         outlets.alert(one)
     outlets.note(Level.GREEN, "noted")
@@ -176,7 +178,7 @@ def test_the_console_shows_all_or_red_alone(verbose, circles, capsys):
 def test_an_alert_does_not_break_a_progress_bar(capsys):
     with tqdm(total=10) as bar:
         bar.update(3)
-        AlertOutlets(None, None, True, None).alert(COURSE[0])
+        AlertOutlets(None, True).alert(COURSE[0])
     out, err = capsys.readouterr()
     assert out.startswith("🟡 Step 2000: posterior collapse warning!\n")
     cleared = err.rpartition("3/10")[0]
@@ -186,13 +188,13 @@ def test_an_alert_does_not_break_a_progress_bar(capsys):
 def test_a_terminal_without_circles(monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", terminal)
-    AlertOutlets(None, None, True, None).alert(COURSE[0])
+    AlertOutlets(None, True).alert(COURSE[0])
     assert terminal.buffer.getvalue().startswith(b"? Step 2000: posterior collapse warning!")
 
 
 def test_messages_for_orange_and_red_and_for_the_end_of_red():
     messages = Messages()
-    outlets = AlertOutlets(None, None, False, messages, "pretrain demo (run 1a2b)")
+    outlets = AlertOutlets(None, False, messages, "pretrain demo (run 1a2b)")
     for one in [*COURSE, diagnosis(Level.YELLOW, 6000), diagnosis(Level.GREEN, 7000)]:
         outlets.alert(one)
     assert [title for title, _ in messages.sent] == [
@@ -208,7 +210,7 @@ def test_messages_for_orange_and_red_and_for_the_end_of_red():
 def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     messages = Messages()
-    outlets = AlertOutlets(None, str(tmp_path), True, messages)
+    outlets = AlertOutlets(str(tmp_path), True, messages)
     outlets.alert(COURSE[2])
     outlets.report("end")
     assert (capsys.readouterr(), messages.sent, list(tmp_path.iterdir())) == (("", ""), [], [])
@@ -216,14 +218,14 @@ def test_other_ranks_are_silent(tmp_path, capsys, monkeypatch):
 
 
 def test_a_resumed_run_keeps_its_record(tmp_path, capsys):
-    first = AlertOutlets(None, str(tmp_path), False, None)
+    first = AlertOutlets(str(tmp_path), False)
     for one in COURSE[:3]:
         first.alert(one)
     torch.save(first.state_dict(), tmp_path / "state.ckpt")
     table = (tmp_path / "alerts.json").read_text()
 
     messages = Messages()
-    second = AlertOutlets(None, str(tmp_path), False, messages)
+    second = AlertOutlets(str(tmp_path), False, messages)
     second.load_state_dict(torch.load(tmp_path / "state.ckpt", weights_only=True))
     assert second.alerts == first.alerts == COURSE[:3]
     assert (tmp_path / "alerts.json").read_text() == table
@@ -292,7 +294,7 @@ def test_a_folder_that_fails_later_does_not_end_the_training(tmp_path, capsys):
 
 def test_the_record_is_bounded(monkeypatch):
     monkeypatch.setattr(alert_outlets, "KEPT", 20)
-    outlets = AlertOutlets(None, None, False, None)
+    outlets = AlertOutlets(None, False)
     for step in range(30):
         outlets.alert(diagnosis(Level.YELLOW if step % 2 else Level.GREEN, step))
     assert len(outlets.alerts) == 20

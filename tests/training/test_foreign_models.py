@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections import UserDict
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import lightning.pytorch as pl
 import pytest
@@ -209,7 +213,8 @@ def test_the_pool_is_young_and_drift_is_no_signal():
 
 def test_no_set_counts_twice():
     """50 samples seen again and again, by an encoder that moves: the estimate cannot pass ln 50."""
-    pool, generator = PosteriorPool(1024, epoch=5), torch.Generator().manual_seed(0)
+    pool, generator = PosteriorPool(1024), torch.Generator().manual_seed(0)
+    pool.spread(devices=1, epoch=5)
     for _ in range(100):
         posterior = DiagonalGaussian(torch.randn(10, 8, generator=generator), torch.full((10, 8), -6.0))
         pool.add(as_latents(posterior), None)
@@ -218,32 +223,88 @@ def test_no_set_counts_twice():
     assert float(found.mutual_information) <= torch.tensor(50.0).log() + 1e-4
 
 
+class Pair(NamedTuple):
+    values: torch.Tensor
+    others: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Sample:
+    values: torch.Tensor
+    patient: str = "one"
+
+
+class OfTokens(UserDict):
+    """As a tokenizer's batches are."""
+
+
+KINDS = {
+    "tensor": lambda x: x,
+    "named tuple": lambda x: Pair(x, {"twice": 2.0 * x}),
+    "dataclass": Sample,
+    "tokens": lambda x: OfTokens({"values": x}),
+}
+
+
+def values_of(batch) -> torch.Tensor:
+    if isinstance(batch, torch.Tensor):
+        return batch
+    return batch["values"] if isinstance(batch, OfTokens) else batch.values
+
+
+class OfAnyKind(PlainVAE):
+    """With a prior of its own, layers by name, and batches of any kind."""
+
+    def negative_log_likelihood(self, z, batch):
+        assert type(batch) in {torch.Tensor, Pair, Sample, OfTokens}
+        return super().negative_log_likelihood(torch.cat([z["low"], z["high"]], 1), values_of(batch))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rows", [1, 3, 200])
-def test_a_probe_continues_from_its_state(rows):
-    model, generator = PlainVAE(beta=0.5), torch.Generator().manual_seed(0)
-    batches = [torch.randn(rows, 10, generator=generator) for _ in range(30)]
+def test_a_resumed_probe_hears_what_it_would_have_heard(rows, kind):
+    """Of layers with priors of their own too; the last batch of an epoch, a small one, leaves the large ones before it in use."""
+    model, generator = OfAnyKind(beta=0.5), torch.Generator().manual_seed(0)
+    sizes = [*[rows] * 21, min(rows, 5)]
+    batches = [KINDS[kind](torch.randn(size, 10, generator=generator)) for size in sizes]
 
     def see(probe, pool, batch):
-        mu, logvar = model.encoder(batch).detach().chunk(2, dim=1)
-        pool.add(as_latents(DiagonalGaussian(mu, logvar)), None)
-        probe.keep(batch, pool.steps[-1].latents, pool.steps[-1].serial)
+        mu, logvar = model.encoder(values_of(batch)).detach().chunk(2, dim=1)
+        scale = (0.5 * logvar).exp()
+        low, high = Normal(mu[:, :2], scale[:, :2]), Normal(mu[:, 2:], scale[:, 2:])
+        pool.add(as_latents({"low": low, "high": (high, Normal(torch.ones(2), 2.0))}), None)
+        # The pool has no use for the prior, and lets go of it.
+        probe.keep(batch, as_latents({"low": low, "high": (high, Normal(torch.ones(2), 2.0))}), pool.steps[-1].serial)
 
     whole, pool = DecoderProbe(), PosteriorPool(1024)
     for batch in batches[:20]:
         see(whole, pool, batch)
     whole.measure(model, pool.steps, 1)
     resumed, again = DecoderProbe(), PosteriorPool(1024)
-    resumed.load_state_dict(whole.state_dict(), torch.device("cpu"))
-    again.load_state_dict(pool.state_dict(), torch.device("cpu"))
-    for batch in batches[20:23]:
+    content = io.BytesIO()
+    torch.save([whole.state_dict(), pool.state_dict()], content)
+    content.seek(0)
+    kept, pooled = torch.load(content, weights_only=True)
+    resumed.load_state_dict(kept, torch.device("cpu"))
+    again.load_state_dict(pooled, torch.device("cpu"))
+    assert len(resumed.state_dict()["batches"]) == len(kept["batches"]) > 0, "a checkpoint before the next batch"
+    for batch in batches[21:]:
         see(whole, pool, batch)
         see(resumed, again, batch)
-    one, other = whole.measure(model, pool.steps, 2)[WHOLE], resumed.measure(model, again.steps, 2)[WHOLE]
-    assert (one.bound, one.error, one.use) == (other.bound, other.error, other.use)
+    found = whole.measure(model, pool.steps, 2)
+    assert set(found) == {WHOLE, "layer low", "layer high"}
+    for name, other in resumed.measure(model, again.steps, 2).items():
+        assert (found[name].bound, found[name].error, found[name].use) == (other.bound, other.error, other.use)
 
 
-def test_a_batch_of_any_usual_kind_is_packed_and_of_another_left_out():
-    batch = {"x": torch.ones(2), "pair": (torch.zeros(1), [torch.ones(3)])}
-    again = unpack(pack(batch), torch.device("cpu"))
-    assert again["pair"][1][0].equal(torch.ones(3))
-    assert pack({"x": object()}) is None
+def test_what_no_checkpoint_holds_is_not_kept_in_one():
+    with pytest.raises(TypeError, match="A object cannot be kept"):
+        pack({"x": object()})
+    with pytest.raises(TypeError, match="no batch of the kind"):
+        unpack(pack({"x": torch.ones(2)}), {"y": torch.ones(2)}, torch.device("cpu"))
+
+
+def test_a_probe_goes_on_without_batches_that_it_could_not_keep():
+    probe = DecoderProbe()
+    probe.keep(lambda z: z, as_latents(DiagonalGaussian(torch.zeros(3, 2), torch.zeros(3, 2))), 0)
+    assert probe.state_dict() == {"answers": [], "batches": []}

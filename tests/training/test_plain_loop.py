@@ -77,6 +77,38 @@ def test_what_was_lost_is_named():
     assert str(monitor.lost).startswith(f"since step {monitor.lost.since} dimension")
 
 
+def listening(rows: int):
+    """Batches of a decoder that hears everything, and a likelihood whose `x` will be that of the next batch."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        x = torch.randn(rows, 4, generator=generator)
+        yield Normal(x, 0.3), lambda z: 0.5 * (z - x).square().sum(1) / 0.09  # noqa: B023
+
+
+@pytest.mark.parametrize("rows", [1, 4, 64])
+def test_a_likelihood_is_asked_about_the_batch_that_it_was_given_with(rows):
+    """At batch size 1 all questions are about earlier batches; that of a loop would know the last one alone."""
+    monitor = LoopMonitor(300, MonitorConfig(update_frequency=50, grace_steps=100))
+    for step, (q, nll) in enumerate(listening(rows), 1):
+        monitor.update(step, q, nll=nll)
+    assert monitor.verdict().level == monitor.level == Level.GREEN
+    assert monitor.updates[-1].decoder_information > 0.2
+
+
+def test_it_continues_from_a_checkpoint(tmp_path):
+    config = MonitorConfig(update_frequency=50, grace_steps=100)
+    whole, before, after = (LoopMonitor(300, config) for _ in range(3))
+    for step, (q, nll) in enumerate(listening(64), 1):
+        whole.update(step, q, nll=nll)
+        (before if step <= 170 else after).update(step, q, nll=nll)
+        if step == 170:
+            torch.save(before.state_dict(), tmp_path / "monitor.ckpt")
+            after.load_state_dict(torch.load(tmp_path / "monitor.ckpt", weights_only=True))
+    assert [one.step for one in after.updates] == [50, 100, 150, 200, 250, 300]
+    assert list(after.updates) == list(whole.updates)
+    assert after.verdict() == whole.verdict()
+
+
 def test_nothing_to_judge_is_said():
     with pytest.raises(ValueError, match="never called"):
         LoopMonitor(100).verdict()

@@ -1,4 +1,4 @@
-"""`AlertOutlets`: where the monitor's alerts go: MLflow, a folder, the console, and whoever is away from it.
+"""`AlertOutlets`: where the monitor's alerts go: a folder, the console, and whoever is away from it. `RunOutlets` adds MLflow.
 
 A folder (`--monitor.log_dir`) is laid out as in the source guides:
 
@@ -14,7 +14,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -22,25 +22,23 @@ from seqsetvae import names
 from seqsetvae.collapse.alert_texts import as_block, as_log_entry, as_message, log_entry
 from seqsetvae.collapse.alerts import PRIMARY, Alert, as_table
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
-from seqsetvae.palette import run_color
-from seqsetvae.tracking.compat.image_series import thumbnail
-from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.monitor.alert_folder import AlertFolder
-from seqsetvae.training.monitor.collapse_report import final_report
-from seqsetvae.training.monitor.notify import Notifier
 from seqsetvae.training.voice import alarm, say
-
-__all__ = ["AlertOutlets", "final_report"]
 
 KEPT = 1000
 """Alerts and log entries that are kept: table and log are written anew with each alert, and have to stay small."""
+
+
+class Messenger(Protocol):
+    """Whoever brings messages to people, such as a :class:`~seqsetvae.training.monitor.notify.Notifier`."""
+
+    def send(self, title: str, body: str) -> None: ...
 
 
 class AlertOutlets:
     """Everything a monitor has to say. Every rank may call it; rank 0 speaks.
 
     Args:
-        run: the MLflow run; None: no MLflow.
         log_dir: the folder; None: no files.
         verbose: print every alert; False: red ones only.
         notifier: gets orange and red alerts, what would be one but for the grace period, and the end of a red one.
@@ -50,10 +48,16 @@ class AlertOutlets:
         InputError: `log_dir` cannot be written.
     """
 
+    knows_flags = False
+    """Whether whoever reads advice started the run by a command line, where it has flags to give."""
+
     def __init__(
-        self, run: Run | None, log_dir: str | None, verbose: bool, notifier: Notifier | None, subject: str = ""
+        self,
+        log_dir: str | None = None,
+        verbose: bool = True,
+        notifier: Messenger | None = None,
+        subject: str = "",
     ) -> None:
-        self.run = run
         self._folder = None if log_dir is None else AlertFolder(Path(log_dir))
         self.verbose = verbose
         self.notifier = notifier
@@ -61,10 +65,8 @@ class AlertOutlets:
         self._alerts: list[Alert] = []
         self._log: list[str] = []
         self._levels: dict[str, int] = {}
-        self._newest: dict[str, bytes] = {}
         self._worst = Level.UNKNOWN
         self._first_red_step: int | None = None
-        self._tag()
 
     @property
     def alerts(self) -> list[Diagnosis]:
@@ -73,9 +75,9 @@ class AlertOutlets:
 
     @property
     def log_file(self) -> str:
-        """Where the log is: in the folder, else among the run's artifacts, if there is one of them."""
+        """Where the log is."""
         if self._folder is None:
-            return "none, as there is no log_dir" if self.run is None else names.ARTIFACT_COLLAPSE_LOG
+            return "none, as there is no log_dir"
         return str(self._folder.path / file_name(names.ARTIFACT_COLLAPSE_LOG))
 
     def judged(self, detector: str, level: Level) -> None:
@@ -83,7 +85,7 @@ class AlertOutlets:
         if detector == PRIMARY and self._levels.get(PRIMARY) is None:
             self._levels[PRIMARY] = int(level)
             self._worst = max(self._worst, level)
-            self._tag()
+            self._level_known()
 
     def alert(self, diagnosis: Diagnosis) -> None:
         """A detector's level has changed. The verdict of a run that was killed behind it, and gives it again, is no other one."""
@@ -99,7 +101,7 @@ class AlertOutlets:
             self._worst = max(self._worst, diagnosis.level)
             if diagnosis.level == Level.RED and self._first_red_step is None:
                 self._first_red_step = diagnosis.step
-            self._tag()
+            self._level_known()
         self._write_table()
         self._write_log()
         if self.verbose or diagnosis.level == Level.RED:
@@ -116,28 +118,16 @@ class AlertOutlets:
             say(message)
 
     def figure(self, key: str, png: bytes, step: int) -> None:
-        """A figure, for the run's image panel and the folder. May be called from another thread."""
-        if self.run is not None:
-            self.run.log_image(png, key, step)
-        if self.run is not None and key == names.IMAGE_COLLAPSE:
-            self.run.log_bytes(png, names.ARTIFACT_COLLAPSE_FIGURE)
-            self.run.log_bytes(thumbnail(png), names.ARTIFACT_COLLAPSE_THUMBNAIL)
-        self._newest[key] = png
+        """A figure, for the folder. May be called from another thread."""
         plot = "monitoring_plot" if key == names.IMAGE_COLLAPSE else key.rpartition("/")[2]
         self.save(f"{plot}_step_{step}.png", png)
 
-    def show_newest_first(self) -> None:
-        """The image panel opens at step 0, which no figure has: put the newest of each there, once there will be no others."""
-        for key, png in self._newest.items():
-            if self.run is not None:
-                self.run.log_image(png, key, 0)
-        self._newest = {}
+    def no_more_figures(self) -> None:
+        """There will be no others."""
 
     def report(self, text: str) -> None:
         """The final report."""
-        if self.run is not None:
-            self.run.log_text(text, names.ARTIFACT_COLLAPSE_REPORT)
-        self.save(file_name(names.ARTIFACT_COLLAPSE_REPORT), text.encode())
+        self._write(names.ARTIFACT_COLLAPSE_REPORT, text)
         if self.verbose:
             say(text.rstrip("\n"))
 
@@ -166,38 +156,29 @@ class AlertOutlets:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue the record of an earlier part of the run, as it was at the checkpoint."""
+        """Continue that of an earlier part of the run, as it was at the checkpoint."""
         self._alerts = [Alert.decode(plain) for plain in state["alerts"]]
         self._log, self._levels = list(state["log"]), dict(state["levels"])
         self._worst, self._first_red_step = Level(state["worst"]), state["first_red_step"]
-        self._tag()
+        self._level_known()
         # What was recorded behind the checkpoint is about to happen again.
         if self._alerts:
             self._write_table()
         if self._log:
             self._write_log()
 
-    def _tag(self) -> None:
-        if self.run is None:
-            return
-        level = Level(self._levels.get(PRIMARY, Level.UNKNOWN)).word
-        self.run.set_tag(names.TAG_COLLAPSE, level)
-        self.run.set_tag("mlflow.runColor", run_color(self.run.run_id, level))
-        self.run.set_tag(names.TAG_COLLAPSE_WORST, self._worst.word)
-        if self._first_red_step is not None:
-            self.run.set_tag(names.TAG_COLLAPSE_STEP, self._first_red_step)
+    def _level_known(self) -> None:
+        """The levels that are known have changed."""
 
     def _write_table(self) -> None:
         table = as_table(self._alerts)
-        if self.run is not None:
-            self.run.log_table(table, names.ARTIFACT_ALERTS)
         self.save(file_name(names.ARTIFACT_ALERTS), json.dumps(table, ensure_ascii=False).encode())
 
     def _write_log(self) -> None:
-        text = "\n".join(self._log) + "\n"
-        if self.run is not None:
-            self.run.log_text(text, names.ARTIFACT_COLLAPSE_LOG)
-        self.save(file_name(names.ARTIFACT_COLLAPSE_LOG), text.encode())
+        self._write(names.ARTIFACT_COLLAPSE_LOG, "\n".join(self._log) + "\n")
+
+    def _write(self, artifact: str, text: str) -> None:
+        self.save(file_name(artifact), text.encode())
 
     @rank_zero_only
     def _notify(self, diagnosis: Diagnosis, before: Level) -> None:

@@ -32,10 +32,10 @@ Metrics go to the trainer's loggers, alerts to a :class:`~seqsetvae.training.mon
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from seqsetvae.collapse.detector import BetaOutlook, Detector
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.measured import MeasuredSoFar
 from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.collapse.watch import Check, Watch
+from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
@@ -57,29 +57,15 @@ from seqsetvae.errors import InputError
 from seqsetvae.training.monitor.alert_outlets import AlertOutlets
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome, PosteriorNotFinite
 from seqsetvae.training.monitor.collapse_report import final_report
-from seqsetvae.training.monitor.decoder_probe import DecoderProbe
+from seqsetvae.training.monitor.consequences import Consequences
 from seqsetvae.training.monitor.figure_thread import Draw, FigureThread
 from seqsetvae.training.monitor.final_sample import validation_sample
 from seqsetvae.training.monitor.healthy_checkpoints import HealthyCheckpoints
 from seqsetvae.training.monitor.latents import Latents
 from seqsetvae.training.monitor.measurement import Measurement
-from seqsetvae.training.monitor.numbers import Figures, heard_of, noise_seed, statistics_of
+from seqsetvae.training.monitor.observer import Observer
 from seqsetvae.training.monitor.offered import HOW, offered_latents, offers_posterior
-from seqsetvae.training.monitor.posterior_pool import PosteriorPool
 from seqsetvae.training.monitor.steps import expected_steps, steps_of
-
-FLAG = re.compile(r"--\w+\.(?=\w)")
-"""What makes a flag of a setting's name."""
-
-
-def _drawn(
-    updates: Sequence[CollapseStatistics], alerts: Sequence[Diagnosis], config: SettledMonitor, title: str
-) -> dict[str, bytes]:
-    from seqsetvae.figures.collapse import (
-        draw_collapse,  # and Matplotlib, which a monitor without a folder goes without
-    )
-
-    return draw_collapse(updates, alerts, config, title)
 
 
 class CollapseMonitor(pl.Callback):
@@ -102,9 +88,8 @@ class CollapseMonitor(pl.Callback):
         InputError: a setting cannot be, or `log_dir` cannot be written.
     """
 
-    config: SettledMonitor
-    watch: Watch
-    """From the start of the training on, as `config`."""
+    observer: Observer
+    """From the start of the training on."""
 
     def __init__(
         self,
@@ -127,29 +112,17 @@ class CollapseMonitor(pl.Callback):
         threshold = "" if self.given.kl_threshold is None else f", kl_threshold {self.given.kl_threshold:g}"
         self._key = name or ("" if outlets is not None else title or (f"{folder}{threshold}" if folder else ""))
         if folder is not None:
-            draw = draw or _drawn
+            draw = draw or drawing()
             healthy = healthy or HealthyCheckpoints(Path(folder))
-        self.outlets = outlets or AlertOutlets(None, folder, self.given.verbose, None)
-        self.on_alert = on_alert
-        self.draw = draw
-        self.healthy = healthy
-        self.title = title
-        self.name = name
-        self.attribute = attribute
+        self.outlets = outlets or AlertOutlets(folder, self.given.verbose)
+        self.draw, self.title, self.name, self.attribute = draw, title, name, attribute
         self.updates = MeasuredSoFar()
-        self.stopped_at: int | None = None
-        """Optimizer step at which the monitor ended the run; None if it did not."""
+        self._consequences = Consequences(self.outlets, healthy, on_alert)
         self._pending: Measurement | None = None
-        self._judged: list[Check] = []
-        """Of the detector that acts; yet to be acted upon."""
         self._micro_batches: list[tuple[Latents, Any, Any]] = []
-        self._probe = DecoderProbe()
-        self._decoder: Figures = {}
         self._final: tuple[CollapseStatistics, Level] | None = None
-        self._count = 0
         self._last_step = 0
         self._restored: dict[str, Any] = {}
-        self._backup: Path | None = None
         self._started: tuple[float, int] | None = None
         self._seconds_before = 0.0
         """Of training, in the parts of the run before this one."""
@@ -158,15 +131,31 @@ class CollapseMonitor(pl.Callback):
     # What a script may look at and change while it trains
 
     @property
+    def config(self) -> SettledMonitor:
+        """Settled, from the start of the training on."""
+        return self.observer.config
+
+    @property
+    def watch(self) -> Watch:
+        """The detectors, from the start of the training on."""
+        return self.observer.watch
+
+    @property
+    def primary(self) -> Detector:
+        """The detector that acts."""
+        return self.watch.primary
+
+    @property
     def check_frequency(self) -> int | None:
         """Optimizer steps between two checks. May be set at any time; None until the training starts, where it was left open."""
-        return self.config.check_frequency if hasattr(self, "config") else self.given.check_frequency
+        return self.config.check_frequency if hasattr(self, "observer") else self.given.check_frequency
 
     @check_frequency.setter
     def check_frequency(self, steps: int) -> None:
         self.given = replace(self.given, check_frequency=steps)
-        if hasattr(self, "config"):
-            self.config = self.primary.config = replace(self.config, check_frequency=steps, adaptive=False)
+        if hasattr(self, "observer"):
+            settled = replace(self.config, check_frequency=steps, adaptive=False)
+            self.observer.config = self.primary.config = settled
 
     @property
     def steps_history(self) -> list[int]:
@@ -177,6 +166,23 @@ class CollapseMonitor(pl.Callback):
     def global_step(self) -> int:
         """The optimizer step that it has seen last."""
         return self._last_step
+
+    @property
+    def stopped_at(self) -> int | None:
+        """Optimizer step at which the monitor ended the run; None if it did not."""
+        return self._consequences.stopped_at
+
+    @property
+    def outcome(self) -> CollapseOutcome:
+        """Of the run so far."""
+        healthy = self._consequences.healthy
+        return CollapseOutcome.of(
+            self.primary.state,
+            self.updates[-1] if len(self.updates) else None,
+            self._final,
+            self.stopped_at,
+            None if healthy is None else healthy.newest,
+        )
 
     # Lightning's hooks
 
@@ -205,67 +211,64 @@ class CollapseMonitor(pl.Callback):
                 "class); or leave the monitor out (--monitor.disable_metrics_monitoring)."
             )
         attach()
-        earlier: Watch | None = getattr(self, "watch", None)
-        known = {} if earlier is None else earlier.state_dict()
-        if known and not self._restored and trainer.global_step == 0:
+        earlier: Observer | None = getattr(self, "observer", None)
+        if earlier is not None and not self._restored and trainer.global_step == 0:
             # A second fit, from the start: nothing of the first one counts.
-            known, self.updates, self.stopped_at, self._backup, self._count = {}, MeasuredSoFar(), None, None, 0
-            self._probe, self._decoder, self._pending = DecoderProbe(), {}, None
+            earlier, self.updates, self._pending = None, MeasuredSoFar(), None
+            self._consequences.forget()
         self._final = None
         outlook = getattr(pl_module, "beta_outlook", None) or BetaOutlook(expected_steps(trainer))
-        self.config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
-        self.watch = Watch(self.config, outlook)
-        self.watch.load_state_dict(self._restored.get("detectors", known))
-        self._figures = FigureThread(self.draw, self.outlets, self.config, self.title) if self.draw else None
+        config = settle_monitor(self.given, outlook.total_steps, outlook.warmup_steps)
+        if earlier is not None and not self._restored:
+            self._restored = earlier.state_dict()
+        self.observer = Observer(config, outlook, self.updates)
+        self._figures = FigureThread(self.draw, self.outlets, config, self.title) if self.draw else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._started = (time.perf_counter(), steps_of(trainer))
         self._last_step = steps_of(trainer)
         batches = trainer.num_training_batches
-        self._pool = PosteriorPool(
-            self.config.pool_sets, trainer.world_size, int(batches) if math.isfinite(batches) else None
-        )
-        if pool := self._restored.get("pool"):
-            self._pool.load_state_dict(pool, pl_module.device)
-        if probe := self._restored.get("probe"):
-            self._probe.load_state_dict(probe, pl_module.device)
+        self.observer.pool.spread(trainer.world_size, int(batches) if math.isfinite(batches) else None)
+        if self._restored:
+            self.observer.load_state_dict(self._restored, pl_module.device)
+        healthy = self._consequences.healthy
         if not self._restored:
             self.outlets.begin()
-        if self._restored and self.healthy is not None and trainer.is_global_zero:
-            self.healthy.sweep(trainer.global_step)
+        elif healthy is not None and trainer.is_global_zero:
+            healthy.sweep(trainer.global_step)
         if self._figures is not None:
             for step in self._restored.get("figures", ()):
                 self._figures.draw([update for update in self.updates if update.step <= step], step)
         self._restored = {}
-        if self.stopped_at is not None and self.config.on_collapse == "warn":
-            self.stopped_at = None  # a run that was ended goes on, on request
-        trainer.should_stop |= self.stopped_at is not None
+        self._consequences.goes_on(trainer, self.config.on_collapse)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        module: Any = pl_module
-        recon = getattr(module, "reconstruction_loss", None)
+        recon = getattr(pl_module, "reconstruction_loss", None)
         recon = recon.detach() if isinstance(recon, Tensor) else recon
-        self._micro_batches.append((offered_latents(module, batch, self.attribute), recon, batch))
+        self._micro_batches.append((offered_latents(pl_module, batch, self.attribute), recon, batch))
         step = steps_of(trainer)
         if step == self._last_step:
             return  # a micro-batch of an optimizer step that is not yet complete: a run that fails now gets it again
         self._last_step = step
-        for latents, recon, seen in self._micro_batches:
-            self._pool.add(latents, recon)
-            self._probe.keep(seen, latents, self._pool.steps[-1].serial)
+        for micro_batch in self._micro_batches:
+            self.observer.keep(*micro_batch)
         self._micro_batches = []
         self._judge_pending(trainer)
-        if step % self.config.update_frequency == 0 or self.watch.due(step):
-            self._pending = self._measure(trainer, module, step)
+        if self.observer.due(step):
+            with trainer.precision_plugin.forward_context():
+                beta = getattr(pl_module, "current_beta", None)
+                self._pending = self.observer.measure(step, beta, decoder_of(pl_module))
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
-        self._act(trainer)  # last, since it may write a checkpoint, from which a run goes on behind this step
+        self._consequences.act(
+            trainer, self.primary
+        )  # last: it may write a checkpoint, from which a run goes on behind this step
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._judge_pending(trainer)
-        self._act(trainer)
+        self._consequences.act(trainer, self.primary)
         if self.stopped_at is None and self.config.rules == "principled" and len(self.updates):
             self._judge_finished(trainer, pl_module)
         if self._figures is not None:
@@ -281,16 +284,14 @@ class CollapseMonitor(pl.Callback):
             self._figures.close()
 
     def state_dict(self) -> dict[str, Any]:
+        if not hasattr(self, "observer"):
+            return self._restored
+        healthy = self._consequences.healthy
         return {
-            "detectors": self.watch.state_dict(),
-            "history": self.updates.state_dict(),
+            **self.observer.state_dict(),
             "record": self.outlets.state_dict(),
-            "decoder": dict(self._decoder),
-            "updates": self._count,
             "seconds": self._seconds,
-            "pool": self._pool.state_dict(),
-            "probe": self._probe.state_dict(),
-            "healthy": None if self.healthy is None else self.healthy.state_dict(),
+            "healthy": None if healthy is None else healthy.state_dict(),
             "stopped_at": self.stopped_at,
             "figures": [] if self._figures is None else list(self._figures.waiting),
             "pending": None if self._pending is None else self._pending.state_dict(),
@@ -298,99 +299,43 @@ class CollapseMonitor(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
+        if not state_dict:
+            return  # of a trainer that had not trained yet
         self.updates.load_state_dict(state_dict["history"])
         self.outlets.load_state_dict(state_dict["record"])
-        self._decoder, self._count = dict(state_dict["decoder"]), state_dict["updates"]
-        if self.healthy is not None and state_dict["healthy"] is not None:
-            self.healthy.load_state_dict(state_dict["healthy"])
-        self.stopped_at = state_dict.get("stopped_at")
+        healthy = self._consequences.healthy
+        if healthy is not None and state_dict["healthy"] is not None:
+            healthy.load_state_dict(state_dict["healthy"])
+        self._consequences.stopped_at = state_dict.get("stopped_at")
         self._seconds_before = state_dict.get("seconds", 0.0)
         if pending := state_dict.get("pending"):
             self._pending = Measurement.from_state(pending)
 
-    @property
-    def outcome(self) -> CollapseOutcome:
-        """Of the run so far."""
-        state = self.primary.state
-        newest = self.healthy.newest if self.healthy else None
-        last = self.updates[-1] if len(self.updates) else None
-        level, worst, red = Level(state.level), Level(state.worst), state.first_red_step
-        if self._final is not None:
-            last, level = self._final
-            worst = max(worst, level)
-            red = last.step if level == Level.RED and red is None else red
-        return CollapseOutcome(
-            level=level,
-            worst=worst,
-            first_red_step=red,
-            stopped_at=self.stopped_at,
-            last=last,
-            healthy=newest if newest is not None and newest.healthy else None,
-        )
-
     # One update
-
-    @property
-    def primary(self) -> Detector:
-        """The detector that acts."""
-        return self.watch.primary
 
     @property
     def _seconds(self) -> float:
         """Of training so far."""
         return self._seconds_before + (time.perf_counter() - self._started[0] if self._started else 0.0)
 
-    def _measure(self, trainer: pl.Trainer, module: Any, step: int) -> Measurement:
-        decoder = None
-        if self.primary.wants_decoder_use(self._count) and hasattr(module, "negative_log_likelihood"):
-            with trainer.precision_plugin.forward_context():
-                decoder = self._probe.measure(module, self._pool.steps, noise_seed(step))
-        self._count += 1
-        return self._pool.measure(step, getattr(module, "current_beta", None), decoder, noise_seed(step))
-
     def _judge_pending(self, trainer: pl.Trainer) -> None:
         if self._pending is None:
             return
-        measured, self._pending = self._pending.wait(), None
+        pending, self._pending = self._pending, None
         # Every process judges the figures of the first: a last digit must not make them disagree on whether to stop.
-        statistics, parts = trainer.strategy.broadcast(self._numbers(measured))
-        checks, statistics = self.watch.update_parts(statistics, parts)
-        self.updates.append(statistics)
-        step = statistics.step
-        for check in [*checks, *self.watch.update(statistics)]:
-            self.outlets.judged(check.diagnosis.detector, check.diagnosis.level)
-            self._tell(check)
-            if check.diagnosis.detector == self.primary.name:
-                self._judged.append(check)
-        self._log(trainer, {**statistics.metrics(), names.COLLAPSE_LEVEL: self.primary.state.level}, step)
-        for name, part in parts.items():
-            figures = {key.replace("collapse/", f"collapse/{name}/"): value for key, value in part.metrics().items()}
-            self._log(trainer, figures, step)
-        if not statistics.finite:
-            self._act(trainer)
+        judged = self.observer.judge(pending, self._seconds / 3600.0, trainer.strategy.broadcast)
+        self._consequences.tell(judged.checks, self.primary)
+        step = judged.whole.step
+        self._log(trainer, judged.metrics(), step)
+        if not judged.whole.finite:
+            self._consequences.act(trainer, self.primary)
             raise PosteriorNotFinite(step)
         if self._figures is not None and self._plot_is_due(step):
             self._figures.draw(self.updates, step)
 
-    def _tell(self, check: Check) -> None:
-        if not check.is_alert:
-            return
-        diagnosis = check.diagnosis
-        if self.outlets.run is None:  # in a script there are no flags to give
-            diagnosis = replace(diagnosis, advice=FLAG.sub("", diagnosis.advice))
-        self.outlets.alert(diagnosis)
-        if self.on_alert is not None:
-            self.on_alert(diagnosis)
-
-    def _numbers(self, measured: Measurement) -> tuple[CollapseStatistics, dict[str, CollapseStatistics]]:
-        self._decoder = heard_of(measured) or self._decoder
-        return statistics_of(
-            measured,
-            self.config,
-            self._decoder,
-            self.updates.recon_window(self.config.window_size - 1),
-            hours=self._seconds / 3600.0,
-        )
+    def _plot_is_due(self, step: int) -> bool:
+        every = self.config.plot_frequency
+        return step // every > (step - self.config.update_frequency) // every
 
     def _log(self, trainer: pl.Trainer, metrics: dict[str, float], step: int) -> None:
         if self.name:
@@ -398,54 +343,20 @@ class CollapseMonitor(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
 
-    def _act(self, trainer: pl.Trainer) -> None:
-        """What the judgements since the last call lead to."""
-        judged, self._judged = self._judged, []
-        patient = self.primary.state.red_streak < self.config.early_stop_patience
-        if judged and self.config.on_collapse != "warn" and not patient and self.stopped_at is None:
-            self.stopped_at = steps_of(trainer)
-            trainer.should_stop = True
-        if self.healthy is not None:
-            for check in judged:
-                self._keep_healthy(trainer, self.healthy, check)
-
-    def _keep_healthy(self, trainer: pl.Trainer, healthy: HealthyCheckpoints, check: Check) -> None:
-        diagnosis = check.diagnosis
-        judged = not self.primary.in_grace(diagnosis.step)  # an untrained posterior may be in range by chance
-        healthy.offer(trainer, diagnosis.beta, judged and diagnosis.streak == 0 and diagnosis.level <= Level.YELLOW)
-        if check.became_red and self.config.auto_save_on_collapse:
-            self._backup = healthy.back_up(diagnosis.step)
-            if self._backup is not None:
-                self._backup = self.outlets.keep(self._backup)
-            self.outlets.note(Level.GREEN, healthy.backup_message(self._backup))
-
-    def _judge_finished(self, trainer: pl.Trainer, module: Any) -> None:
-        """The verdict on the model as it is now: everything measured anew, on the validation split where that can be done."""
-        step, beta = steps_of(trainer), self.updates[-1].beta
-        wholes: list[CollapseStatistics] = []
-        parts: list[dict[str, CollapseStatistics]] = []
+    def _judge_finished(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """On the validation split, where that can be done."""
+        step = steps_of(trainer)
         with trainer.precision_plugin.forward_context():
-            pool, probe = validation_sample(trainer, module, self.config.pool_sets) or (self._pool, self._probe)
-            while len(wholes) < self.config.confirm_checks:
-                seed = noise_seed(step, 1 + len(wholes))
-                asks = hasattr(module, "negative_log_likelihood")
-                found = pool.measure(step, beta, probe.measure(module, pool.steps, seed) if asks else None, seed).wait()
-                whole, of_parts = trainer.strategy.broadcast(statistics_of(found, self.config, heard_of(found) or {}))
-                wholes.append(whole)
-                parts.append(of_parts)
-                check, last = self.watch.verdict(wholes, parts)
-                if check.diagnosis.level < Level.ORANGE and not self.watch.looks_collapsed(of_parts):
-                    break
+            sample = validation_sample(trainer, module, self.config.pool_sets)
+            check, last = self.observer.judge_finished(step, decoder_of(module), sample, trainer.strategy.broadcast)
         self._final = (last, check.diagnosis.level)
-        self.outlets.judged(check.diagnosis.detector, check.diagnosis.level)
-        self._tell(check)
+        self._consequences.tell([check], self.primary)
         figures = {name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in last.metrics().items()}
         self._log(trainer, {**figures, names.COLLAPSE_FINAL_LEVEL: int(check.diagnosis.level)}, step)
 
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None
         started, first_step = self._started
-        seconds = time.perf_counter() - started
         self.outlets.report(
             final_report(
                 replace(self.primary.state, first_red_step=self.outcome.first_red_step),
@@ -453,14 +364,28 @@ class CollapseMonitor(pl.Callback):
                 self.updates[-1] if len(self.updates) else None,
                 planned_steps=self.primary.outlook.total_steps - first_step,
                 done_steps=steps_of(trainer) - first_step,
-                seconds=seconds,
-                backup=self._backup,
+                seconds=time.perf_counter() - started,
+                backup=self._consequences.backup,
                 log_file=self.outlets.log_file,
                 outcome=outcome,
                 lost=lost(self.updates, self.config.grace_steps),
             )
         )
 
-    def _plot_is_due(self, step: int) -> bool:
-        every = self.config.plot_frequency
-        return step // every > (step - self.config.update_frequency) // every
+
+def decoder_of(module: pl.LightningModule) -> pl.LightningModule | None:
+    """The module where its decoder can be asked; else None."""
+    return module if hasattr(module, "negative_log_likelihood") else None
+
+
+def drawing() -> Draw | None:
+    """What draws into a folder; None where Matplotlib, which a monitor without a folder goes without, is not installed."""
+    if find_spec("matplotlib") is None:
+        return None
+
+    def draw(*what: Any) -> dict[str, bytes]:
+        from seqsetvae.figures.collapse import draw_collapse
+
+        return draw_collapse(*what)
+
+    return draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from seqsetvae.collapse.detector import DetectorState
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
@@ -26,6 +27,24 @@ class CollapseOutcome:
     healthy: Healthy | None
     """The newest checkpoint of a healthy check; None if there was none. An earlier state would not do for a new start: the optimizer's
     averages remember the gradients of the objective that the run collapsed under, and hold the encoder still."""
+
+    @classmethod
+    def of(
+        cls,
+        state: DetectorState,
+        last: CollapseStatistics | None,
+        final: tuple[CollapseStatistics, Level] | None,
+        stopped_at: int | None,
+        newest: Healthy | None,
+    ) -> CollapseOutcome:
+        """From what the detector that acts remembers, the last update, the verdict at the end if there was one, and the ring."""
+        level, worst, red = Level(state.level), Level(state.worst), state.first_red_step
+        if final is not None:
+            last, level = final
+            worst = max(worst, level)
+            red = last.step if level == Level.RED and red is None else red
+        healthy = newest if newest is not None and newest.healthy else None
+        return cls(level, worst, red, stopped_at, last, healthy)
 
     def __repr__(self) -> str:
         return f"<CollapseOutcome {self.level.word}, at worst {self.worst.word}; last {self.last}>"

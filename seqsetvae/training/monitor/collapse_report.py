@@ -9,7 +9,7 @@ from seqsetvae.collapse.detector import DetectorState
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settled import SettledMonitor
-from seqsetvae.training.step_logging import clock
+from seqsetvae.training.clock import clock
 
 
 def final_report(

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from seqsetvae.collapse.information import CANDIDATES, DecoderInformation, decoder_information
 from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.training.gathering import gathered, greatest
 from seqsetvae.training.monitor.any_batch import cut, pack, unpack
 from seqsetvae.training.monitor.latents import WHOLE, Latents, latents_of_state, latents_state
-from seqsetvae.training.monitor.posterior_pool import PooledStep, gathered
-from seqsetvae.training.processes import greatest
+from seqsetvae.training.monitor.posterior_pool import PooledStep
 
 PROBE_SETS = 64
 """Sets on which a measurement rests; fewer batches are too few to tell 0.1 nats from none."""
@@ -97,10 +97,17 @@ class DecoderProbe:
         self.sets = sets
         self._kept: deque[Heard] = deque(maxlen=PROBE_BATCHES)
         self._answers: deque[Answer] = deque(maxlen=PROBE_AGE)
+        self._packed: list[Any] = []
+        """Batches of a checkpoint, as it holds them."""
 
     def keep(self, batch: Any, latents: Latents, serial: int) -> None:
         """Take in a batch of training."""
-        self._kept.append(Heard(batch, latents, serial))
+        if self._packed:
+            self._unpack(batch, latents.residual.mu_SZ.device)
+        self._keep(Heard(batch, latents, serial))
+
+    def _keep(self, heard: Heard) -> None:
+        self._kept.append(heard)
         while len(self._kept) > 1 and sum(one.latents.rows for one in list(self._kept)[1:]) >= self.sets:
             self._kept.popleft()
 
@@ -127,25 +134,29 @@ class DecoderProbe:
         return Answer.joined(newest).information()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values.
-
-        A batch that is large enough by itself is left out: the next one takes its place. So is one with layers or a prior of its own.
-        """
-        small = [one for one in self._kept if one.latents.rows < PROBE_SETS and one.latents.plain]
+        """Tensors and plain values. Of a large batch the rows that are asked about; one that cannot be cut is left out, for its size."""
         cpu = torch.device("cpu")
+        batches = list(self._packed)
+        for one in self._kept:
+            batch, latents = cut(one.batch, one.latents, self.sets)
+            with contextlib.suppress(TypeError):  # of a kind that no checkpoint holds: the next ones take its place
+                if latents.rows <= 2 * self.sets:
+                    batches.append((pack(batch), latents_state(latents), one.serial))
         return {
             "answers": [(one.to(cpu).likelihood_KS, one.to(cpu).groups) for one in self._answers],
-            "kept": [
-                (packed, latents_state(one.latents), one.serial)
-                for one in small
-                if (packed := pack(one.batch)) is not None
-            ],
+            "batches": batches,
         }
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self._answers.extend(Answer(*one).to(device) for one in state["answers"])
-        for packed, latents, serial in state["kept"]:
-            self._kept.append(Heard(unpack(packed, device), latents_of_state(latents, device), serial))
+        self._packed = list(state.get("batches", ()))
+
+    def _unpack(self, kind: Any, device: torch.device) -> None:
+        """The batches of a checkpoint, once there is one whose kind they are of."""
+        packed, self._packed = self._packed, []
+        for batch, latents, serial in packed:
+            with contextlib.suppress(TypeError):  # the data have changed since
+                self._keep(Heard(unpack(batch, kind, device), latents_of_state(latents, device), serial))
 
 
 def ask(

@@ -35,7 +35,7 @@ class FigureThread:
     def close(self) -> None:
         """Wait for what is queued."""
         self._thread.shutdown()
-        self.outlets.show_newest_first()
+        self.outlets.no_more_figures()
 
     def _draw(self, updates: list[CollapseStatistics], alerts: list[Diagnosis], step: int) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from seqsetvae.atomic import atomic_write
-from seqsetvae.training.checkpoint_writing import sweep
+from seqsetvae.training.checkpoint_names import sweep
 
 
 @dataclass(frozen=True)

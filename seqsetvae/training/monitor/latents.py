@@ -116,13 +116,10 @@ def side_by_side(layers: list[DiagonalGaussian]) -> DiagonalGaussian:
 
 
 def latents_state(latents: Latents) -> dict[str, Any]:
-    """Tensors and plain values of what is pooled."""
-    residual = latents.residual
-    root = residual.root_SZZ.cpu() if isinstance(residual, CorrelatedGaussian) else None
+    """Tensors and plain values."""
     return {
-        "mu": residual.mu_SZ.cpu(),
-        "logvar": residual.logvar_SZ.cpu(),
-        "root": root,
+        **_moments_state(latents.residual),
+        "prior": None if latents.prior is None else _moments_state(latents.prior),
         "layers": [(one.name, one.place.start, one.place.stop, list(one.shape)) for one in latents.layers],
         "correction": None if latents.correction_B is None else latents.correction_B.cpu(),
         "groups": {name: inside.cpu() for name, inside in latents.groups.items()},
@@ -137,13 +134,22 @@ def latents_of_state(state: Mapping[str, Any], device: torch.device) -> Latents:
     def there(value: Tensor | None) -> Any:
         return None if value is None else value.to(device)
 
-    moments = (there(state["mu"]), there(state["logvar"]))
+    def gaussian(moments: Mapping[str, Any]) -> DiagonalGaussian:
+        mu, logvar, root = (there(moments[name]) for name in ("mu", "logvar", "root"))
+        return DiagonalGaussian(mu, logvar) if root is None else CorrelatedGaussian(mu, logvar, root)
+
+    prior = state.get("prior")
     return Latents(
-        DiagonalGaussian(*moments) if state["root"] is None else CorrelatedGaussian(*moments, there(state["root"])),
+        gaussian(state),
         tuple(Layer(name, slice(start, stop), torch.Size(shape)) for name, start, stop, shape in state["layers"]),
-        None,
+        None if prior is None else gaussian(prior),
         there(state["correction"]),
         {name: there(inside) for name, inside in state["groups"].items()},
         there(state["condition"]),
         state["named"],
     )
+
+
+def _moments_state(gaussian: DiagonalGaussian) -> dict[str, Tensor | None]:
+    root = gaussian.root_SZZ.cpu() if isinstance(gaussian, CorrelatedGaussian) else None
+    return {"mu": gaussian.mu_SZ.cpu(), "logvar": gaussian.logvar_SZ.cpu(), "root": root}

@@ -13,29 +13,28 @@ print(monitor.verdict())
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import CellType, FunctionType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from seqsetvae import names
+from seqsetvae.collapse.alerts import Alert
 from seqsetvae.collapse.attribution import Lost, lost
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.measured import MeasuredSoFar
-from seqsetvae.collapse.statistics import CollapseStatistics
-from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
-from seqsetvae.training.monitor.decoder_probe import DecoderProbe
-from seqsetvae.training.monitor.numbers import Figures, heard_of, noise_seed, statistics_of
+from seqsetvae.training.monitor.observer import Observer
 from seqsetvae.training.monitor.offered import as_latents
-from seqsetvae.training.monitor.posterior_pool import PosteriorPool
 
 Likelihood = Callable[[Any], Tensor]
 """-ln p(x | z) of the rows of one batch for given latents, nats, shape (B,)."""
 
 
-class _Decoder:
+class _Likelihoods:
     """A likelihood stands for the batch that it knows."""
 
     def negative_log_likelihood(self, z: Any, likelihood: Likelihood) -> Tensor:
@@ -64,17 +63,15 @@ class LoopMonitor:
         model: nn.Module | None = None,
         log: Callable[[Mapping[str, float], int], object] | None = None,
     ) -> None:
-        self.config = settle_monitor(config or MonitorConfig(), total_steps, warmup_steps)
-        self.watch = Watch(self.config, BetaOutlook(total_steps, warmup_steps, beta_at))
-        self.updates = MeasuredSoFar()
+        settled = settle_monitor(config or MonitorConfig(), total_steps, warmup_steps)
+        self.observer = Observer(settled, BetaOutlook(total_steps, warmup_steps, beta_at))
         self.alerts: list[Diagnosis] = []
         """Changes of level, oldest first; those of layers and subgroups among them."""
-        self._decoder = _Decoder() if model is None else _InModel(model)
+        self._likelihoods = _Likelihoods() if model is None else _InModel(model)
         self._log = log
-        self._pool, self._probe = PosteriorPool(self.config.pool_sets), DecoderProbe()
-        self._heard: Figures = {}
-        self._count = 0
-        self._asks = False
+        self._decoder: _Likelihoods | None = None
+        """None where the last batch came without a likelihood."""
+        self._last_step = 0
 
     def update(
         self,
@@ -106,22 +103,17 @@ class LoopMonitor:
             InputError: the posterior cannot be used; with the reason.
         """
         latents = as_latents(posterior, groups, condition)
-        self._pool.add(latents, None if reconstruction_loss is None else reconstruction_loss.detach())
-        self._asks = nll is not None
-        if nll is not None:
-            self._probe.keep(nll, latents, self._pool.steps[-1].serial)
-        if step % self.config.update_frequency and not self.watch.due(step):
+        recon = None if reconstruction_loss is None else reconstruction_loss.detach()
+        self.observer.keep(latents, recon, None if nll is None else as_of_now(nll))
+        self._decoder = None if nll is None else self._likelihoods
+        self._last_step = step
+        if not self.observer.due(step):
             return None
-        asks = self._asks and self.watch.primary.wants_decoder_use(self._count)
-        self._count += 1
-        whole, parts = self._measure(step, beta, asks, noise_seed(step))
-        checks, whole = self.watch.update_parts(whole, parts)
-        self.updates.append(whole)
-        checks += self.watch.update(whole)
-        self.alerts += [one.diagnosis for one in checks if one.is_alert]
+        judged = self.observer.judge(self.observer.measure(step, beta, self._decoder))
+        self.alerts += [one.diagnosis for one in judged.checks if one.is_alert]
         if self._log is not None:
-            self._log({**whole.metrics(), names.COLLAPSE_LEVEL: self.watch.primary.state.level}, step)
-        mine = [one.diagnosis for one in checks if one.diagnosis.detector == self.watch.primary.name]
+            self._log(judged.metrics(), step)
+        mine = [one.diagnosis for one in judged.checks if one.diagnosis.detector == self.observer.primary.name]
         return mine[-1] if mine else None
 
     def verdict(self) -> Diagnosis:
@@ -130,37 +122,63 @@ class LoopMonitor:
         Raises:
             ValueError: there was no batch.
         """
-        if not self._pool.steps:
+        if not self.observer.pool.steps:
             raise ValueError("Nothing to judge: LoopMonitor.update was never called.")
-        step = self.updates[-1].step if len(self.updates) else 0
-        beta = self.updates[-1].beta if len(self.updates) else None
-        measured = [
-            self._measure(step, beta, self._asks, noise_seed(step, place + 1))
-            for place in range(self.config.confirm_checks)
-        ]
-        check, _ = self.watch.verdict([whole for whole, _ in measured], [parts for _, parts in measured])
-        return check.diagnosis
+        return self.observer.judge_finished(self._last_step, self._decoder)[0].diagnosis
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint: tensors and plain values. Likelihoods cannot be kept; what they have said is."""
+        return self.observer.state_dict() | {"alerts": [Alert(one, 0.0).encode() for one in self.alerts]}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> None:
+        """Continue from what :meth:`state_dict` gave, with the model on a device."""
+        self.observer.load_state_dict(state, torch.device(device))
+        self.alerts = [Alert.decode(one).diagnosis for one in state["alerts"]]
+
+    @property
+    def config(self) -> SettledMonitor:
+        """Thresholds and frequencies in force."""
+        return self.observer.config
+
+    @property
+    def updates(self) -> MeasuredSoFar:
+        """The updates so far."""
+        return self.observer.updates
 
     @property
     def level(self) -> Level:
         """At the last check."""
-        return Level(self.watch.primary.state.level)
+        return Level(self.observer.primary.state.level)
 
     @property
     def lost(self) -> Lost | None:
         """Which dimensions and parts have gone silent since the run was at its best."""
         return lost(self.updates, self.config.grace_steps)
 
-    def _measure(
-        self, step: int, beta: float | None, asks: bool, seed: int
-    ) -> tuple[CollapseStatistics, dict[str, CollapseStatistics]]:
-        decoder = self._probe.measure(self._decoder, self._pool.steps, seed) if asks else None
-        measured = self._pool.measure(step, beta, decoder, seed).wait()
-        self._heard = heard_of(measured) or self._heard
-        return statistics_of(measured, self.config, self._heard, self.updates.recon_window(self.config.window_size - 1))
+
+def as_of_now(likelihood: Likelihood) -> Likelihood:
+    """The same function with its names bound as they are now.
+
+    It is asked again some batches later, when the `x` of a loop that it was written in stands for another batch. What is no plain
+    function is left as it is.
+
+    >>> x = 1
+    >>> kept = as_of_now(lambda z: z + x)
+    >>> x = 2
+    >>> kept(0)
+    1
+    """
+    if not isinstance(likelihood, FunctionType):
+        return likelihood
+    cells = tuple(CellType(cell.cell_contents) for cell in likelihood.__closure__ or ())
+    bound = FunctionType(
+        likelihood.__code__, {**likelihood.__globals__}, likelihood.__name__, likelihood.__defaults__, cells
+    )
+    bound.__kwdefaults__ = likelihood.__kwdefaults__
+    return bound
 
 
-class _InModel(nn.Module, _Decoder):
+class _InModel(nn.Module, _Likelihoods):
     """With the model whose parts have modes."""
 
     def __init__(self, model: nn.Module) -> None:

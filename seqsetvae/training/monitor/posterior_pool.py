@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqsetvae.collapse.information import DecoderInformation
 from seqsetvae.posterior import DiagonalGaussian, PosteriorStatistics, posterior_statistics
+from seqsetvae.training.gathering import gathered
 from seqsetvae.training.monitor.latents import WHOLE, Latents, Layer, latents_of_state, latents_state
 from seqsetvae.training.monitor.measurement import Measurement, on_its_way
 from seqsetvae.training.monitor.steady import without_condition, without_drift
@@ -59,21 +60,35 @@ class PosteriorPool:
     Args:
         sets: posteriors that are wanted, on all devices together.
         devices: how many there are.
-        epoch: batches of an epoch; the pool spans no more of them, so that no set is in it twice. None: unknown.
     """
 
-    def __init__(self, sets: int, devices: int = 1, epoch: int | None = None) -> None:
-        self.sets = -(-sets // devices)
-        self.steps: deque[PooledStep] = deque(maxlen=min(POOL_STEPS, epoch or POOL_STEPS))
+    def __init__(self, sets: int, devices: int = 1) -> None:
+        self._wanted = sets
+        self.steps: deque[PooledStep] = deque()
         self._serial = 0
+        self.spread(devices, None)
+
+    def spread(self, devices: int, epoch: int | None) -> None:
+        """Hold this device's share.
+
+        Args:
+            devices: how many there are.
+            epoch: batches of an epoch; the pool spans no more of them, so that no set is in it twice. None: unknown.
+        """
+        self.sets = -(-self._wanted // devices)
+        self.steps = deque(self.steps, maxlen=min(POOL_STEPS, epoch or POOL_STEPS))
+        self._held = sum(step.sets for step in self.steps)
 
     def add(self, latents: Latents, recon: Tensor | None) -> None:
         """Take in one batch. `recon`: its reconstruction loss, mean over the sets, 0-d."""
-        self.steps.append(PooledStep(replace(latents, prior=None), recon, self._serial))
+        if len(self.steps) == self.steps.maxlen:
+            self._held -= self.steps.popleft().sets
+        newest = PooledStep(replace(latents, prior=None), recon, self._serial)
+        self.steps.append(newest)
         self._serial += 1
-        held = sum(step.sets for step in self.steps)
-        while held - self.steps[0].sets >= self.sets:
-            held -= self.steps.popleft().sets
+        self._held += newest.sets
+        while self._held - self.steps[0].sets >= self.sets:
+            self._held -= self.steps.popleft().sets
 
     def state_dict(self) -> dict[str, Any]:
         """A few megabytes, so that the first update of a resumed run is that of one that never stopped."""
@@ -86,6 +101,7 @@ class PosteriorPool:
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.steps.clear()
+        self._held = 0
         self._serial = state["serial"] - len(state["steps"])
         for latents, recon in state["steps"]:
             self.add(latents_of_state(latents, device), None if recon is None else recon.to(device))
@@ -159,15 +175,6 @@ class PosteriorPool:
         sums = torch.stack([total, torch.tensor(float(sum(count for _, count in weighted)), device=device)])
         everywhere = gathered(sums[None]).sum(0)
         return everywhere[0] / everywhere[1]
-
-
-def gathered(mine: Tensor) -> Tensor:
-    """Rows of all devices, in order of their rank."""
-    if not torch.distributed.is_initialized():
-        return mine
-    from torchmetrics.utilities.distributed import gather_all_tensors  # brings matplotlib along
-
-    return torch.cat(gather_all_tensors(mine.contiguous()))
 
 
 def _rows_of(step: PooledStep) -> Callable[[Tensor], Tensor]:
