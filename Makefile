@@ -95,6 +95,17 @@ dist: ## Build wheel and sdist, and check their metadata
 	build/dist-env/bin/python -m build --outdir build/dist
 	build/dist-env/bin/twine check --strict build/dist/*
 
+# torch as it is locked; scvi-tools and pythae want other versions of much else, so that they never stand in .venv.
+MONITOR := build/collapse-monitor
+.PHONY: collapse-monitor
+collapse-monitor: ## Build the package collapse-monitor; test it with torch alone, then with Lightning, three trackers, scvi-tools and pythae
+	rm -rf $(MONITOR) && $(PYTHON) -m venv $(MONITOR) && $(MONITOR)/bin/pip install "$$(grep '^torch==' requirements.lock)" pytest
+	$(MONITOR)/bin/pip wheel --no-deps --wheel-dir $(MONITOR) packages/collapse-monitor
+	$(MONITOR)/bin/pip install $(MONITOR)/collapse_monitor-*.whl
+	cd packages/collapse-monitor/tests && $(CURDIR)/$(MONITOR)/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider -p conftest test_core.py
+	$(MONITOR)/bin/pip install "$$(grep '^torch==' requirements.lock)" lightning mlflow-skinny tensorboard wandb scvi-tools pythae
+	cd packages/collapse-monitor/tests && $(CURDIR)/$(MONITOR)/bin/python -m pytest -c /dev/null -p no:cacheprovider .
+
 .PHONY: lint types bench
 lint: $(INSTALLED) ## Check style and formatting (ruff)
 	ruff check .
