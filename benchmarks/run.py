@@ -16,6 +16,7 @@ NAMES = (
     "loader",
     "tracking",
     "monitor",
+    "survivors",
     "store_scale",
     "meds_scale",
     "tuning",
@@ -41,9 +42,9 @@ def run_benchmarks(
     """Run the benchmarks and print their tables as Markdown.
 
     Args:
-        only: One of step, pretrain, vocabulary, loader, tracking, monitor, store_scale, meds_scale, tuning, tuning_compare, analyze,
-            finetune, serving, dashboard, gpu, mortality, few_labels, forecast. None: all of them but gpu, for a machine that has one, and
-            the last three, which take long and keep their models in the folders mortality_comparison and few_labels_comparison.
+        only: One of step, pretrain, vocabulary, loader, tracking, monitor, survivors, store_scale, meds_scale, tuning, tuning_compare,
+            analyze, finetune, serving, dashboard, gpu, mortality, few_labels, forecast. None: all of them but gpu, for a machine that has
+            one, and the last three, which take long and keep their models in the folders mortality_comparison and few_labels_comparison.
         quick: Smaller sizes and fewer repetitions, to see that they run.
         store: Data for the benchmarks mortality, few_labels and forecast: a folder that `seqsetvae prepare` wrote, or `demo`.
         labels: Table of other outcomes for few_labels (.csv, .csv.gz, .parquet).

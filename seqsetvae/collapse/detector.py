@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
 from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, PARTS, RULES, advice, looks_collapsed
@@ -14,6 +14,9 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
 from seqsetvae.config.settling import LEAST_GRACE
+
+if TYPE_CHECKING:
+    from seqsetvae.collapse.forecast import Forecast
 
 STATE_VERSION = 1
 """Of what a detector remembers, as a checkpoint holds it."""
@@ -33,6 +36,8 @@ class BetaOutlook:
     warmup_steps: int = 0
     beta_at: Callable[[int], float] | None = None
     """Planned beta at an optimizer step; None where nobody knows (a controller, or somebody else's model)."""
+    forecast: Forecast | None = None
+    """What was told of the data before training: advice then tells a beta that is too high from nothing to encode."""
 
     def relief_ahead(self, step: int, beta: float | None) -> bool:
         """Whether beta will fall to less than half of what it is now, as in all but the last cycle of a cyclical schedule.
@@ -135,7 +140,7 @@ class Detector:
             level=level,
             indicators=tuple(indicators),
             reasons=self._reasons(statistics, fired, level),
-            advice=advice(fired, statistics, level),
+            advice=advice(fired, statistics, level, self.outlook.forecast),
             held_back=held_back,
             streak=state.streak,
             beta=statistics.beta,
@@ -171,7 +176,7 @@ class Detector:
             level=level,
             indicators=tuple(judged[place][1]),
             reasons=self._reasons(last, out, level),
-            advice=advice(out, last, level),
+            advice=advice(out, last, level, self.outlook.forecast),
             held_back=held_back,
             streak=self.state.streak,
             beta=last.beta,

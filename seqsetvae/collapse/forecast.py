@@ -18,6 +18,8 @@ from torch import Tensor
 from seqsetvae.errors import InputError
 
 Likelihood = Literal["gaussian", "bernoulli", "poisson"]
+NEAR = 0.5
+"""Share of the critical beta from which a run that starts badly may end dead."""
 SMALL = 1e-4
 """Probability or rate below which an element is taken not to occur: its curvature is next to nothing, and would be divided by."""
 
@@ -29,7 +31,7 @@ class Forecast:
     eigenvalues_X: Tensor
     """Largest first: nats that a direction gains per nat of KL, at the prior."""
     noise_edge: float
-    """The largest that as many rows of pure noise of this likelihood would show (Marchenko & Pastur 1967)."""
+    """The largest that as many rows of pure noise of this likelihood would show (:func:`noise_edge`)."""
 
     @property
     def critical_beta(self) -> float:
@@ -50,6 +52,23 @@ class Forecast:
         """KL at the optimum, nats per row: sum of 0.5 ln(lambda_i / beta) over the survivors."""
         kept = self.eigenvalues_X[: self.survivors(beta, latent_dim)].double()
         return float(0.5 * (kept / beta).log().sum()) if beta > 0 else math.inf
+
+    def advice(self, beta: float) -> str:
+        """What to make of a beta that is planned; empty where it is no danger.
+
+        >>> data = Forecast(torch.tensor([8.0, 4.0, 0.5]), noise_edge=1.2)
+        >>> data.advice(0.5), data.advice(9.0)
+        ('', 'beta 9 is too high: from about 8 on nothing survives in these data.')
+        """
+        if self.nothing_to_encode:
+            return "there is nothing to encode: the data look like noise about a constant, whatever beta is."
+        if beta >= self.critical_beta:
+            return (
+                f"beta {beta:.3g} is too high: from about {self.critical_beta:.2g} on nothing survives in these data."
+            )
+        if beta >= NEAR * self.critical_beta:
+            return f"beta {beta:.3g} is near {self.critical_beta:.2g}, from which on nothing survives in these data."
+        return ""
 
     def __str__(self) -> str:
         if self.nothing_to_encode:
@@ -104,4 +123,55 @@ def from_scores(score_NX: Tensor, curvature_X: Tensor) -> Forecast:
     whitened_NX = score_NX.double() / curvature_X.double().sqrt()
     singular = torch.linalg.svdvals(whitened_NX / math.sqrt(rows))
     directions = whitened_NX.shape[1]
-    return Forecast(singular.square(), (1.0 + math.sqrt(directions / rows)) ** 2)
+    return Forecast(singular.square(), noise_edge(rows, directions))
+
+
+def noise_edge(rows: int, directions: int) -> float:
+    """Largest eigenvalue of white noise that 99 of 100 samples stay below (Johnstone 2001, with the Tracy-Widom law of order 1).
+
+    >>> round(noise_edge(3000, 5), 3), round((1 + (5 / 3000) ** 0.5) ** 2, 3)  # and where Marchenko & Pastur 1967 have it end
+    (1.113, 1.083)
+    """
+    n, p = math.sqrt(max(rows - 1, 1)), math.sqrt(directions)
+    return ((n + p) ** 2 + TRACY_WIDOM * (n + p) * (1.0 / n + 1.0 / p) ** (1.0 / 3.0)) / rows
+
+
+TRACY_WIDOM = 2.02
+"""99 % quantile."""
+LAGS = 48
+"""Later rows of a sequence that are looked at, as far as each gains something by a latent."""
+
+
+def from_sequences(score_NX: Tensor, curvature_X: Tensor, sequence_N: Tensor, position_N: Tensor) -> Forecast:
+    """For a decoder that reads the latents of a row and of all rows before it, as of the sets of one patient.
+
+    At the prior a latent u = w . x_t with little signal pays w C w of KL, and gains sum_s |C_st w|^2 in the rows s >= t that it is read
+    for, C_st the covariance of whitened gradients that far apart. So lambda are the eigenvalues of C^-1/2 (sum_s C_st C_st^T) C^-1/2: of C
+    itself where rows have nothing to do with each other, and more where what is true of a row stays true.
+
+    Args:
+        score_NX: d log p(x_n) / d eta about the best constant.
+        curvature_X: -E d^2 log p / d eta^2, above 0.
+        sequence_N: to which sequence a row belongs, ascending.
+        position_N: its place there: 0, 1, 2, ...
+    """
+    white_NX = score_NX.double() / curvature_X.double().sqrt()
+    white_NX = white_NX - white_NX.mean(0)
+    rows, directions = white_NX.shape
+    variance_X, axes_XX = torch.linalg.eigh(white_NX.T @ white_NX / rows)
+    kept = variance_X > SMALL * variance_X[-1]
+    # Coordinates in which C is the identity: gains are then |A C_st C^-1/2|^2 with A the whitened gradients themselves.
+    unit_NK = white_NX @ axes_XX[:, kept] / variance_X[kept].sqrt()
+    half_N = sequence_N % 2 == 0
+    gain_KK = torch.diag(variance_X[kept])
+    for lag in range(1, min(LAGS, int(position_N.max())) + 1):
+        earlier = torch.arange(rows - lag)[sequence_N[lag:] == sequence_N[:-lag]]
+        # From two halves of the sequences, so that noise is no square.
+        halves = [earlier[half_N[earlier]], earlier[~half_N[earlier]]]
+        if min(map(len, halves)) < 2:
+            break
+        first, second = (white_NX[part + lag].T @ unit_NK[part] / len(part) for part in halves)
+        share = len(earlier) / rows
+        gain_KK = gain_KK + share * 0.5 * (first.T @ second + second.T @ first)
+    eigenvalues = torch.linalg.eigvalsh(gain_KK).flip(0).clamp(min=0.0)
+    return Forecast(eigenvalues, noise_edge(rows, directions))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from seqsetvae.collapse.diagnosis import Indicator, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settled import SettledMonitor
+
+if TYPE_CHECKING:
+    from seqsetvae.collapse.forecast import Forecast
 
 GUIDES_TREND_CHECKS = 50
 """Rules `source`: the trend of the reconstruction loss is taken over this many updates."""
@@ -87,8 +91,8 @@ def looks_collapsed(fired: list[Indicator]) -> bool:
     return len(whole) >= 2 or not NOT_LISTENED.isdisjoint(whole)
 
 
-def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level) -> str:
-    """One sentence on what to try, by what is out of range."""
+def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level, told: Forecast | None = None) -> str:
+    """One sentence on what to try, by what is out of range and by what was told of the data before training."""
     if not statistics.finite:
         return "Lower --optimizer.lr or --trainer.gradient_clip_val, and look for extreme values in the data."
     if not fired:
@@ -105,6 +109,8 @@ def advice(fired: list[Indicator], statistics: CollapseStatistics, level: Level)
             "few events, or a group of patients."
         )
     beta = "" if statistics.beta is None else f" (beta is {statistics.beta:.3g})"
+    if told is not None and (said := told.advice(statistics.beta or 0.0)):
+        return f"{said[0].upper()}{said[1:]}"
     return _for_the_whole(names - OF_A_PART, statistics, level, beta)
 
 

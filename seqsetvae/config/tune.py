@@ -13,8 +13,9 @@ from seqsetvae.config.require import require, require_name
 class SpaceConfig:
     """What `tune` searches. A range that is null is not searched: its setting stays as it is given."""
 
-    max_beta_range: tuple[float, float] | None = (0.01, 50.0)
-    """Lowest and highest max_beta, drawn evenly on the logarithm."""
+    max_beta_range: tuple[float, float] | Literal["auto"] | None = "auto"
+    """Lowest and highest max_beta, drawn evenly on the logarithm. `auto`: from 0.01 to where the data let nothing survive any more, as
+    `seqsetvae check` tells it."""
     free_bits_range: tuple[float, float] | None = (0.0, 0.1)
     """Lowest and highest free_bits, nats per latent dimension."""
     warmup_range: tuple[float, float] | None = (0.0, 0.3)
@@ -33,8 +34,8 @@ class SpaceConfig:
             ("warmup_range", 0.0, False),
             ("lr_range", 0.0, True),
         ):
-            given: tuple[float, float] | None = getattr(self, name)
-            if given is None:
+            given: tuple[float, float] | str | None = getattr(self, name)
+            if given is None or isinstance(given, str):
                 continue
             low, high = given
             require(low <= high < inf, f"space.{name}", given, "a lower and an upper bound, in this order")

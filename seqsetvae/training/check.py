@@ -22,6 +22,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.tracking.connection.address import resolve_uri, without_password
 from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.beta_forecast import forecast_for
 from seqsetvae.training.clock import clock
 from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.module import PretrainModule
@@ -109,7 +110,22 @@ def preflight(config: PretrainConfig) -> Preflight:
     _log.info(f"\n  {'store':<8}{without_password(uri)} answered in {seconds:.1f} s")
     if advice := faster(trials, planned_patients(plan)):
         _log.info(f"  {'faster':<8}{advice}")
+    say_survivors(plan)
     return report_estimates(plan, trials, longest)
+
+
+def say_survivors(plan: Plan) -> None:
+    """What is told before training: the beta at which nothing survives, and how many dimensions do below it."""
+    told, latents = forecast_for(plan), plan.config.model.latent_dim
+    if not told.nothing_to_encode:
+        planned = plan.config.objective.max_beta
+        betas = sorted({planned, *(10.0**power for power in range(-2, 3) if 10.0**power < told.critical_beta)})
+        at = ", ".join(f"{told.survivors(beta, latents)} at {beta:g}" for beta in betas)
+        _log.info(
+            f"  {'collapse':<8}from beta {told.critical_beta:.2g} on, by a forecast; of {latents} dimensions survive: {at}"
+        )
+    if advice := told.advice(plan.config.objective.max_beta):
+        _log.warning(f"Likely to collapse: {advice}")
 
 
 def planned_patients(plan: Plan) -> int:

@@ -17,7 +17,8 @@ from seqsetvae.tracking.compat.experiment_page import run_page
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
-from seqsetvae.training.checkpoints import Recipe, step_of
+from seqsetvae.training.checkpoint_names import step_of
+from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
 from seqsetvae.training.plan import Plan

@@ -19,6 +19,7 @@ from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.threads import sleep_soon
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
+from seqsetvae.training.beta_forecast import forecast_for
 from seqsetvae.training.plan import make_plan
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.tuning import slots
@@ -26,7 +27,7 @@ from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.parent_run import ParentRun, settle_all
 from seqsetvae.tuning.progress import StudyProgress
 from seqsetvae.tuning.results import Results
-from seqsetvae.tuning.space import check_base
+from seqsetvae.tuning.space import check_base, settled
 from seqsetvae.tuning.storage import close_storage, exclusive, open_storage, resolve_storage
 from seqsetvae.tuning.study import (
     check_leader,
@@ -72,6 +73,8 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
     """
     sleep_soon()
     check_base(base, space)
+    plan = make_plan(base)
+    space = settled(space, lambda: forecast_for(plan))
     job = Job(
         base=base,
         space=space,
@@ -79,7 +82,7 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
         storage=resolve_storage(config.storage),
         study=config.study or new_name(),
         parent_run_id="",
-        total_steps=make_plan(base).total_steps,
+        total_steps=plan.total_steps,
     )
     storage = open_storage(job.storage, config.heartbeat_seconds)
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from seqsetvae.config import PretrainConfig, SpaceConfig
 from seqsetvae.errors import InputError
+
+if TYPE_CHECKING:
+    from seqsetvae.collapse.forecast import Forecast
 
 Params = Mapping[str, Any]
 """Of one trial: max_beta, free_bits, warmup (share of the trial's steps), beta_schedule, lr, latent_dim; those that are searched."""
@@ -25,6 +28,7 @@ def suggest(trial: Suggests, space: SpaceConfig, base: PretrainConfig) -> dict[s
     """Draw the parameters of a trial. A linear warm-up is drawn only for a schedule that has one."""
     params: dict[str, Any] = {}
     if space.max_beta_range:
+        assert space.max_beta_range != "auto", "settled before the study begins"
         params["max_beta"] = trial.suggest_float("max_beta", *space.max_beta_range, log=True)
     if space.free_bits_range:
         params["free_bits"] = trial.suggest_float("free_bits", *space.free_bits_range)
@@ -65,6 +69,24 @@ def trial_config(base: PretrainConfig, params: Params, total_steps: int, *, prun
     ended = replace(config.monitor, on_collapse="stop", early_stop_patience=1)
     monitor = ended if prune else replace(config.monitor, on_collapse="warn")
     return replace(config, monitor=monitor, trainer=replace(config.trainer, progress_bar=False))
+
+
+LOWEST_BETA = 0.01
+"""Of a range that is found by a forecast."""
+
+
+def settled(space: SpaceConfig, told: Callable[[], Forecast]) -> SpaceConfig:
+    """With a range of max_beta: up to where nothing survives, by the forecast, or tenfold above the lowest where that is lower.
+
+    >>> from torch import tensor
+    >>> from seqsetvae.collapse.forecast import Forecast
+    >>> settled(SpaceConfig(), lambda: Forecast(tensor([7.77, 2.0]), 1.1)).max_beta_range
+    (0.01, 7.8)
+    """
+    if space.max_beta_range != "auto":
+        return space
+    # Two digits: another version of a library must not make it another study.
+    return replace(space, max_beta_range=(LOWEST_BETA, max(10.0 * LOWEST_BETA, float(f"{told().critical_beta:.2g}"))))
 
 
 def check_base(base: PretrainConfig, space: SpaceConfig) -> None:

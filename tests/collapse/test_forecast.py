@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from seqsetvae.collapse.forecast import forecast
+from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.forecast import forecast, from_sequences
+from seqsetvae.collapse.statistics import CollapseStatistics
+from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settling import settle_monitor
 from seqsetvae.errors import InputError
 
 SPECTRUM = (8.0, 4.0, 2.0, 0.5)
@@ -78,6 +82,46 @@ def test_a_trained_vae_of_counts_lives_below_and_dies_above_the_critical_beta(sh
     with torch.no_grad():
         active = int((encoder(x).chunk(2, dim=1)[0].var(0) > 0.01).sum())
     assert (active > 0) == lives
+
+
+def test_noise_is_hardly_ever_taken_for_something():
+    drawn = [torch.randn(400, 20, generator=torch.Generator().manual_seed(seed)) for seed in range(200)]
+    assert sum(not forecast(x).nothing_to_encode for x in drawn) <= 6
+    weak = [x + 0.5 * x[:, :1].roll(1, 0) for x in drawn]
+    assert sum(not forecast(x).nothing_to_encode for x in weak) >= 190
+
+
+def sequences(stays: float, rows: int = 6) -> tuple[torch.Tensor, ...]:
+    """Rows of 4000 sequences, unit noise and one factor of variance 1 in four values, which stays what it was by so much."""
+    generator = torch.Generator().manual_seed(4)
+    factor = torch.randn(4000, 1, generator=generator)
+    factors = [factor]
+    for _ in range(rows - 1):
+        new = torch.randn(4000, 1, generator=generator)
+        factors.append(stays * factors[-1] + math.sqrt(1.0 - stays**2) * new)
+    factor_BS = torch.cat(factors, 1)
+    x = factor_BS.reshape(-1, 1) * torch.ones(4) + torch.randn(4000 * rows, 4, generator=generator)
+    return x, torch.ones(4), torch.arange(4000).repeat_interleave(rows), torch.arange(rows).repeat(4000)
+
+
+@pytest.mark.parametrize("stays", [0.0, 0.5, 1.0])
+def test_what_stays_true_over_a_sequence_is_worth_more(stays):
+    """The direction (1, 1, 1, 1) / 2 has variance 5 and at lag k covariance 4 stays^k: worth 5 + sum_k share_k (4 stays^k)^2 / 5."""
+    rows = 6
+    later = sum((rows - lag) / rows * (4.0 * stays**lag) ** 2 / 5.0 for lag in range(1, rows))
+    found = from_sequences(*sequences(stays, rows))
+    assert found.critical_beta == pytest.approx(5.0 + later, rel=0.05)
+    assert found.survivors(1.3) == 1
+
+
+@pytest.mark.parametrize(("beta", "said"), [(0.5, "free_bits"), (9.0, "is too high: from about 5")])
+def test_advice_tells_a_beta_that_is_too_high_from_nothing_to_encode(beta, said):
+    dead = CollapseStatistics(500, 1024, 0.0, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0, beta=beta)
+    config = settle_monitor(MonitorConfig(), total_steps=2000)
+    data, *_ = sequences(0.0)
+    assert said in Detector(config, BetaOutlook(2000, forecast=forecast(data))).check(dead).advice
+    noise = forecast(torch.randn(3000, 5, generator=torch.Generator().manual_seed(0)))
+    assert "nothing to encode" in Detector(config, BetaOutlook(2000, forecast=noise)).check(dead).advice
 
 
 @pytest.mark.parametrize(

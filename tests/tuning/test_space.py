@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import optuna
 import pytest
+import torch
 
+from seqsetvae.collapse.forecast import Forecast
 from seqsetvae.config import (
     MonitorConfig,
     ObjectiveConfig,
@@ -18,10 +20,14 @@ from seqsetvae.config import (
 from seqsetvae.config.settling import settle_objective
 from seqsetvae.errors import InputError
 from seqsetvae.tuning.job import Job
-from seqsetvae.tuning.space import apply, check_base, suggest, trial_config
+from seqsetvae.tuning.space import apply, check_base, settled, suggest, trial_config
 
 EVERYTHING = SpaceConfig(
-    warmup_range=(0.0, 1.0), schedules=("linear", "cyclical", "controller"), lr_range=(1e-4, 1e-2), latent_dims=(4, 8)
+    max_beta_range=(0.01, 50.0),
+    warmup_range=(0.0, 1.0),
+    schedules=("linear", "cyclical", "controller"),
+    lr_range=(1e-4, 1e-2),
+    latent_dims=(4, 8),
 )
 
 
@@ -40,6 +46,14 @@ def test_a_warm_up_is_never_longer_than_the_trial():
             assert settle_objective(objective, total_steps).beta_warmup_steps in range(total_steps + 1)
 
 
+def test_a_range_that_is_left_open_ends_where_nothing_survives():
+    told = Forecast(torch.tensor([7.777, 2.0]), noise_edge=1.1)
+    assert settled(SpaceConfig(), lambda: told).max_beta_range == (0.01, 7.8)
+    dead = Forecast(torch.tensor([1e-3]), noise_edge=1.1)
+    assert settled(SpaceConfig(), lambda: dead).max_beta_range == (0.01, 0.1), "a range all the same"
+    assert settled(EVERYTHING, pytest.fail) == EVERYTHING, "where one is given nothing is looked at"
+
+
 def test_what_is_drawn_lies_in_its_range():
     drawn = draws(EVERYTHING)
     assert all(0.01 <= params["max_beta"] <= 50.0 and 1e-4 <= params["lr"] <= 1e-2 for params in drawn)
@@ -50,12 +64,12 @@ def test_what_is_drawn_lies_in_its_range():
 def test_only_a_linear_schedule_warms_up():
     assert all(("warmup" in params) == (params["beta_schedule"] == "linear") for params in draws(EVERYTHING))
     cold = PretrainConfig(objective=ObjectiveConfig(warmup_beta=False))
-    assert all("warmup" not in params for params in draws(SpaceConfig(), cold))
+    assert all("warmup" not in params for params in draws(SpaceConfig(max_beta_range=(0.01, 50.0)), cold))
 
 
 def test_what_is_not_searched_stays_as_it_is_given():
     base = PretrainConfig(objective=ObjectiveConfig(free_bits=0.3, beta_warmup_steps=7))
-    space = SpaceConfig(free_bits_range=None, warmup_range=None)
+    space = SpaceConfig(max_beta_range=(0.01, 50.0), free_bits_range=None, warmup_range=None)
     (params,) = draws(space, base, 1)
     objective = apply(base, params, 100).objective
     assert (objective.free_bits, objective.beta_warmup_steps) == (0.3, 7)

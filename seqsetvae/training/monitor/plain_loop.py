@@ -23,6 +23,7 @@ from seqsetvae.collapse.alerts import Alert
 from seqsetvae.collapse.attribution import Lost, lost
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.forecast import Forecast
 from seqsetvae.collapse.measured import MeasuredSoFar
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
@@ -49,6 +50,7 @@ class LoopMonitor:
         config: thresholds and frequencies.
         warmup_steps: in which beta rises; the grace period lasts as long.
         beta_at: planned beta at a step.
+        forecast: what :func:`~seqsetvae.collapse.forecast.forecast` told of the data, for the advice.
         model: taken out of training mode while the decoder is asked, and put back.
         log: gets the metrics of each update, with its step.
     """
@@ -60,11 +62,12 @@ class LoopMonitor:
         *,
         warmup_steps: int = 0,
         beta_at: Callable[[int], float] | None = None,
+        forecast: Forecast | None = None,
         model: nn.Module | None = None,
         log: Callable[[Mapping[str, float], int], object] | None = None,
     ) -> None:
         settled = settle_monitor(config or MonitorConfig(), total_steps, warmup_steps)
-        self.observer = Observer(settled, BetaOutlook(total_steps, warmup_steps, beta_at))
+        self.observer = Observer(settled, BetaOutlook(total_steps, warmup_steps, beta_at, forecast))
         self.alerts: list[Diagnosis] = []
         """Changes of level, oldest first; those of layers and subgroups among them."""
         self._likelihoods = _Likelihoods() if model is None else _InModel(model)
