@@ -13,13 +13,15 @@ PACKAGE = Path(__file__).parents[1] / "packages" / "collapse-monitor"
 ALONE = """
 import importlib.abc, sys, time
 
-class Nothing(importlib.abc.MetaPathFinder):
+OF_TORCH = {"torch", "torchgen", "numpy", "sympy", "mpmath", "networkx", "jinja2", "markupsafe", "filelock", "fsspec", "typing_extensions"}
+
+class TorchAlone(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"seqsetvae", "lightning", "mlflow", "pandas", "psutil", "tqdm", "matplotlib", "scipy", "jsonargparse"}:
+        if name.split(".")[0] not in OF_TORCH | {"collapse_monitor"} | sys.stdlib_module_names:
             raise ImportError(f"{name} is not installed")
 
-sys.meta_path.insert(0, Nothing())
 import torch
+sys.meta_path.insert(0, TorchAlone())
 started = time.process_time()
 from collapse_monitor import DiagonalGaussian, LoopMonitor, MonitorConfig, forecast
 seconds = time.process_time() - started

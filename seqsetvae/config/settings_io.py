@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TypeVar
 
-import yaml
-
 from seqsetvae.errors import InputError
 
 SETTINGS_VERSION = 2
@@ -27,6 +25,8 @@ def settings_yaml(groups: Mapping[str, object]) -> str:
     data:
       batch_size: 4
     """
+    import yaml  # only to write them: a checkpoint is read without
+
     return str(yaml.safe_dump({"format_version": SETTINGS_VERSION, **groups}, sort_keys=False))
 
 

@@ -20,7 +20,8 @@ def test_an_import_takes_less_than_half_a_second_beyond_torch_and_brings_numpy_a
     done = subprocess.run([sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True)
     seconds, *loaded = done.stdout.split()
     assert float(seconds) < 0.5
-    assert set(loaded) - sys.stdlib_module_names <= {"collapse_monitor", "numpy"}
+    # Beside the modules without an owner that compiled ones leave behind, such as `_cython_3_3_1`.
+    assert {name for name in loaded if name[0] != "_"} - sys.stdlib_module_names <= {"collapse_monitor", "numpy"}
 
 
 def test_the_loop_of_the_readme_is_red(capsys):
