@@ -194,15 +194,15 @@ class CollapseMonitor(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         # Of several that were given one folder, each but the first has its own below that, and its own names of metrics.
         folder = self.given.log_dir
+        if folder is None or self.outlets.knows_flags:
+            return
         monitors = [one for one in trainer.callbacks if isinstance(one, CollapseMonitor)]  # type: ignore[attr-defined]
-        place = (
-            [one for one in monitors if folder is not None and one.given.log_dir == folder].index(self) if folder else 0
-        )
-        if folder is not None and place and self.outlets.run is None:
+        place = [one for one in monitors if one.given.log_dir == folder].index(self)
+        if place:
             self.name = self.name or f"monitor_{place + 1}"
             own = Path(folder) / self.name
-            self.outlets = AlertOutlets(None, str(own), self.given.verbose, None)
-            self.healthy = HealthyCheckpoints(own)
+            self.outlets = self._consequences.outlets = AlertOutlets(str(own), self.given.verbose)
+            self._consequences.healthy = HealthyCheckpoints(own)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not offers_posterior(pl_module, self.attribute):
