@@ -76,7 +76,8 @@ def postgres() -> Iterator[str]:
     """Address of a server of its own, with a password and without a database: `postgresql://user:password@127.0.0.1:port`.
 
     Started here, not by pytest-postgresql or testing.postgresql: both start PostgreSQL as whoever runs the tests, and it refuses root,
-    who runs them in a container; the one's `noproc` wants a server that somebody else has started.
+    who runs them in a container. Given a `pg_ctl` that changes the account, pytest-postgresql 10 makes a data folder that only root may
+    enter; its `noproc` wants a server that somebody else has started.
     """
     bin_folder = programs()
     folder = Path(tempfile.mkdtemp(prefix="seqsetvae-postgres-"))  # not pytest's, whose folders only root may enter
