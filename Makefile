@@ -103,7 +103,7 @@ collapse-monitor: ## Build the package collapse-monitor; test it with torch alon
 	$(MONITOR)/bin/pip wheel --no-deps --wheel-dir $(MONITOR) packages/collapse-monitor
 	$(MONITOR)/bin/pip install $(MONITOR)/collapse_monitor-*.whl
 	cd packages/collapse-monitor/tests && $(CURDIR)/$(MONITOR)/bin/python -m pytest --noconftest -c /dev/null -p no:cacheprovider -p conftest test_core.py
-	$(MONITOR)/bin/pip install "$$(grep '^torch==' requirements.lock)" lightning mlflow-skinny tensorboard wandb scvi-tools pythae
+	$(MONITOR)/bin/pip install "$$(grep '^torch==' requirements.lock)" lightning mlflow tensorboard wandb scvi-tools pythae
 	cd packages/collapse-monitor/tests && $(CURDIR)/$(MONITOR)/bin/python -m pytest -c /dev/null -p no:cacheprovider .
 
 .PHONY: lint types bench
