@@ -18,7 +18,7 @@ from seqsetvae.training.pretrained.imputing import Imputed, Questions, Widening,
 Floats = NDArray[np.float64]
 
 BANDS = (0.5, 0.9)
-FEWEST = 100
+FEWEST = 30
 """Left-out values below which a variable's bands are widened as those of all together."""
 
 
