@@ -69,7 +69,7 @@ def per_trial(folder: Path, storage: str, trials: int) -> list[float]:
 
     with start_run(tracking, kind="tune", run_name=None, params={}, config_yaml="", tags={}) as run:
         tune = TuneConfig(study="bench", n_trials=trials, pruner="none", prune_collapsed=False)
-        job = Job(base, SpaceConfig(), tune, storage, "bench", run.run_id, total_steps=20)
+        job = Job(base, SpaceConfig(max_beta_range=(0.01, 50.0)), tune, storage, "bench", run.run_id, total_steps=20)
         opened = open_storage(storage, tune.heartbeat_seconds)
         study = open_study(job, opened)
         with contextlib.redirect_stdout(None):

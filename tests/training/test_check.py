@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from seqsetvae.config import ObjectiveConfig
+from seqsetvae.console import console
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.errors import InputError
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training import check
+from seqsetvae.training.beta_forecast import forecast_events, forecast_for
 from seqsetvae.training.plan import make_plan
 
 
@@ -28,6 +32,36 @@ def test_it_tries_ascending_batch_sizes_and_reports_each(tiny, capsys):
         assert row[4] == f"{1 - int(row[1]) / sum(patients * columns for patients, columns in blocks):.0%}"
     assert "sqlite:///" in out
     assert "Ready: 320 patients, 108 steps." in out
+
+
+def test_it_says_what_survives_and_warns_of_a_beta_that_nothing_does(tiny, capsys):
+    plan = make_plan(tiny)
+    told = forecast_for(plan)
+    with console():
+        check.say_survivors(plan)
+        out, err = capsys.readouterr()
+        assert f"beta    from {told.critical_beta:.2g} on nothing survives" in out
+        assert f"of {tiny.model.latent_dim} dimensions do 4 at 0.01" in out
+        assert err == ""
+        check.say_survivors(make_plan(replace(tiny, objective=ObjectiveConfig(max_beta=2.0 * told.critical_beta))))
+        assert "Likely to collapse: beta" in capsys.readouterr().err
+
+
+def test_scores_are_of_unit_curvature_where_sets_are_noise_about_a_constant(tiny):
+    """Events whose variables and values are drawn anew, apart from sets and patients, hold nothing that a latent could say."""
+    store = make_plan(tiny).data.store
+    batch = store.gather("train", 0, np.arange(300), None)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(batch.n_events, generator=generator)
+    noise = replace(
+        batch,
+        variable_N=batch.variable_N[order],
+        value_N=torch.randn(batch.n_events, generator=generator),
+        number_N=None,
+    )
+    told, drawn = forecast_events(batch), forecast_events(noise)
+    assert told.critical_beta > 3.0 * drawn.critical_beta
+    assert drawn.critical_beta < 1.5
 
 
 def test_a_token_budget_is_tried_at_the_patients_it_holds(tiny):

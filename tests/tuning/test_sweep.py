@@ -29,7 +29,7 @@ from tests.tuning.conftest import NARROW, TINY
 
 pytestmark = pytest.mark.slow
 N_TRIALS = 7
-WIDE = SpaceConfig()
+WIDE = SpaceConfig(max_beta_range=(0.01, 50.0))
 
 
 @pytest.fixture(scope="module")
