@@ -78,5 +78,6 @@ class Diagnosis:
         if self.level == Level.UNKNOWN:
             return f"Step {self.step}: not known whether the latents are in use"
         if self.level == Level.GREEN:
-            return f"Step {self.step}: back in range"
+            # In the grace period one figure may be out of range without being a warning.
+            return f"Step {self.step}: {'nothing to warn of yet' if self.reasons else 'back in range'}"
         return f"Step {self.step}: posterior collapse warning!"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.dashboard.view import View
 from seqsetvae.figures.level_strip import own
 
@@ -41,5 +41,5 @@ def alert_line(alert: Diagnosis) -> str:
     'step 600 red: KL divergence too low: 0.001000 < 0.01'
     """
     who = "" if own([alert]) else f" ({alert.detector})"
-    said = "; ".join(alert.reasons) if alert.level > Level.GREEN else "back in range"
+    said = "; ".join(alert.reasons) or "back in range"
     return f"step {alert.step:,} {alert.level.word}{who}: {said}"

@@ -38,7 +38,7 @@ class Explained:
     def record(self, run: Run) -> None:
         """With the run."""
         run.log_table({"columns": list(COLUMNS), "data": self.rows}, names.ARTIFACT_EVALUATION_CONTRIBUTIONS)
-        run.log_bytes(self.figure, names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE)
+        run.log_figure(self.figure, names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE)
 
 
 def explain_riskiest(models: Mapping[str, RiskModel], store: Store, split: str, stays: int) -> Explained:

@@ -13,6 +13,7 @@ from seqsetvae.figures.risk_curves import draw_risk_curves
 from seqsetvae.scores import Curve, Floats, Interval
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.compat.experiment_page import artifact_links, picture
+from seqsetvae.tracking.compat.image_series import small
 from seqsetvae.tracking.write.run import Run
 
 SubgroupRow = tuple[str, str, int, int, Interval, Interval]
@@ -78,7 +79,7 @@ def tables_of(run: Run, has_subgroups: bool, has_curves: bool, has_contributions
         [(names.ARTIFACT_EVALUATION_CURVES_FIGURE, "ROC, precision-recall and decision curves")] if has_curves else []
     )
     figures += [(names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE, "Why this answer")] if has_contributions else []
-    shown = "\n\n".join(picture(run.run_id, file, words) for file, words in figures)
+    shown = "\n\n".join(picture(run.run_id, small(file), words) for file, words in figures)
     return f"{shown}\n\n{artifact_links(run.experiment_id, run.run_id, files)}"
 
 
@@ -104,7 +105,7 @@ def record_calibration(
     run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CALIBRATION)
     named = {label(name): curve for name, curve in curves.items()}
     figure = draw_calibration(named, head, is_share, {label(name): risk_B for name, risk_B in risks.items()})
-    run.log_bytes(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
+    run.log_figure(figure, names.ARTIFACT_EVALUATION_CALIBRATION_FIGURE)
 
 
 def record_curves(run: Run, found: Mapping[str, Mapping[str, Band]], label_B: Floats, head: str) -> None:
@@ -119,7 +120,7 @@ def record_curves(run: Run, found: Mapping[str, Mapping[str, Band]], label_B: Fl
     run.log_table({"columns": columns, "data": points}, names.ARTIFACT_EVALUATION_CURVES)
     shown = {label(name): curves for name, curves in found.items()}
     figure = draw_risk_curves(shown, net_benefit_of_all(label_B), float(label_B.mean()), head)
-    run.log_bytes(figure, names.ARTIFACT_EVALUATION_CURVES_FIGURE)
+    run.log_figure(figure, names.ARTIFACT_EVALUATION_CURVES_FIGURE)
 
 
 def label(name: str) -> str:

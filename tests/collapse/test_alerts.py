@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seqsetvae.collapse.alert_texts import as_block
 from seqsetvae.collapse.alerts import EXACT, Alert, as_table, from_row
 from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
@@ -16,6 +17,7 @@ from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor
+from seqsetvae.dashboard.status import alert_line
 from seqsetvae.errors import InputError
 
 NUMBERS = (0.0, -0.0, 1 / 3, 5e-324, -1.7e308, math.nan, math.inf, -math.inf)
@@ -83,6 +85,15 @@ def test_an_alert_of_a_newer_version_is_refused():
 
 
 DEAD = CollapseStatistics(0, 1024, 0.001, 0, 16, 0.0, 6.9, 1.0, 1.0, 1.0, 1.0, decoder_use=0.0)
+
+
+def test_what_is_out_of_range_is_never_called_back_in_range():
+    kl = Indicator("kl", "KL divergence", 0.008, 0.01)
+    waits = Diagnosis(60, Level.GREEN, (kl,), (str(kl),), "")
+    well = Diagnosis(60, Level.GREEN, (), (), "")
+    assert as_block(waits).splitlines() == ["🟢 Step 60: nothing to warn of yet", f"  - {kl}"]
+    assert as_block(well) == "🟢 Step 60: back in range"
+    assert (alert_line(waits), alert_line(well)) == (f"step 60 green: {kl}", "step 60 green: back in range")
 
 
 def test_the_watch_alerts_on_a_change_of_level_alone_and_each_detector_by_its_own_clock():

@@ -26,8 +26,17 @@ def image_series(content: bytes, key: str, step: int, milliseconds: int, unique:
     return {f"{stem}.png": content, f"{stem}+compressed.webp": shown.getvalue()}
 
 
-THUMBNAIL_WIDTH = 860
+THUMBNAIL_WIDTH = 560
 """Pixels that a description has in a window 1,500 wide, with MLflow's assistant open: the UI cuts off what is wider."""
+
+
+def small(path: str) -> str:
+    """Where the narrow copy of a figure lies.
+
+    >>> small("evaluation/curves.png")
+    'evaluation/curves_small.png'
+    """
+    return f"{path.removesuffix('.png')}_small.png"
 
 
 def thumbnail(content: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seqsetvae import names
 from seqsetvae.tracking.compat.experiment_page import run_page, runs_page
-from seqsetvae.tracking.compat.image_series import image_series
+from seqsetvae.tracking.compat.image_series import image_series, small, thumbnail
 from seqsetvae.tracking.connection.address import local_folder, without_password
 from seqsetvae.tracking.write.params import flatten
 from seqsetvae.tracking.write.spool import Wish
@@ -138,6 +138,11 @@ class Run:
     def log_text(self, text: str, artifact_path: str) -> None:
         """Queue a text file; `artifact_path` is its path among the run's artifacts, with its name."""
         self.log_bytes(text.encode(), artifact_path)
+
+    def log_figure(self, png: bytes, path: str) -> None:
+        """A figure, and beside it one that is narrow enough for the run's page."""
+        self.log_bytes(png, path)
+        self.log_bytes(thumbnail(png), small(path))
 
     def log_bytes(self, content: bytes, artifact_path: str) -> None:
         """Queue a file from its content. A later one of the same path replaces it."""
