@@ -51,8 +51,10 @@ def embed(sample: LatentSample, seed: int) -> Embedding | None:
         # Without TensorFlow one of its classes is missing, it warns.
         warnings.simplefilter("ignore", ImportWarning)
         from umap import UMAP
-    # One job: with a seed there is no other way, and UMAP warns of being told otherwise.
-    mapped = UMAP(n_neighbors=NEIGHBORS, min_dist=0.1, random_state=seed, n_jobs=1).fit_transform(mu_SZ)
+        # Of points that lie in a few heaps: it then begins at random, with the seed's own numbers.
+        warnings.filterwarnings("ignore", "Spectral initialisation failed")
+        # One job: with a seed there is no other way, and UMAP warns of being told otherwise.
+        mapped = UMAP(n_neighbors=NEIGHBORS, min_dist=0.1, random_state=seed, n_jobs=1).fit_transform(mu_SZ)
     score = trustworthiness(mu_SZ, mapped, n_neighbors=NEIGHBORS)
     return Embedding(np.asarray(mapped, dtype=np.float64), NEIGHBORS, float(score))
 
