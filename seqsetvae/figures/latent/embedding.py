@@ -51,6 +51,7 @@ def embed(sample: LatentSample, seed: int) -> Embedding | None:
         # Without TensorFlow one of its classes is missing, it warns.
         warnings.simplefilter("ignore", ImportWarning)
         from umap import UMAP
+
         # Of points that lie in a few heaps: it then begins at random, with the seed's own numbers.
         warnings.filterwarnings("ignore", "Spectral initialisation failed")
         # One job: with a seed there is no other way, and UMAP warns of being told otherwise.
