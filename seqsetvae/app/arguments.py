@@ -228,7 +228,7 @@ def _wrong_value(parser: ArgumentParser, error: str) -> str:
     hint = said and dict(_types(parser)).get(said[1])
     if not said or hint is None:
         return ""
-    value = said[2].splitlines()[0].replace("None", "null")
+    value = (said[2].splitlines() or ["''"])[0].replace("None", "null")
     choices = [str(one) for one in typing.get_args(hint) if isinstance(one, str)]
     return f"--{said[1]} is {value}, but must be {in_full(hint)}{did_you_mean(value, choices)}"
 
