@@ -11,8 +11,9 @@ import pandas as pd
 from seqsetvae.certify.report import Requirement
 from seqsetvae.certify.run import Certificate
 from seqsetvae.certify.table import Table
-from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.detector import Detector
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, TrackingConfig
 from seqsetvae.config.settling import settle_monitor

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import ObjectiveConfig

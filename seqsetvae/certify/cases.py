@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,6 +27,10 @@ BETAS: dict[str, tuple[float, ...]] = {
 """At least 15 for each spectrum. The last four or five are above the largest eigenvalue: everything collapses."""
 COLLAPSING_BETA = 50.0
 CANNOT_COLLAPSE, HEALTHIEST, COLLAPSED = "beta 0, cannot collapse", "healthy, beta 0.1", "beta 50"
+FAINT = (0.007, 0.015, 0.03, 0.06, 0.2)
+"""Nats."""
+RISES_TO = (2.0, 5.0, 12.0, 20.0)
+FAINT_CASE = "linear, one faint dimension"
 QUICK_BETAS = slice(2, None, 7)
 
 
@@ -46,7 +51,37 @@ def grid(seeds: int, quick: bool = False) -> Study:
                 LinearRun(case, seed, eigenvalues, constant(beta), collapses, constant_beta=beta)
                 for seed in range(seeds)
             ]
+    runs += [run for nats in FAINT for run in _faint(nats, seeds)]
     return Study(tuple(runs), total_steps=1000 if quick else 2500, samples_z=False, learning_rate=0.03)
+
+
+def _faint(nats: float, seeds: int) -> list[LinearRun]:
+    """One dimension of ten that carries so little that nobody can say what it should be called."""
+    eigenvalues = (math.exp(2.0 * nats), *[0.3] * 9)
+    return [
+        LinearRun(FAINT_CASE, seed, eigenvalues, constant(1.0), collapses=False, asks="faint") for seed in range(seeds)
+    ]
+
+
+def long_runs(seeds: int, quick: bool = False) -> Study:
+    """Ten times as long: in health, on a slow way to death, and broken late."""
+    total = 2000 if quick else 20_000
+    runs = [
+        run
+        for seed in range(seeds)
+        for run in (
+            _healthy("long run, healthy", seed),
+            _rising(_healthy("long run, beta rises to 20 for most of it", seed), 20.0, total),
+            replace(
+                _healthy("long run, decoder deaf from 60 % on", seed),
+                fault="deaf decoder",
+                faulty_from=total * 3 // 5,
+                faulty_until=total,
+                collapses=True,
+            ),
+        )
+    ]
+    return Study(tuple(runs), total_steps=total, samples_z=True, learning_rate=0.015)
 
 
 def interventions(seeds: int, quick: bool = False) -> Study:
@@ -116,7 +151,18 @@ def _scheduled(seed: int, total: int) -> list[LinearRun]:
         _late(_healthy("delayed start, decoder deaf for half of the grace period", seed), deaf_until=total // 20),
         _late(_healthy("delayed start, decoder deaf for 90 % of it", seed), deaf_until=total * 9 // 100),
         *_cyclical(seed, total),
+        *(_rising(_healthy(f"beta rises to {beta:g} for most of the run", seed), beta, total) for beta in RISES_TO),
     ]
+
+
+def _rising(run: LinearRun, beta: float, total: int) -> LinearRun:
+    """With a warm-up that takes 80 % of the run, at whose end beta is where life is possible, or no longer is."""
+    return replace(
+        run,
+        beta_at=lambda step: beta * min(1.0, (step + 1) / (0.8 * total)),
+        warmup_steps=total // 10,
+        collapses=beta > max(run.eigenvalues),
+    )
 
 
 def _late(run: LinearRun, deaf_until: int) -> LinearRun:

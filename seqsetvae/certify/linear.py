@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from seqsetvae.certify.trajectory import Question
+
 NOISE_VARIANCE = 1.0
 """s2, variance of the decoder, fixed."""
 CRITICAL = 0.1
@@ -47,6 +49,7 @@ class LinearRun:
     constant_beta: float | None = None
     """beta where it never changes: then the closed form holds at the end."""
     must_be_silent: bool = False
+    asks: Question = "life or death"
 
 
 def active_by_closed_form(eigenvalues: Sequence[float], beta: float) -> int:

@@ -81,6 +81,8 @@ class _Watcher:
             expected_active=None if beta is None else active_by_closed_form(run.eigenvalues, beta),
             critical=beta is not None and is_critical(run.eigenvalues, beta),
             must_be_silent=run.must_be_silent,
+            asks=run.asks,
+            sudden_from=run.faulty_from if run.fault != "none" and run.faulty_from > 0 else None,
         )
         self.settings = settings
         self.recon: list[float] = []

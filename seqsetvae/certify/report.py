@@ -6,12 +6,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqsetvae.certify.outcome import as_built, right
 from seqsetvae.certify.table import Table
+from seqsetvae.certify.trajectory import Question
 from seqsetvae.certify.verdict import Verdict
 from seqsetvae.collapse.diagnosis import Level
 
 MAX_DELAY = 20
 MAX_MISSED = 0.01
+MAX_FLAPPING = 0.02
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,18 @@ class Requirement:
 
 def requirements(verdicts: Sequence[Verdict]) -> list[Requirement]:
     """Whether the detector passes, on whatever cases were run."""
-    collapsed = [one for one in verdicts if one.trajectory.collapses]
-    healthy = [one for one in verdicts if not one.trajectory.collapses]
+    asked = [one for one in verdicts if one.trajectory.asks in {"life or death", "a part"}]
+    collapsed = [one for one in asked if one.trajectory.collapses]
+    healthy = [one for one in asked if not one.trajectory.collapses]
     silent = [one for one in healthy if one.trajectory.must_be_silent]
     closed = [one.trajectory for one in verdicts if one.trajectory.expected_active is not None]
     misses, after = sum(one.missed for one in collapsed), sum(one.checks_after_onset for one in collapsed)
     delays = [one.delay for one in collapsed if one.delay is not None]
-    alarms = sum(one.false_reds > 0 for one in verdicts)
+    alarms = sum(one.false_reds > 0 for one in asked)
+    flaps = sum(one.flaps > 0 for one in asked)
     return [
-        _all("every run ends as it was built to", [_as_built(one) for one in verdicts]),
-        _all("every collapse is called", [one.first_red is not None for one in collapsed]),
+        _all("every run ends as it was built to", [as_built(one) for one in verdicts]),
+        _all("every collapse is called", [one.called for one in collapsed]),
         Requirement(
             f"red within {MAX_DELAY} checks of the true onset",
             f"at most {max(delays)}, median {statistics.median(delays):g}" if delays else "no such run",
@@ -47,9 +52,21 @@ def requirements(verdicts: Sequence[Verdict]) -> list[Requirement]:
         ),
         Requirement(
             "no false red: none on a healthy run, none before its time",
-            f"{alarms} of {len(verdicts)} runs",
+            f"{alarms} of {len(asked)} runs",
             alarms == 0,
         ),
+        Requirement(
+            f"red again after it had been red and was no longer: at most {MAX_FLAPPING:.0%} of the runs",
+            f"{flaps} of {len(asked)} runs",
+            flaps <= MAX_FLAPPING * len(asked),
+        ),
+        _all(
+            "the verdict at the end is right, where the monitor gave one",
+            [right(one) for one in asked if one.trajectory.final],
+        ),
+        _all("a layer or subgroup that collapsed is named", [right(one) for one in asked if one.trajectory.part]),
+        _all("never green where the decoder was not asked", [right(one) for one in _asking(verdicts, "unknown")]),
+        _all('noise is called "nothing to encode"', [right(one) for one in _asking(verdicts, "nothing to encode")]),
         _all("beta 0: never orange", [one.worst < Level.ORANGE for one in silent]),
         _all(
             "active units equal the closed form, no eigenvalue within 10 % of beta s2",
@@ -67,8 +84,8 @@ def _all(text: str, outcomes: Sequence[bool]) -> Requirement:
     return Requirement(text, measured, all(outcomes))
 
 
-def _as_built(verdict: Verdict) -> bool:
-    return verdict.trajectory.collapses == (verdict.onset is not None)
+def _asking(verdicts: Sequence[Verdict], question: Question) -> list[Verdict]:
+    return [one for one in verdicts if one.trajectory.asks == question]
 
 
 def requirement_table(found: Sequence[Requirement]) -> Table:
@@ -97,12 +114,19 @@ def case_table(principled: Sequence[Verdict], source: Sequence[Verdict]) -> Tabl
 
 
 def _truth(verdicts: Sequence[Verdict]) -> str:
-    if verdicts[0].trajectory.collapses:
+    run = verdicts[0].trajectory
+    if run.asks == "unknown":
+        return "not decidable"
+    if run.asks in {"nothing to encode", "faint"}:
+        return run.asks
+    if run.part:
+        return f"{run.part} collapsed"
+    if run.collapses:
         return "collapsed"
     active = {one.trajectory.expected_active for one in verdicts}
-    [dims] = {one.trajectory.observations[-1].statistics.latent_dim for one in verdicts}
+    dims = {one.trajectory.observations[-1].statistics.latent_dim for one in verdicts}
     [only] = active if len(active) == 1 else [None]
-    return "healthy" if only in {None, dims} else f"{only} of {dims} active"
+    return "healthy" if only is None or {only} == dims else f"{only} of {dims.pop()} active"
 
 
 def _levels(verdicts: Sequence[Verdict]) -> str:

@@ -99,6 +99,8 @@ def observe(run: SeqSetVAERun, progress: Callable[[int], object]) -> tuple[Traje
         outlook.beta_at,
         run.collapses,
         warmup_steps=outlook.warmup_steps,
+        family="SeqSetVAE",
+        final=monitor.final,
         observations=observations,
     )
     return trajectory, monitor.primary

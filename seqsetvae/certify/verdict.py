@@ -1,7 +1,7 @@
 """What a detector made of a trajectory, held against the truth.
 
-    dead    information below 0.01 nats: what KL threshold and active units call nothing
-    alive   information of 0.1 nats or more (below that He et al. 2019 call a posterior collapsed)
+    dead    information below 0.005 nats (:mod:`seqsetvae.certify.truth`)
+    alive   information of 0.1 nats or more
 
 The true onset of a collapse is the first check from which on the run is dead to its end, but not before the grace period has ended:
 until then a posterior is given time to start, and nobody can know. A red is false on a run that does not end dead, and on one that does
@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from seqsetvae.certify.trajectory import Observation, Trajectory
-from seqsetvae.collapse.detector import BetaOutlook, Detector
-from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.certify.truth import ALIVE, DEAD
+from seqsetvae.collapse.detector import Detector
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
-
-DEAD = 0.01
-ALIVE = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Verdict:
     """Red checks that are false."""
     missed: int
     """Checks from the onset on with a level below orange."""
+    grace_steps: int = 0
+    chances: tuple[float | None, ...] = ()
+    """P(the run ends collapsed) of each check."""
 
     @property
     def checks_after_onset(self) -> int:
@@ -48,6 +51,18 @@ class Verdict:
     def delay(self) -> int | None:
         """Checks from the true onset to the first red; negative where the detector saw it coming."""
         return None if self.onset is None or self.first_red is None else self.first_red - self.onset
+
+    @property
+    def called(self) -> bool:
+        """Whether a collapse was: by a red that is not false, or by the verdict at the end."""
+        final = self.trajectory.final
+        return self.first_red is not None or (final is not None and final.level == Level.RED)
+
+    @property
+    def flaps(self) -> int:
+        """How often the level became red again after it had been red and was no longer."""
+        reds = [False, *(level == Level.RED for level in self.levels)]
+        return max(0, sum(later and not earlier for earlier, later in pairwise(reds)) - 1)
 
     @property
     def first_red_step(self) -> int | None:
@@ -68,7 +83,9 @@ def true_onset(observations: Sequence[Observation], grace_steps: int) -> int | N
     return onset if onset < len(observations) else None
 
 
-def score(trajectory: Trajectory, levels: Sequence[Level], grace_steps: int) -> Verdict:
+def score(
+    trajectory: Trajectory, levels: Sequence[Level], grace_steps: int, chances: Sequence[float | None] = ()
+) -> Verdict:
     """Hold the level of each check against the truth."""
     onset = true_onset(trajectory.observations, grace_steps)
     alive = [place for place, one in enumerate(trajectory.observations) if one.information >= ALIVE]
@@ -82,6 +99,8 @@ def score(trajectory: Trajectory, levels: Sequence[Level], grace_steps: int) -> 
         first_red=min(true_reds, default=None),
         false_reds=len(reds) - len(true_reds),
         missed=0 if onset is None else sum(level < Level.ORANGE for level in levels[onset:]),
+        grace_steps=grace_steps,
+        chances=tuple(chances),
     )
 
 
@@ -97,9 +116,9 @@ def judge(trajectory: Trajectory, config: MonitorConfig, make_detector: MakeDete
         make_detector: from settled settings and the outlook on beta.
     """
     settled = settle_monitor(config, trajectory.total_steps, trajectory.warmup_steps)
-    outlook = BetaOutlook(trajectory.total_steps, trajectory.warmup_steps, trajectory.beta_at)
+    outlook = outlook_of(trajectory)
     detector = make_detector(settled, outlook)
-    levels: list[Level] = []
+    said: list[Diagnosis] = []
     heard: CollapseStatistics | None = None
     for update, one in enumerate(trajectory.observations):
         if detector.wants_decoder_use(update):
@@ -110,5 +129,10 @@ def judge(trajectory: Trajectory, config: MonitorConfig, make_detector: MakeDete
             decoder_information=heard.decoder_information if heard else None,
             decoder_information_error=heard.decoder_information_error if heard else None,
         )
-        levels.append(detector.check(seen).level)
-    return score(trajectory, levels, settled.grace_steps)
+        said.append(detector.check(seen))
+    return score(trajectory, [one.level for one in said], settled.grace_steps, [one.probability for one in said])
+
+
+def outlook_of(trajectory: Trajectory) -> BetaOutlook:
+    """What a detector knows of a run beforehand."""
+    return BetaOutlook(trajectory.total_steps, trajectory.warmup_steps, trajectory.beta_at, trajectory.forecast)

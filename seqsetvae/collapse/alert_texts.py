@@ -73,6 +73,8 @@ def evidence(diagnosis: Diagnosis) -> Sequence[str]:
     lines = list(diagnosis.reasons)
     if diagnosis.beta is not None:
         lines.append(f"beta: {diagnosis.beta:.3g}")
+    if diagnosis.probability is not None and diagnosis.level < Level.RED:
+        lines.append(f"probability that the run ends collapsed: {diagnosis.probability:.0%}")
     if diagnosis.held_back:
         lines.append(f"not called a collapse yet: {diagnosis.held_back}")
     return [*lines, f"advice: {diagnosis.advice}"]

@@ -17,7 +17,7 @@ from typing import Any
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
 from seqsetvae.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """Version of what :meth:`Alert.encode` gives."""
 PRIMARY = "primary"
 """The detector that acts; an early warning beside it has another name."""
@@ -34,7 +34,7 @@ COLUMNS = (
     "mutual_information",
     "decoder_use",
 )
-LAST_COLUMNS = ("thresholds", "beta", "held_back", "advice", "time", "detector", EXACT)
+LAST_COLUMNS = ("thresholds", "probability", "beta", "held_back", "advice", "time", "detector", EXACT)
 """These are always there. What else was measured gets columns between them once it has occurred."""
 
 
@@ -107,6 +107,7 @@ def as_row(alert: Alert) -> dict[str, str | int | float | None]:
         "reasons": "; ".join(diagnosis.reasons),
         **{name: number(one.value) for name, one in indicators.items()},
         "thresholds": "; ".join(limits),
+        "probability": number(diagnosis.probability),
         "beta": number(diagnosis.beta),
         "held_back": diagnosis.held_back,
         "advice": diagnosis.advice,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from seqsetvae.collapse.statistics import CollapseStatistics
 
@@ -44,6 +47,16 @@ class Lost:
         return "; ".join([*self.parts, *([f"{said}; {self.still} still speak"] if said else [])]) or "nothing"
 
 
+def comparable(updates: Iterable[CollapseStatistics]) -> list[CollapseStatistics]:
+    """Those that know the KL of each dimension, as many of them as the last one."""
+    known = [
+        one
+        for one in updates
+        if one.finite and len(one.kl_Z) and np.isfinite(one.kl_Z).all() and math.isfinite(one.mutual_information)
+    ]
+    return [one for one in known if len(one.kl_Z) == len(known[-1].kl_Z)]
+
+
 def lost(updates: Iterable[CollapseStatistics], grace_steps: int = 0) -> Lost | None:
     """What the last update has no more that the best one had; None where there is none to compare it with.
 
@@ -51,7 +64,7 @@ def lost(updates: Iterable[CollapseStatistics], grace_steps: int = 0) -> Lost | 
         updates: oldest first.
         grace_steps: until then an encoder is as chance has made it, and its KL says nothing, unless there are no later updates.
     """
-    measured = [one for one in updates if one.finite and len(one.kl_Z)]
+    measured = comparable(updates)
     trained = [one for one in measured if one.step >= grace_steps] or measured
     if not trained:
         return None

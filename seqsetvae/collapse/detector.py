@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
+from seqsetvae import names
+from seqsetvae.collapse.diagnosis import NOTHING_TO_ENCODE, Diagnosis, Indicator, Level
+from seqsetvae.collapse.outlook import BetaOutlook
+from seqsetvae.collapse.probability import chance_of_collapse
 from seqsetvae.collapse.rules import NOT_LISTENED, OF_A_PART, PARTS, RULES, advice, looks_collapsed
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settings_io import check_version, read_settings
 from seqsetvae.config.settled import SettledMonitor, require_settled
 from seqsetvae.config.settling import LEAST_GRACE
-
-if TYPE_CHECKING:
-    from seqsetvae.collapse.forecast import Forecast
 
 STATE_VERSION = 1
 """Of what a detector remembers, as a checkpoint holds it."""
@@ -26,30 +26,6 @@ ALIVE_USE = 10.0
 """And decoder use must be above this multiple of its threshold: an untrained encoder may be informative by itself."""
 RISING = 1.1
 """Factor by which mutual information must rise at each of the last checks to count as coming back to life."""
-
-
-@dataclass(frozen=True)
-class BetaOutlook:
-    """What is known beforehand about the weight of the KL term."""
-
-    total_steps: int
-    warmup_steps: int = 0
-    beta_at: Callable[[int], float] | None = None
-    """Planned beta at an optimizer step; None where nobody knows (a controller, or somebody else's model)."""
-    forecast: Forecast | None = None
-    """What was told of the data before training: advice then tells a beta that is too high from nothing to encode."""
-
-    def relief_ahead(self, step: int, beta: float | None) -> bool:
-        """Whether beta will fall to less than half of what it is now, as in all but the last cycle of a cyclical schedule.
-
-        Args:
-            step: optimizer steps taken; the next one has `beta_at(step)`.
-            beta: of the step just taken.
-        """
-        if self.beta_at is None or beta is None or step >= self.total_steps:
-            return False
-        ahead = range(step, self.total_steps, max(1, (self.total_steps - step) // 200))
-        return min(map(self.beta_at, ahead)) < 0.5 * beta
 
 
 @dataclass
@@ -101,6 +77,8 @@ class Detector:
         self.name = name
         self.ceiling = ceiling
         self.state = DetectorState()
+        self.chance: float | None = None
+        """That the run ends collapsed, as of the last check."""
 
     def due(self, step: int) -> bool:
         """Whether this detector checks after this optimizer step."""
@@ -126,8 +104,12 @@ class Detector:
         collapsed = looks_collapsed(fired)
         self._remember(statistics, fired, collapsed)
 
+        if config.rules == "principled":
+            self.chance = chance_of_collapse(statistics, self.outlook, state.information)
         held_back = self._objection(statistics) if collapsed else ""
         level = self._level(statistics, fired, collapsed, bool(held_back))
+        finding = NOTHING_TO_ENCODE if level >= Level.ORANGE and collapsed and self.outlook.nothing_to_encode else ""
+        level = min(level, Level.ORANGE) if finding else level  # no other beta would help
         level = self._known(self._settle(min(level, self.ceiling)), statistics)
         state.level = int(level)
         state.warnings += level > Level.GREEN
@@ -145,6 +127,8 @@ class Detector:
             streak=state.streak,
             beta=statistics.beta,
             detector=self.name,
+            finding=finding,
+            probability=self.chance,
         )
 
     def verdict(self, measured: Sequence[CollapseStatistics]) -> Diagnosis:
@@ -171,6 +155,8 @@ class Detector:
             level, held_back = Level.YELLOW, f"the run ended within the grace period, until step {config.grace_steps}"
         else:
             level = Level.RED if len(measured) >= config.confirm_checks else Level.ORANGE
+        nothing = level == Level.RED and last.finite and self.outlook.nothing_to_encode
+        level = Level.ORANGE if nothing else level
         return Diagnosis(
             step=last.step,
             level=level,
@@ -181,6 +167,7 @@ class Detector:
             streak=self.state.streak,
             beta=last.beta,
             detector=self.name,
+            finding=NOTHING_TO_ENCODE if nothing else "",
         )
 
     @staticmethod
@@ -277,6 +264,11 @@ class Detector:
                 state.calm = 0
                 state.level = int(level)
         return Level(state.level)
+
+    def metrics(self) -> dict[str, float]:
+        """What it says now, as recorded with the run."""
+        chance = {} if self.chance is None else {names.COLLAPSE_PROBABILITY: self.chance}
+        return {names.COLLAPSE_LEVEL: float(self.state.level), **chance}
 
     def state_dict(self) -> dict[str, Any]:
         return {"format_version": STATE_VERSION, **asdict(self.state)}

@@ -8,6 +8,9 @@ from enum import IntEnum
 RELEASE = 1.5
 """Hysteresis: an indicator that is out of range is back in range only above this multiple of its threshold."""
 
+NOTHING_TO_ENCODE = "nothing to encode"
+"""A finding of its own: latents carry nothing, since there is nothing in the data that would hold for other data."""
+
 
 class Level(IntEnum):
     """How bad it is. Unknown is better than yellow and worse than green: nothing looks wrong, and nobody asked the decoder."""
@@ -66,6 +69,10 @@ class Diagnosis:
     """Consecutive checks that look collapsed, this one included."""
     beta: float | None = None
     detector: str = "primary"
+    finding: str = ""
+    """What it is if not a collapse: `NOTHING_TO_ENCODE`; else empty."""
+    probability: float | None = None
+    """That the run ends collapsed (:mod:`seqsetvae.collapse.probability`); None where nobody can tell."""
 
     def __repr__(self) -> str:
         fired = ", ".join(one.name for one in self.indicators if one.out_of_range)
@@ -73,6 +80,8 @@ class Diagnosis:
 
     @property
     def headline(self) -> str:
+        if self.finding:
+            return f"Step {self.step}: {self.finding}"
         if self.level == Level.RED:
             return f"posterior collapse detected! Step: {self.step}"
         if self.level == Level.UNKNOWN:

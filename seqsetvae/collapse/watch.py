@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
+from seqsetvae.collapse.detector import Detector, detectors_of
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config.settled import SettledMonitor
 

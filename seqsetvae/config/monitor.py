@@ -22,7 +22,7 @@ class MonitorConfig:
     window."""
     rules: Literal["principled", "source"] = "principled"
     """`principled`: KL, Burda's active units, mutual information and decoder use, with a grace period and knowledge of the beta
-    schedule. `source`: the guides' four rules word for word, which stay silent on a complete collapse (docs/collapse.md)."""
+    schedule. `source`: the guides' four rules word for word, which stay silent on a complete collapse (docs/collapse-report.md)."""
     update_frequency: int | None = None
     """Record collapse metrics every so many optimizer steps. None: the preset's (50; fast 20), or more often in a short run."""
     check_frequency: int | None = None

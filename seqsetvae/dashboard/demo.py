@@ -12,7 +12,7 @@ import numpy as np
 
 from seqsetvae import names
 from seqsetvae.collapse.alerts import Alert, as_row
-from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from seqsetvae import names
 from seqsetvae.analysis.replay import count_windows, settings, statistics_of
-from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor

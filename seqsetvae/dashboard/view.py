@@ -19,6 +19,7 @@ FOLLOWED = (
     *(
         names.COLLAPSE_LEVEL,
         names.COLLAPSE_FINAL_LEVEL,
+        names.COLLAPSE_PROBABILITY,
         names.COLLAPSE_KL,
         names.COLLAPSE_ACTIVE_UNITS,
         names.COLLAPSE_ACTIVE_RATIO,
@@ -57,7 +58,7 @@ class View:
     alerts: tuple[Diagnosis, ...]
     """Newest first."""
     notes: tuple[str, ...]
-    """What is missing, and why."""
+    """What is missing, and why; and how likely a run that is training is to end collapsed."""
     trouble: str = ""
     """Why the store could not be read just now: then all else is as it was."""
 
@@ -112,7 +113,7 @@ def make_view(
         reasons=reasons_of(level, alerts),
         charts=(*measured, *of_training(run, watched=bool(measured))),
         alerts=tuple(reversed(alerts)),
-        notes=(*notes, *missing(run, bool(measured))),
+        notes=(*chance_of(run), *notes, *missing(run, bool(measured))),
         trouble=trouble,
     )
 
@@ -149,6 +150,14 @@ def reasons_of(level: Level | None, alerts: Sequence[Diagnosis]) -> tuple[str, .
     alert = said[-1]
     held_back = (f"not called a collapse yet: {alert.held_back}",) if alert.held_back else ()
     return (*alert.reasons, *held_back, *((f"to try: {alert.advice}",) if alert.advice else ()))
+
+
+def chance_of(run: RecordedRun) -> tuple[str, ...]:
+    """Of a run that is training: how likely it is to end collapsed, beside what the thresholds say."""
+    said = run.metrics.get(names.COLLAPSE_PROBABILITY)
+    if run.status != "RUNNING" or said is None or not len(said):
+        return ()
+    return (f"Probability that the run ends collapsed: {float(said.value_T[-1]):.0%}.",)
 
 
 def state_of(run: RecordedRun, where: TrainingProgress, vanished: bool) -> str:

@@ -35,6 +35,7 @@ def draw_calibration(
     subtitle: str,
     is_share: bool = True,
     predicted: Mapping[str, Floats] | None = None,
+    reading: str = "",
 ) -> bytes:
     """As PNG.
 
@@ -44,6 +45,7 @@ def draw_calibration(
         subtitle: what was predicted.
         predicted: by model, all predictions, of which a histogram and some quantiles are drawn.
         is_share: False: of values, without intervals, whose observed mean takes the place of the share.
+        reading: what a point is, where it is no group of stays.
     """
     columns = min(COLUMNS, len(curves))
     rows = -(-len(curves) // columns)
@@ -55,7 +57,8 @@ def draw_calibration(
         least, greatest = float(np.minimum(mean_G, share_G).min()), float(np.maximum(mean_G, share_G).max())
         margin = 0.05 * (greatest - least) or 1.0
         limits = least - margin, greatest + margin
-    title, reading = (TITLE, READING) if is_share else (VALUE_TITLE, VALUE_READING)
+    title, usual = (TITLE, READING) if is_share else (VALUE_TITLE, VALUE_READING)
+    reading = reading or usual
     with style.DRAWING:
         figure = style.new_figure(title, f"{subtitle}. {reading}", height)
         width = (style.RIGHT - style.LEFT) / columns

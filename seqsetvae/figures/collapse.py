@@ -1,4 +1,4 @@
-"""The two figures of the collapse monitor: all metrics over optimizer steps, and KL per dimension as a map.
+"""The figures of the collapse monitor: all metrics over optimizer steps, KL per dimension as a map, and what was lost.
 
 Drawn while training runs, on a background thread: hand :func:`draw_collapse` to the monitor.
 """
@@ -20,6 +20,7 @@ from seqsetvae.figures import style
 from seqsetvae.figures.collapse_panels import collapse_panels
 from seqsetvae.figures.kl_map import kl_map_figure
 from seqsetvae.figures.level_strip import draw_alert_lines, draw_strip, step_range, verdict
+from seqsetvae.figures.lost import lost_figure
 from seqsetvae.figures.panel_axes import draw_panel
 
 ALERTS_LISTED = 3
@@ -30,7 +31,7 @@ GAP = 0.045
 def draw_collapse(
     updates: Sequence[CollapseStatistics], diagnoses: Sequence[Diagnosis], config: SettledMonitor, title: str
 ) -> dict[str, bytes]:
-    """Both figures as PNG, by the key of the image; without those that have no data.
+    """All figures as PNG, by the key of the image; without those that have no data.
 
     Args:
         updates: those of a run, oldest first.
@@ -46,6 +47,7 @@ def draw_collapse(
         figures = {
             names.IMAGE_COLLAPSE: collapse_figure(updates, diagnoses, config, title),
             names.IMAGE_KL_MAP: kl_map_figure(updates, diagnoses, title),
+            names.IMAGE_LOST: lost_figure(updates, diagnoses, config.grace_steps, title),
         }
         return {key: style.png(figure) for key, figure in figures.items() if figure is not None}
 

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
-from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.config import PretrainConfig
 from seqsetvae.config.settled import SettledOptimizer, require_settled
 from seqsetvae.config.settling import settle_objective, settle_optimizer

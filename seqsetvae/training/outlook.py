@@ -6,7 +6,7 @@ import math
 
 import lightning.pytorch as pl
 
-from seqsetvae.collapse.detector import BetaOutlook
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.config.settled import SettledObjective
 from seqsetvae.config.settling import first_height
 from seqsetvae.errors import InputError

@@ -11,8 +11,8 @@ import pytest
 
 from seqsetvae.collapse.alert_texts import as_block
 from seqsetvae.collapse.alerts import EXACT, Alert, as_table, from_row
-from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig

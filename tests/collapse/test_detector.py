@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from seqsetvae.collapse.detector import BetaOutlook, Detector, detectors_of
+from seqsetvae.collapse.detector import Detector, detectors_of
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor

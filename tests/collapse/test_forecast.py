@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.detector import Detector
 from seqsetvae.collapse.forecast import forecast, from_sequences
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor

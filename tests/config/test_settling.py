@@ -6,7 +6,8 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
-from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.detector import Detector
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import (
     DataConfig,

@@ -122,6 +122,13 @@ def test_progress_speed_and_time_left():
     assert (ended.progress.left, ended.freshness, ended.state) == ("", "last point 3 s ago", "finished")
 
 
+def test_the_probability_of_a_collapse_is_said_while_it_trains():
+    measured = {names.COLLAPSE_PROBABILITY: every_tenth_step(3, 1.0, 0.42), names.COLLAPSE_KL: every_tenth_step(3, 1.0)}
+    said = "Probability that the run ends collapsed: 42%."
+    assert said in look(planted(measured), START + 4.0).notes
+    assert said not in look(planted(measured, status="FINISHED"), START + 4.0).notes
+
+
 def test_a_night_between_stop_and_resume_is_no_time_of_training():
     before, after = every_tenth_step(20, 2.0), every_tenth_step(20, 2.0)
     night = 30_000.0

@@ -28,6 +28,7 @@ from seqsetvae.config.settling import settle_monitor
 from seqsetvae.figures import style
 from seqsetvae.figures.collapse import collapse_figure, draw_collapse
 from seqsetvae.figures.kl_map import EPSILON, color_scale, kl_map_figure
+from seqsetvae.figures.lost import lost_figure
 
 CONFIG = settle_monitor(MonitorConfig(), total_steps=2000)
 SOURCE = settle_monitor(MonitorConfig(rules="source", fast_detection=True), total_steps=2000)
@@ -271,7 +272,7 @@ def odd_histories() -> Iterator[tuple[str, list[CollapseStatistics]]]:
 def test_odd_input_is_drawn_all_the_same(name, updates):
     config = SOURCE if name.startswith("all") else CONFIG
     images = draw_collapse(updates, ALERTS, config, "模型 $\\frac{ \x07" + "x" * 300)
-    assert set(images) == {names.IMAGE_COLLAPSE, names.IMAGE_KL_MAP}
+    assert set(images) - {names.IMAGE_LOST} == {names.IMAGE_COLLAPSE, names.IMAGE_KL_MAP}
     for image in images.values():
         assert Image.open(io.BytesIO(image)).size == (1400, 1000)
 
@@ -284,6 +285,20 @@ def test_a_value_that_is_no_number_leaves_a_gap_and_a_cross():
     assert list(line(axes, "NaN, inf").get_xdata()) == [150]
     # What was never measured is a gap without a cross.
     assert "NaN, inf" not in legend_texts(panels(collapse_figure(history(), [], CONFIG, "run"))["Decoder use"])
+
+
+def test_what_was_lost_is_drawn_dimension_by_dimension_and_only_where_something_was():
+    updates = history()
+    figure = lost_figure(updates, ALERTS, 0, "run")
+    best = max(updates, key=lambda one: one.mutual_information)
+    [axes] = figure.axes
+    then, now = (np.array([bar.get_height() for bar in bars]) for bars in axes.containers)
+    assert then == pytest.approx(np.sort(best.kl_Z)[::-1])
+    assert now == pytest.approx(updates[-1].kl_Z[np.argsort(-best.kl_Z)])
+    assert any("6 of 6 dimensions" in text.get_text() for text in figure.texts)
+    of_layers = [*updates[:-1], replace(updates[-1], collapsed_parts=("layer z2",))]
+    assert "layer z2 collapsed" in lost_figure(of_layers, ALERTS, 0, "run").axes[0].get_title(loc="left")
+    assert lost_figure(updates[:20], [], 0, "run") is None
 
 
 def test_two_threads_draw_what_one_draws():

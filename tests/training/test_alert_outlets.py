@@ -19,8 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook, Detector, DetectorState
+from seqsetvae.collapse.detector import Detector, DetectorState
 from seqsetvae.collapse.diagnosis import Diagnosis, Indicator, Level
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig, TrackingConfig
 from seqsetvae.config.settling import settle_monitor

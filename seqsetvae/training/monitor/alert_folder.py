@@ -17,7 +17,13 @@ _log = logging.getLogger(__name__)
 
 WRITTEN = (
     *("alerts.json", "collapse_detection*.log", "final_statistics*.txt", "monitoring_plot_step_*.png"),
-    *("kl_per_dimension_step_*.png", "model_before_collapse_step_*.ckpt", "healthy_*.ckpt", "early_*.ckpt"),
+    *(
+        "kl_per_dimension_step_*.png",
+        "lost_step_*.png",
+        "model_before_collapse_step_*.ckpt",
+        "healthy_*.ckpt",
+        "early_*.ckpt",
+    ),
 )
 """What a run leaves in the folder."""
 

@@ -44,9 +44,10 @@ from torch import Tensor
 
 from seqsetvae import names
 from seqsetvae.collapse.attribution import lost
-from seqsetvae.collapse.detector import BetaOutlook, Detector
-from seqsetvae.collapse.diagnosis import Diagnosis, Level
+from seqsetvae.collapse.detector import Detector
+from seqsetvae.collapse.diagnosis import Diagnosis
 from seqsetvae.collapse.measured import MeasuredSoFar
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Watch
 from seqsetvae.config import MonitorConfig
@@ -120,7 +121,7 @@ class CollapseMonitor(pl.Callback):
         self._consequences = Consequences(self.outlets, healthy, on_alert)
         self._pending: Measurement | None = None
         self._micro_batches: list[tuple[Latents, Any, Any]] = []
-        self._final: tuple[CollapseStatistics, Level] | None = None
+        self._final: tuple[CollapseStatistics, Diagnosis] | None = None
         self._last_step = 0
         self._restored: dict[str, Any] = {}
         self._started: tuple[float, int] | None = None
@@ -183,6 +184,11 @@ class CollapseMonitor(pl.Callback):
             self.stopped_at,
             None if healthy is None else healthy.newest,
         )
+
+    @property
+    def final(self) -> Diagnosis | None:
+        """The verdict on the finished model; None before the end, and of a run that the monitor has ended."""
+        return None if self._final is None else self._final[1]
 
     # Lightning's hooks
 
@@ -349,7 +355,7 @@ class CollapseMonitor(pl.Callback):
         with trainer.precision_plugin.forward_context():
             sample = validation_sample(trainer, module, self.config.pool_sets)
             check, last = self.observer.judge_finished(step, decoder_of(module), sample, trainer.strategy.broadcast)
-        self._final = (last, check.diagnosis.level)
+        self._final = (last, check.diagnosis)
         self._consequences.tell([check], self.primary)
         figures = {name.replace("collapse/", names.COLLAPSE_FINAL): value for name, value in last.metrics().items()}
         self._log(trainer, {**figures, names.COLLAPSE_FINAL_LEVEL: int(check.diagnosis.level)}, step)

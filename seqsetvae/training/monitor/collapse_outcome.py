@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from seqsetvae.collapse.detector import DetectorState
-from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
 from seqsetvae.errors import RunFailure
@@ -33,14 +33,14 @@ class CollapseOutcome:
         cls,
         state: DetectorState,
         last: CollapseStatistics | None,
-        final: tuple[CollapseStatistics, Level] | None,
+        final: tuple[CollapseStatistics, Diagnosis] | None,
         stopped_at: int | None,
         newest: Healthy | None,
     ) -> CollapseOutcome:
         """From what the detector that acts remembers, the last update, the verdict at the end if there was one, and the ring."""
         level, worst, red = Level(state.level), Level(state.worst), state.first_red_step
         if final is not None:
-            last, level = final
+            last, level = final[0], final[1].level
             worst = max(worst, level)
             red = last.step if level == Level.RED and red is None else red
         healthy = newest if newest is not None and newest.healthy else None

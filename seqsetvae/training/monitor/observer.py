@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqsetvae import names
-from seqsetvae.collapse.detector import BetaOutlook, Detector
+from seqsetvae.collapse.detector import Detector
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.measured import MeasuredSoFar
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.collapse.watch import Check, Watch
 from seqsetvae.config.settled import SettledMonitor
@@ -41,12 +41,12 @@ class Judged:
     parts: Mapping[str, CollapseStatistics]
     checks: list[Check]
     """Those of layers and subgroups first."""
-    level: Level
-    """At which the detector that acts stands now."""
+    said: Mapping[str, float]
+    """What the detector that acts says now, as it is logged."""
 
     def metrics(self) -> dict[str, float]:
         """As they are logged, by name."""
-        figures = {**self.whole.metrics(), names.COLLAPSE_LEVEL: float(self.level)}
+        figures = {**self.whole.metrics(), **self.said}
         for name, part in self.parts.items():
             figures |= {key.replace("collapse/", f"collapse/{name}/"): value for key, value in part.metrics().items()}
         return figures
@@ -102,7 +102,7 @@ class Observer:
         checks, whole = self.watch.update_parts(whole, parts)
         self.updates.append(whole)
         checks += self.watch.update(whole)
-        return Judged(whole, parts, checks, Level(self.primary.state.level))
+        return Judged(whole, parts, checks, self.primary.metrics())
 
     def judge_finished(
         self,

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from seqsetvae.collapse.alerts import Alert
 from seqsetvae.collapse.attribution import Lost, lost
-from seqsetvae.collapse.detector import BetaOutlook
 from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.forecast import Forecast
 from seqsetvae.collapse.measured import MeasuredSoFar
+from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
