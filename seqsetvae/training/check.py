@@ -122,7 +122,7 @@ def say_survivors(plan: Plan) -> None:
         betas = sorted({planned, *(10.0**power for power in range(-2, 3) if 10.0**power < told.critical_beta)})
         at = ", ".join(f"{told.survivors(beta, latents)} at {beta:g}" for beta in betas)
         _log.info(
-            f"  {'beta':<8}from {told.critical_beta:.2g} on nothing survives, by a forecast; of {latents} dimensions do {at}"
+            f"  {'beta':<8}from {told.critical_beta:.2g} on nothing survives, by a forecast; of {latents} dimensions do at most {at}"
         )
     if advice := told.advice(plan.config.objective.max_beta):
         _log.warning(f"Likely to collapse: {advice}")
