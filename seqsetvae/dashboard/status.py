@@ -37,6 +37,7 @@ def status_text(view: View) -> str:
 def alert_line(alert: Diagnosis) -> str:
     """One alert on one line.
 
+    >>> from seqsetvae.collapse.diagnosis import Level
     >>> alert_line(Diagnosis(600, Level.RED, (), ("KL divergence too low: 0.001000 < 0.01",), ""))
     'step 600 red: KL divergence too low: 0.001000 < 0.01'
     """

@@ -89,7 +89,9 @@ def live(
     # Its server is told of no search path, and loads nothing that it does not find where it starts.
     with contextlib.chdir(ROOT):
         ensure_running()
-    process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, environment or {}))
+    # The server of all lives has the environment of the test that came first.
+    here = {**os.environ, **(environment or {})}
+    process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, here))
     started = time.monotonic()
     process.start()
     told = 0.0
@@ -127,6 +129,7 @@ def _strike(pid: int, fault: Fault) -> None:
 def _live(folder: str, arguments: list[str], fault: Fault | None, environment: dict[str, str]) -> None:
     """In the process."""
     os.chdir(folder)
+    os.environ.clear()
     os.environ.update(environment)
     log = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)

@@ -138,7 +138,8 @@ def test_the_columns_stay_the_same_and_hold_plain_json(tmp_path):
     outlets.alert(diagnosis(Level.YELLOW, 1, kl=float("nan")))
     table = json.loads((tmp_path / "alerts.json").read_text(), parse_constant=pytest.fail)
     columns = ["step", "level", "reasons", "kl", "active_units_ratio", "mutual_information", "decoder_use"]
-    assert table["columns"] == [*columns, "thresholds", "beta", "held_back", "advice", "time", "detector", "alert"]
+    more = ["thresholds", "probability", "beta", "held_back", "advice", "time", "detector", "alert"]
+    assert table["columns"] == [*columns, *more]
     assert table["data"][0][3:7] == [None, 0.5, 0.02, None]
     variance = Indicator("mean_variance", "latent variance", 0.05, 0.1)
     outlets.alert(Diagnosis(2, Level.YELLOW, (variance,), (str(variance),), ""))

@@ -24,8 +24,10 @@ from seqsetvae.training.plan import make_plan
 from tests.support.mlflow_server import free_port
 from tests.support.ranks import Ranks
 
-OF_ONE_PROCESS = r"system/|train_|patients_per|collapse/(decoder|level|training_hours)|" + names.COLLAPSE_FINAL
-"""Of the last batch of the first process, or what follows from it, or of the clock."""
+OF_ONE_PROCESS = (
+    r"system/|train_|patients_per|collapse/(decoder|level|probability|training_hours)|" + names.COLLAPSE_FINAL
+)
+"""Of the last batch of the first process, or what follows from it or from an estimate with noise, or of the clock."""
 
 
 @pytest.fixture(scope="module")
