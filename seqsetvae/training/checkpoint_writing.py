@@ -11,6 +11,7 @@ collapsed_<step>.ckpt   the collapse monitor ended the run; model_before_collaps
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -30,6 +31,7 @@ from seqsetvae.training.checkpoint_names import sweep
 from seqsetvae.training.checkpoints import LAST, RECIPE, Recipe, read_checkpoint
 from seqsetvae.training.gathering import greatest
 from seqsetvae.training.processes import STEPS_BETWEEN_QUESTIONS
+from seqsetvae.training.signals import Signals
 
 _log = logging.getLogger(__name__)
 
@@ -38,17 +40,22 @@ class AtomicCheckpointIO(CheckpointIO):
     """Writes beside the target and renames; loads tensors and plain containers only.
 
     A full disk ends no training: what cannot be written is told at once and kept in `failed`, by name, until it can.
+
+    Args:
+        signals: what a signal raises waits until a file is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Signals | None = None) -> None:
         super().__init__()
+        self._signals = signals
         self.failed: dict[str, str] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(target, durable=True) as file:
+            unbroken = self._signals.unbroken() if self._signals else contextlib.nullcontext()
+            with unbroken, atomic_write(target, durable=True) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # Of a write that fails within torch.save, PyTorch makes an error of its own.

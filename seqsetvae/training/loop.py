@@ -71,7 +71,7 @@ def fit(
         ]
         if config.progress_bar:
             callbacks.append(RunProgressBar())
-        files = AtomicCheckpointIO()
+        files = AtomicCheckpointIO(signals)
         trainer = make_trainer(plan, run, callbacks, files)
         trainer.fit_loop = ResumableFitLoop(trainer, keeper)
         try:

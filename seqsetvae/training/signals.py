@@ -34,7 +34,8 @@ class Signals:
     def __init__(self) -> None:
         self.requested: int | None = None
         """The signal that was noted and has yet to be answered."""
-        self._patient = self._held = self._ending = False
+        self._patient = self._held = self._ending = self._unbroken = False
+        self._late: int | None = None
         self._previous: dict[int, Any] = {}
         self._terminals: list[int] = []
 
@@ -84,6 +85,20 @@ class Signals:
         if self.requested is not None:
             raise StoppedAtOnce(self.requested)
 
+    @contextlib.contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """A stretch of a second at most in which nothing is raised; what should have been is raised behind it.
+
+        Where an exception breaks into PyTorch while it writes a file, the process is aborted.
+        """
+        self._unbroken = True
+        try:
+            yield
+        finally:
+            self._unbroken, late, self._late = False, self._late, None
+        if late is not None:
+            raise StoppedAtOnce(late)
+
     def end(self) -> None:
         """From now on the run is being ended: no signal changes that any more."""
         self._ending = True
@@ -103,7 +118,9 @@ class Signals:
         else:
             self._ending = True
             _say(f"{name}: stopping at once.")
-            raise StoppedAtOnce(number)
+            if not self._unbroken:
+                raise StoppedAtOnce(number)
+            self._late = number
 
     def _let_go_of_terminal(self) -> None:
         """A terminal that has hung up takes no more text: whatever is still printed goes nowhere."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.fit import pretrain
+from seqsetvae.training.signals import Signals, StoppedAtOnce
 
 
 def test_a_finished_run_leaves_last_best_and_final_which_rebuild_the_model(tiny, capsys):
@@ -69,3 +72,20 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(InputError, match=r"last\.ckpt cannot be read as a checkpoint"):
         read_checkpoint(path)
+
+
+def test_a_second_ctrl_c_waits_until_a_checkpoint_is_written(tmp_path):
+    """An exception that breaks into PyTorch's writer aborts the process."""
+
+    class Impatient:
+        """As it is pickled, someone presses Ctrl-C."""
+
+        def __reduce__(self):
+            signal.raise_signal(signal.SIGINT)
+            return OrderedDict, ()
+
+    with pytest.raises(StoppedAtOnce), Signals() as signals:
+        AtomicCheckpointIO(signals).save_checkpoint({"step": 3, "other": Impatient()}, tmp_path / "last.ckpt")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 3, "other": {}}
+    with pytest.raises(StoppedAtOnce), Signals():
+        signal.raise_signal(signal.SIGINT)
