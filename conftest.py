@@ -33,9 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "nightly" in item.keywords:
             item.add_marker("slow")
     slow = {item.path for item in items if "slow" in item.keywords and "nightly" not in item.keywords}
-    items.sort(
-        key=lambda item: item.path not in slow
-    )  # files with slow tests first: processes share them out, and end together
+    # Files with slow tests first: processes share them out, and end together.
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -66,6 +66,11 @@ class EventBatch:
         return self.variable_N.shape[0]
 
     @property
+    def columns(self) -> int:
+        """Of the widest block of the history grid: no fewer than the sets of the longest subject. Known without asking a GPU."""
+        return max(columns for _, columns in self.grid)
+
+    @property
     def padding_share(self) -> float:
         """Share of the history grid that holds no set. The only place where a batch pays for unequal lengths."""
         return 1.0 - self.n_sets / sum(rows * columns for rows, columns in self.grid)

@@ -43,6 +43,8 @@ _log = logging.getLogger(__name__)
 Verb = Callable[[list[str]], int | None]
 WRITING_ONLY = {field.name for field in fields(TrackingConfig)} - {"tracking_uri", "experiment"}
 """Settings of a store that only those need who write to it."""
+NO_RUN = {*WRITING_ONLY, "experiment"}
+"""And those that only a verb needs which reads or writes runs, not models alone."""
 
 
 def prepare(arguments: list[str]) -> int | None:
@@ -120,8 +122,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def embed(arguments: list[str]) -> None:
     """Write what a model makes of the stays of a store: posterior and state, one row per stay, time or set (Parquet)."""
-    skip = {*WRITING_ONLY, "experiment"}
-    chosen = chosen_settings(embed, arguments, skip=skip, embed=EmbedConfig, tracking=TrackingConfig)
+    chosen = chosen_settings(embed, arguments, skip=NO_RUN, embed=EmbedConfig, tracking=TrackingConfig)
     from seqsetvae.evaluation.embed import embed as write_embeddings
 
     write_embeddings(chosen.embed, chosen.tracking)
@@ -171,9 +172,8 @@ def _read_store(
 
 def visualize(arguments: list[str]) -> None:
     """Draw a model: its posterior, a map of it, reconstruction errors in each variable's unit, one stay."""
-    skip = {*WRITING_ONLY, "experiment"}
     groups: dict[str, Any] = {"visualize": VisualizeConfig, "figure": FigureConfig, "tracking": TrackingConfig}
-    chosen = chosen_settings(visualize, arguments, skip=skip, **groups)
+    chosen = chosen_settings(visualize, arguments, skip=NO_RUN, **groups)
     from seqsetvae.evaluation.visualize.run import visualize as draw_model
 
     draw_model(chosen.visualize, chosen.tracking, chosen.figure)
@@ -181,8 +181,7 @@ def visualize(arguments: list[str]) -> None:
 
 def forecast(arguments: list[str]) -> None:
     """Say what a model expects of the hours to come of each stay: values with bands, and the chance that they are measured."""
-    skip = {*WRITING_ONLY, "experiment"}
-    chosen = chosen_settings(forecast, arguments, skip=skip, forecast=ForecastConfig, tracking=TrackingConfig)
+    chosen = chosen_settings(forecast, arguments, skip=NO_RUN, forecast=ForecastConfig, tracking=TrackingConfig)
     from seqsetvae.evaluation.forecast import forecast as write_forecasts
 
     write_forecasts(chosen.forecast, chosen.tracking)
@@ -190,8 +189,7 @@ def forecast(arguments: list[str]) -> None:
 
 def impute(arguments: list[str]) -> None:
     """Fill in what was not measured: values with bands, from all else that is known of a stay by then."""
-    skip = {*WRITING_ONLY, "experiment"}
-    chosen = chosen_settings(impute, arguments, skip=skip, impute=ImputeConfig, tracking=TrackingConfig)
+    chosen = chosen_settings(impute, arguments, skip=NO_RUN, impute=ImputeConfig, tracking=TrackingConfig)
     from seqsetvae.evaluation.impute import impute as write_imputed
 
     write_imputed(chosen.impute, chosen.tracking)
@@ -199,8 +197,7 @@ def impute(arguments: list[str]) -> None:
 
 def export(arguments: list[str]) -> None:
     """Write a finetuned model as a file that other runtimes run: ONNX."""
-    skip = {*WRITING_ONLY, "experiment"}
-    chosen = chosen_settings(export, arguments, skip=skip, export=ExportConfig, tracking=TrackingConfig)
+    chosen = chosen_settings(export, arguments, skip=NO_RUN, export=ExportConfig, tracking=TrackingConfig)
     from seqsetvae.evaluation.export import export as write_model
 
     write_model(chosen.export, chosen.tracking)

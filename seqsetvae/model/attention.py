@@ -155,7 +155,7 @@ class WithoutGrid:
     def __init__(self, batch: EventBatch):
         subjects = torch.arange(batch.n_subjects + 1, device=batch.subject_S.device)
         self.first_set = torch.searchsorted(batch.subject_S, subjects, out_int32=True)
-        self.longest = max(columns for _, columns in batch.grid)
+        self.longest = batch.columns
 
     def __call__(self, query_key: Tensor, value: Tensor, dropout: float) -> Tensor:
         query, key = query_key.chunk(2, dim=1)

@@ -98,7 +98,7 @@ def fading_sums(amount_KSC: Tensor, rate_C: Tensor, batch: EventBatch) -> Tensor
     After step i a set holds the sum over itself and the 2^i - 1 sets before it (Hillis & Steele 1986): as many steps as the longest stay
     has binary digits, and all terms of positive amounts positive, so that nothing cancels and nothing overflows.
     """
-    longest = max(columns for _, columns in batch.grid)
+    longest = batch.columns
     distance = 1
     while distance < min(longest, batch.n_sets):
         minutes_T = (batch.minute_S[distance:] - batch.minute_S[:-distance]).to(rate_C.dtype)

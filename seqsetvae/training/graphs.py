@@ -55,17 +55,12 @@ class Shape:
         """Whether a batch can be filled up to this shape: at least one set is added, and every one that is gets an event."""
         sets, events = self.sets - batch.n_sets, self.events - batch.n_events
         fillers = -(-sets // self.columns)
-        return 1 <= sets <= events and batch.n_subjects + fillers <= self.subjects and longest(batch) <= self.columns
-
-
-def longest(batch: EventBatch) -> int:
-    """Columns of its grid: no fewer than the sets of the longest subject."""
-    return max(columns for _, columns in batch.grid)
+        return 1 <= sets <= events and batch.n_subjects + fillers <= self.subjects and batch.columns <= self.columns
 
 
 def choose_shapes(batches: Sequence[EventBatch], number: int = SHAPES) -> list[Shape]:
     """Shapes for batches like these, small to large: each for as many of them."""
-    columns = round(ROOM * max(map(longest, batches)))
+    columns = round(ROOM * max(batch.columns for batch in batches))
     most = max(batch.n_subjects for batch in batches)
     ordered = sorted(batches, key=lambda batch: batch.n_events)
     groups = [[ordered[i] for i in part] for part in np.array_split(np.arange(len(ordered)), number) if len(part)]
