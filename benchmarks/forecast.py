@@ -87,15 +87,13 @@ def later_values(model: Pretrained, store: Store, split: str) -> list[Later]:
     packed = align(store, split, model.vocabulary).packed
     statistics = model.vocabulary.statistics
     changes_V = ~(statistics.low_V >= statistics.high_V)
-    order_B, batches = by_length(packed, model.vocabulary)
+    _, batches = by_length(packed, model.vocabulary)
     parts: list[list[tuple[NDArray[np.generic], ...]]] = [[] for _ in heads.hours]
     chances: list[list[tuple[Floats, Floats]]] = [[] for _ in heads.hours]
-    done = 0
     for batch in batches:
         targets = history_targets(batch, heads.variables, heads.hours)
         said = heads.forecast(vae.state(vae.encode(batch).mu_SZ, batch), batch)
-        stay_S = order_B[done + batch.subject_S.numpy()]
-        done += batch.n_subjects
+        stay_S = batch.row_B[batch.subject_S].numpy()
         for window in range(len(heads.hours)):
             known_SV = (targets.valued_WSV[window] & targets.known_SV).numpy() & changes_V
             set_E, variable_E = np.nonzero(known_SV)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqsetvae.certify.table import Table
-from seqsetvae.collapse.forecast import Forecast, Likelihood, forecast
+from seqsetvae.collapse.forecast import Likelihood, forecast
 from seqsetvae.config import ModelConfig, MonitorConfig, ObjectiveConfig, OptimizerConfig, PretrainConfig, TrainerConfig
 from seqsetvae.training.beta_forecast import forecast_for
 from seqsetvae.training.loop import train_unrecorded
@@ -111,14 +111,11 @@ def plain_outcomes(quick: bool) -> Iterator[Outcome]:
 
 def seqsetvae_outcomes(quick: bool) -> Iterator[Outcome]:
     """Of SeqSetVAE on the demo data."""
-    told: Forecast | None = None
+    steps = 20 if quick else 800
+    told = forecast_for(make_plan(seqsetvae_config(1.0, steps)))
     for share in SHARES[::4] if quick else SHARES:
-        beta = 1.0 if told is None else share * told.critical_beta
-        plan = make_plan(seqsetvae_config(beta, 20 if quick else 800))
-        if told is None:
-            told = forecast_for(plan)
-            beta = share * told.critical_beta
-            plan = make_plan(seqsetvae_config(beta, 20 if quick else 800))
+        beta = share * told.critical_beta
+        plan = make_plan(seqsetvae_config(beta, steps))
         monitor = CollapseMonitor(plan.config.monitor)
         train_unrecorded(plan, [monitor])
         last = monitor.updates[-1]

@@ -80,6 +80,11 @@ class EventBatch:
         """The place of each set on the history grid."""
         return self.first_slot_B.index_select(0, self.subject_S) + self.position_S
 
+    @property
+    def last_set_B(self) -> Tensor:
+        """The last set of each subject."""
+        return counts(self.subject_S, self.n_subjects).cumsum(0) - 1
+
     def head(self, sets: int) -> EventBatch:
         """The first subjects with at least so many sets together, and at least two of them; the whole batch where it has no more."""
         first_set_B = torch.searchsorted(

@@ -84,6 +84,11 @@ def open_task(
     return found
 
 
+def up_to_hours(packed: Packed, hours: float) -> Packed:
+    """The stays as they were some hours after their first event."""
+    return up_to(packed, np.full(packed.n_subjects, round(hours * 60 * MICROSECONDS)))
+
+
 def up_to(packed: Packed, last_B: NDArray[np.int64]) -> Packed:
     """Of each subject the sets up to a time, `last_B` microseconds after its first event; subjects without any are left out.
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from seqsetvae import names
 from seqsetvae.config import EvaluateConfig
 from seqsetvae.curves import Band, bands
-from seqsetvae.data.store import Store
 from seqsetvae.evaluation.doubt import COLUMNS, DoubtRow, doubt_rows, doubt_text
 from seqsetvae.evaluation.explain import Explained, explain_riskiest
+from seqsetvae.evaluation.predictions import Answered
 from seqsetvae.evaluation.tables import record_curves
 from seqsetvae.scores import Floats
 from seqsetvae.tracking.write.run import Run
-from seqsetvae.training.finetuning.mortality import RiskModel
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,9 @@ class CloserLook:
     @classmethod
     def take(
         cls,
-        models: Mapping[str, RiskModel],
+        answered: Mapping[str, Answered],
         risks: Mapping[str, Floats],
         label_B: Floats,
-        store: Store,
         config: EvaluateConfig,
     ) -> CloserLook:
         """Look at some models, and at the risks of these and the baselines.
@@ -40,11 +38,11 @@ class CloserLook:
         Raises:
             InputError: of :func:`~seqsetvae.evaluation.explain.explain_riskiest`.
         """
-        are_risks = next(iter(models.values())).kind.name == "binary"
+        are_risks = next(iter(answered.values())).model.kind.name == "binary"
         return cls(
             {name: bands(label_B, said, config.bootstrap) for name, said in risks.items()} if are_risks else {},
-            doubt_rows(models, store, config.split, config.draws) if are_risks and config.draws else [],
-            explain_riskiest(models, store, config.split, config.explain) if config.explain else None,
+            doubt_rows(answered, config.draws) if are_risks and config.draws else [],
+            explain_riskiest(answered, config.explain) if config.explain else None,
         )
 
     @property

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from seqsetvae.analysis.text_table import text_table
-from seqsetvae.data.store import Store
+from seqsetvae.evaluation.predictions import Answered
 from seqsetvae.evaluation.tables import label
 from seqsetvae.scores import Floats, auroc, brier
-from seqsetvae.training.finetuning.features import labelled_stays
-from seqsetvae.training.finetuning.mortality import RiskModel
 
 GROUPS = ("narrow", "middle", "wide")
 COLUMNS = ("model", "intervals", "stays", "width", "mean_risk", "observed_share", "brier", "auroc")
@@ -19,15 +17,14 @@ COLUMNS = ("model", "intervals", "stays", "width", "mean_risk", "observed_share"
 DoubtRow = tuple[str, str, int, float, float, float, float, float]
 
 
-def doubt_rows(models: Mapping[str, RiskModel], store: Store, split: str, draws: int) -> list[DoubtRow]:
+def doubt_rows(answered: Mapping[str, Answered], draws: int) -> list[DoubtRow]:
     """Three groups of stays by the width of the interval that holds 90 % of a stay's drawn logits, of each model of risks.
 
     The width is that of logits: of risks it would grow with the risk itself.
     """
     rows = []
-    for name, model in models.items():
-        packed = labelled_stays(model.pretrained.vocabulary, store, split).packed
-        risk_B, drawn_KB = model.predict(packed), model.drawn(packed, draws)[:, :, 0]
+    for name, (model, packed, risk_B) in answered.items():
+        drawn_KB = model.drawn(packed, draws)[:, :, 0]
         rows += group_rows(name, packed.label_B.astype(np.float64), risk_B, drawn_KB)
     return rows
 

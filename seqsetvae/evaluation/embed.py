@@ -20,8 +20,7 @@ from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
-from seqsetvae.data.tasks import TaskStore, names_of, open_task, up_to
-from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.data.tasks import TaskStore, names_of, open_task, up_to_hours
 from seqsetvae.errors import InputError
 from seqsetvae.progress import ProgressBar
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -86,7 +85,7 @@ def embed(config: EmbedConfig, tracking: TrackingConfig) -> EmbedResult:
         ):
             for split in splits:
                 for packed, seen in _pieces(store, split, model, left_out):
-                    cut = packed if config.hours is None else _at(packed, config.hours)
+                    cut = packed if config.hours is None else up_to_hours(packed, config.hours)
                     if cut.n_subjects:
                         writer.write_table(rows_of(model, cut, split, schema, every_set=config.at == "every_set"))
                         rows += cut.n_subjects if config.at != "every_set" else len(cut.minute_S)
@@ -137,10 +136,6 @@ def _pieces(store: Store, split: str, model: Pretrained, left_out: dict[str, int
         for name, count in aligned.unknown.items():
             left_out[name] = left_out.get(name, 0) + count
         yield aligned.packed, len(rows)
-
-
-def _at(packed: Packed, hours: float) -> Packed:
-    return up_to(packed, np.full(packed.n_subjects, round(hours * 60 * MICROSECONDS)))
 
 
 def _vectors(x_RF: NDArray[np.float32]) -> pa.ListArray:

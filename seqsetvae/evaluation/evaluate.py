@@ -75,7 +75,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     first = next(iter(models.values()))[0].kind
     learned = first.labels if isinstance(first, MultiLabel) else ()
     store = open_task(whole, config.labels, config.task, config.at_hours, config.kind, learned)
-    stays, risks = predict_all(models, store, config)
+    stays, risks, answered = predict_all(models, store, config)
     notes = what_to_know(models, store, config)
     if config.leak_audit:
         notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
@@ -88,7 +88,7 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         if config.subgroups
         else {}
     )
-    closer = CloserLook.take({name: one for name, (one, _) in models.items()}, risks, label_B, store, config)
+    closer = CloserLook.take(answered, risks, label_B, config)
     rows = subgroup_rows(label_B, risks, groups, config.bootstrap, kinds)
     data, positive = Path(config.store).name, first.events(label_B)
     counted = first.counted(label_B).replace(" of them", "")

@@ -9,13 +9,11 @@ import numpy as np
 
 from seqsetvae import names
 from seqsetvae.data.packed import Packed
-from seqsetvae.data.store import Store
+from seqsetvae.evaluation.predictions import Answered
 from seqsetvae.evaluation.tables import label
 from seqsetvae.extras import require
 from seqsetvae.figures.contributions import Contributor, draw_contributions
 from seqsetvae.tracking.write.run import Run
-from seqsetvae.training.finetuning.features import labelled_stays
-from seqsetvae.training.finetuning.mortality import RiskModel
 
 COLUMNS = ("model", "row", "risk", "hour", "variable", "value", "by_value", "by_deletion")
 
@@ -41,7 +39,7 @@ class Explained:
         run.log_figure(self.figure, names.ARTIFACT_EVALUATION_CONTRIBUTIONS_FIGURE)
 
 
-def explain_riskiest(models: Mapping[str, RiskModel], store: Store, split: str, stays: int) -> Explained:
+def explain_riskiest(answered: Mapping[str, Answered], stays: int) -> Explained:
     """The stays that each model gives the highest answers.
 
     Raises:
@@ -53,10 +51,8 @@ def explain_riskiest(models: Mapping[str, RiskModel], store: Store, split: str, 
     rows: list[list[object]] = []
     agreement: dict[str, float] = {}
     shown: tuple[str, Sequence[Contributor]] | None = None
-    for name, model in models.items():
+    for name, (model, packed, risk_B) in answered.items():
         vocabulary = model.pretrained.vocabulary
-        packed = labelled_stays(vocabulary, store, split).packed
-        risk_B = model.predict(packed)
         found = []
         for row in np.argsort(-risk_B.reshape(len(risk_B), -1)[:, 0], kind="stable")[:stays].tolist():
             stay = packed.rows(row, row + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from seqsetvae.analysis.output_folder import writable, write
-from seqsetvae.atomic import atomic_write
 from seqsetvae.config import ForecastConfig, TrackingConfig
 from seqsetvae.console import console
 from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.store import Store
-from seqsetvae.data.tasks import up_to
-from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.data.tasks import up_to_hours
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.held_out import HeldOut, held_out
@@ -51,23 +50,21 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     Raises:
         InputError: no such model, store, patient or variable; the model foresees nothing, or not so many hours; a file cannot be written.
     """
-    folders = (
-        writable(Path(config.output).parent, "forecast.output"),
-        writable(Path(config.figure).parent, "forecast.figure"),
-    )
+    writable(Path(config.output).parent, "forecast.output")
+    folder = writable(Path(config.figure).parent, "forecast.figure")
     model, _ = find_model(config.model, tracking)
     window_of(model.vae, config.horizon)
     shown_K = rows_of_variables(model.vocabulary, config.variables or None)
     store = open_store(config.store)
     aligned = align(store, config.split, model.vocabulary)
     whole = aligned.packed
-    cut = whole if config.hours is None else until(whole, config.hours)
+    cut = whole if config.hours is None else up_to_hours(whole, config.hours)
     table = forecast_table(model.vae, model.vocabulary, cut, config.horizon, config.variables or None)
     scored = held_out(table, whole, cut, model.vocabulary, config.horizon)
     row = choose_stay(store, config, np.arange(store.n_subjects(config.split)), "forecast")
     picture = one_stay(model, store, config, whole, cut, table, shown_K, row)
     write_table(Path(config.output), table, "forecast.output")
-    write(folders[1], {Path(config.figure).name: picture}, "forecast.figure")
+    write(folder, {Path(config.figure).name: picture}, "forecast.figure")
     _log.info(f"{config.output}: {len(table):,} rows of {cut.n_subjects:,} stays; one of them in {config.figure}")
     if aligned.unknown:
         _log.info(f"  variables unknown to the model are left out: {listed(aligned.unknown)}")
@@ -78,18 +75,11 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     return Forecasts(table, scored)
 
 
-def until(packed: Packed, hours: float) -> Packed:
-    """The stays as they were some hours after their first event."""
-    return up_to(packed, np.full(packed.n_subjects, round(hours * 60 * MICROSECONDS)))
-
-
 def write_table(path: Path, table: pd.DataFrame, flag: str) -> None:
     """A Parquet file, there whole or not at all. Raises :class:`InputError` that names the flag where it cannot be written."""
-    try:
-        with atomic_write(path) as file:
-            pq.write_table(pa.Table.from_pandas(table, preserve_index=False), file)
-    except OSError as error:
-        raise InputError(f"--{flag} {path}: cannot be written ({error.strerror or error}).") from error
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer)
+    write(path.parent, {path.name: buffer.getvalue()}, flag)
 
 
 def one_stay(

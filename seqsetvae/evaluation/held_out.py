@@ -90,8 +90,7 @@ def held_out(table: pd.DataFrame, whole: Packed, cut: Packed, vocabulary: Vocabu
     now_B = cut.minute_S[cut.first_set[1:] - 1]
     later_C = mean_of_cells(whole, vocabulary, stay_B, now_B, now_B + 60.0 * horizon)
     last_C = last_of_cells(cut, vocabulary)
-    row_of = {name: row for row, name in enumerate(vocabulary.names)}
-    variable_R = np.array([row_of[name] for name in table["variable"]])
+    variable_R = np.array([vocabulary.index(name) for name in table["variable"]])
     cell_R = np.array([stays[name] for name in table["subject"]]) * variables + variable_R
     said_LR = [vocabulary.scale(variable_R, table[name].to_numpy(np.float32)) for name in BANDS]
     return HeldOut.of(np.stack(said_LR).astype(np.float64), later_C[cell_R], last_C[cell_R], variable_R, variables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.evaluation.forecast import write_table
 from seqsetvae.evaluation.held_out import HeldOut
 from seqsetvae.evaluation.left_out import leave_out
-from seqsetvae.evaluation.visualize.stay import TRACES, choose_stay
+from seqsetvae.evaluation.visualize.stay import choose_stay, most_recorded, one_packed
 from seqsetvae.figures.latent.arrays import VariableTrace
 from seqsetvae.figures.stay_forecast import draw_stay_imputed
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -61,13 +61,14 @@ def impute(config: ImputeConfig, tracking: TrackingConfig) -> ImputedValues:
     row = choose_stay(store, config, np.arange(store.n_subjects(config.split)), "impute")
     widening = own = widened = None
     if config.left_out:
-        widening = leave_out(model.vae, model.vocabulary, store, "valid", config.left_out).widening(
-            len(model.vocabulary)
-        )
-        tried = leave_out(model.vae, model.vocabulary, store, config.split, config.left_out)
+        known = leave_out(model.vae, model.vocabulary, store, "valid", config.left_out)
+        widening = known.widening(len(model.vocabulary))
+        tried = known
+        if config.split != "valid":
+            tried = leave_out(model.vae, model.vocabulary, store, config.split, config.left_out)
         own, widened = (tried.scores(len(model.vocabulary), one) for one in (None, widening))
     # Minutes of points are those of the stay.
-    since = Packed(**{**vars(aligned.packed), "start_B": np.zeros_like(aligned.packed.start_B)})
+    since = replace(aligned.packed, start_B=np.zeros_like(aligned.packed.start_B))
     table = impute_table(model.vae, model.vocabulary, since, at, widening)
     picture = one_stay(model, store, config, row, widening)
     write_table(Path(config.output), table, "impute.output")
@@ -103,14 +104,9 @@ def one_stay(model: Pretrained, store: Store, config: ImputeConfig, row: int, wi
         InputError: the model knows none of its variables.
     """
     vocabulary = model.vocabulary
-    stay = align(store, config.split, vocabulary, np.array([row])).packed
-    if not stay.n_subjects:
-        raise InputError(
-            f"The model knows none of the variables of the patient in row {row} of split {config.split!r} of {store.path}."
-        )
+    stay = one_packed(store, config.split, vocabulary, row)
     set_N, number_N = np.repeat(np.arange(len(stay.minute_S)), np.diff(stay.first_event)), ~np.isnan(stay.value_N)
-    count_V = np.bincount(stay.variable_N[number_N], minlength=len(vocabulary))
-    shown_K = np.argsort(-count_V, kind="stable")[: min(TRACES, int((count_V > 0).sum()))]
+    shown_K = most_recorded(stay, len(vocabulary))
     # A place for each set and variable: none hides another.
     places = len(stay.minute_S) * len(shown_K)
     points = Questions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +55,18 @@ def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[str, tuple[Ris
     )
 
 
+class Answered(NamedTuple):
+    """A model, the labelled stays of the split as it sees them, and its answer to each."""
+
+    model: RiskModel
+    packed: Packed
+    answer_B: Array
+
+
 def predict_all(
     models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
-) -> tuple[Stays, dict[str, Array]]:
-    """The stays that every model can say something about, and their risk by each.
+) -> tuple[Stays, dict[str, Array], dict[str, Answered]]:
+    """The stays that every model can say something about, their risk by each, and all that each model has answered.
 
     Raises:
         InputError: a model is of another kind, or gives NaN for a stay, whose row and variable are named.
@@ -65,6 +74,7 @@ def predict_all(
     kind = of_one_kind(models, store)
     stays = hand_made(store, config.split)
     found: dict[str, dict[str, Array]] = {}
+    answered: dict[str, Answered] = {}
     for name, (model, _) in models.items():
         labelled = labelled_stays(model.pretrained.vocabulary, store, config.split)
         risk_B = model.predict(labelled.packed)
@@ -75,6 +85,7 @@ def predict_all(
             _log.info(shown)
             raise InputError(f"{name}: {recorded}")
         found[name] = dict(zip(labelled.subject_id, risk_B, strict=True))
+        answered[name] = Answered(model, labelled.packed, risk_B)
     subject_id = labelled_ids(store, config.split)
     common_B = np.array([all(one in risk for risk in found.values()) for one in subject_id])
     label_B = stays.label_B[common_B]
@@ -87,7 +98,7 @@ def predict_all(
     evaluated = Stays(stays.x_BF[common_B], label_B)
     if config.baselines and config.split != ALL:
         risks |= baseline_answers(kind, hand_made(store, "train"), hand_made(store, "valid"), evaluated)
-    return evaluated, risks
+    return evaluated, risks, answered
 
 
 def of_one_kind(models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store) -> Kind:

@@ -8,12 +8,15 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from seqsetvae import palette
 from seqsetvae.curves import THRESHOLDS, Band, Floats
 from seqsetvae.figures import style
 
 HEIGHT = 6.2
-COLORS = (style.BLUE, "#d55e00", "#009e73", style.PURPLE, style.SKY, "#e69f00", style.BLACK)
-"""Okabe & Ito's, which color-blind readers tell apart."""
+COLORS = (
+    *(palette.BLUE, palette.VERMILION, palette.GREEN, palette.PURPLE),
+    *(palette.SKY, palette.ORANGE, palette.BLACK),
+)
 PANELS = {
     "roc": ("ROC", "false positive rate", "true positive rate"),
     "precision_recall": ("Precision and recall", "recall", "precision"),

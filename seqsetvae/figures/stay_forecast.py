@@ -11,15 +11,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.figures import style
 from seqsetvae.figures.latent.arrays import VariableTrace
-from seqsetvae.figures.latent.stay_figure import draw_trace
+from seqsetvae.figures.latent.stay_figure import RECORDED, draw_trace
 
 Floats = NDArray[np.float64]
 
 COLUMNS = 2
-RECORDED = style.LEVEL_COLORS[Level.RED]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def pool_state(vae: SeqSetVAE, state_SD: Tensor, batch: EventBatch) -> Tensor:
     history_SD, read_SF = state_SD.split([state_SD.shape[1] - vae.read_width, vae.read_width], dim=1)
     pooled = [pool_over_time(history_SD, batch)]
     if vae.read_width:
-        last_B = counts(batch.subject_S, batch.n_subjects).cumsum(0) - 1
+        last_B = batch.last_set_B
         pooled.append(read_SF.index_select(0, last_B))
         if vae.history_heads is not None:
             pooled.append(vae.history_heads.statements(state_SD.index_select(0, last_B)))

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from seqsetvae.config import ForecastConfig, ImputeConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
-from seqsetvae.data.packed import gather
+from seqsetvae.data.packed import Packed, gather
 from seqsetvae.data.store import Store
 from seqsetvae.data.units import AS_RECORDED, units_of
+from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.figures.latent.arrays import StayView, VariableTrace
 from seqsetvae.training.pretrained.exported import Pretrained
@@ -60,6 +61,22 @@ def choose_stay(
     return int(rows_B[events_B.argmax()])
 
 
+def one_packed(store: Store, split: str, vocabulary: Vocabulary, row: int) -> Packed:
+    """One stay in the vocabulary of a model. Raises :class:`InputError` where that has none of its variables."""
+    packed = align(store, split, vocabulary, np.array([row])).packed
+    if not packed.n_subjects:
+        raise InputError(
+            f"The model knows none of the variables of the patient in row {row} of split {split!r} of {store.path}."
+        )
+    return packed
+
+
+def most_recorded(packed: Packed, variables: int) -> NDArray[np.int64]:
+    """The variables with most numbers, at most as many as are drawn."""
+    count_V = np.bincount(packed.variable_N[~np.isnan(packed.value_N)], minlength=variables)
+    return np.argsort(-count_V, kind="stable")[: min(TRACES, int((count_V > 0).sum()))]
+
+
 @torch.inference_mode()
 def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int = 0) -> StayView:
     """Encode one stay, and draw from what the decoder says of it.
@@ -71,16 +88,11 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
         InputError: the model knows none of the stay's variables.
     """
     vocabulary = model.vocabulary
-    packed = align(store, split, vocabulary, np.array([row])).packed
-    if not packed.n_subjects:
-        raise InputError(
-            f"The model knows none of the variables of the patient in row {row} of split {split!r} of {store.path}."
-        )
+    packed = one_packed(store, split, vocabulary, row)
     batch = gather(packed, np.array([0]), vocabulary)
     posterior = model.vae.encode(batch)
     set_N, variable_N = batch.set_N.numpy(), batch.variable_N.numpy()
-    count_V = np.bincount(variable_N[~np.isnan(packed.value_N)], minlength=len(vocabulary))
-    shown_K = np.argsort(-count_V, kind="stable")[: min(TRACES, int((count_V > 0).sum()))]
+    shown_K = most_recorded(packed, len(vocabulary))
     every_set = torch.arange(batch.n_sets).repeat_interleave(len(shown_K))
     every_shown = torch.from_numpy(shown_K).repeat(batch.n_sets)
     generator = torch.Generator().manual_seed(seed)

@@ -87,7 +87,7 @@ def expect(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: floa
     chances, quantiles = [], []
     for batch in batches:
         said = vae.history_heads.forecast(vae.state(vae.encode(batch).mu_SZ, batch), batch)
-        last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
+        last_B = batch.last_set_B
         chances.append(said.chance_WSV[window, last_B].double().numpy())
         quantiles.append(said.quantile_QWSV[:, window, last_B].double().numpy())
     back_B = np.argsort(order_B)

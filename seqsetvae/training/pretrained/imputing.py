@@ -128,18 +128,16 @@ def impute(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, points: Quest
     if not kept.n_subjects:
         return Imputed(mean_Q, sd_Q)
     place_B = kept.subject_id.astype(np.int64)
-    order_B, batches = by_length(kept, vocabulary)
+    _, batches = by_length(kept, vocabulary)
     first_Q = np.searchsorted(points.place_Q, np.arange(len(points.stay_P) + 1))
-    generator, done = torch.Generator().manual_seed(seed), 0
+    generator = torch.Generator().manual_seed(seed)
     for batch in batches:
-        mine_B = place_B[order_B[done : done + batch.n_subjects]]
-        done += batch.n_subjects
+        mine_B = place_B[batch.row_B.numpy()]
         count_B = first_Q[mine_B + 1] - first_Q[mine_B]
         if not count_B.any():
             continue
         question_X = ranges(first_Q[mine_B], count_B)
-        last_B = torch.bincount(batch.subject_S, minlength=batch.n_subjects).cumsum(0) - 1
-        set_X = last_B.repeat_interleave(torch.from_numpy(count_B))
+        set_X = batch.last_set_B.repeat_interleave(torch.from_numpy(count_B))
         variable_X = torch.from_numpy(points.variable_Q[question_X])
         posterior = vae.encode(batch)
         said = []
