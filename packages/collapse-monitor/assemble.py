@@ -6,19 +6,24 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "seqsetvae"
 NAME = re.compile(r"\bseqsetvae\b")
 
 
+def assigned(file: Path, name: str) -> Any:
+    """What a module gives a name, without importing it."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{file} tells no {name}.")
+
+
 def front_door() -> dict[str, str]:
     """Name -> module, as the package's `__init__` has them."""
-    tree = ast.parse((HERE / "collapse_monitor" / "__init__.py").read_text(encoding="utf-8"))
-    [homes] = [
-        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HOMES"
-    ]
-    found: dict[str, str] = ast.literal_eval(homes)
+    found: dict[str, str] = assigned(HERE / "collapse_monitor" / "__init__.py", "HOMES")
     return found
 
 

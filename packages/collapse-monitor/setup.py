@@ -1,6 +1,5 @@
 """The wheel is made in a checkout of seqsetvae: its modules go in under the name of this package."""
 
-import ast
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 sys.path.insert(0, str(Path(__file__).parent))
-from assemble import SOURCE, assemble
+from assemble import SOURCE, assemble, assigned
 
 
 class Assembled(build_py):
@@ -19,12 +18,4 @@ class Assembled(build_py):
         assemble(Path(self.build_lib) / "collapse_monitor")
 
 
-def version() -> str:
-    """That of seqsetvae."""
-    for node in ast.parse((SOURCE / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__":
-            return str(ast.literal_eval(node.value))
-    raise ValueError("seqsetvae tells no version.")
-
-
-setup(version=version(), cmdclass={"build_py": Assembled})
+setup(version=assigned(SOURCE / "__init__.py", "__version__"), cmdclass={"build_py": Assembled})

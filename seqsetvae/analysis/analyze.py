@@ -127,12 +127,18 @@ def updates_before(
 
 def files_of(analysis: RunAnalysis, figure: FigureConfig) -> dict[str, bytes]:
     """What is written of one run, by file name."""
-    same = figure == ON_SCREEN  # the report has them already
     return {
-        **(analysis.figures if same else style.files(analysis.drawings, figure)),
+        **written(analysis.drawings, analysis.figures, figure),
         TEXT: collapse_text(analysis).encode(),
         REPORT: render_report([analysis]).encode(),
     }
+
+
+def written(
+    drawings: Mapping[str, style.Drawing], on_screen: Mapping[str, bytes], figure: FigureConfig
+) -> Mapping[str, bytes]:
+    """Figures as files; those for the screen are drawn already, for the report."""
+    return on_screen if figure == ON_SCREEN else style.files(drawings, figure)
 
 
 def files_of_all(analyses: Sequence[RunAnalysis], figure: FigureConfig) -> dict[str, bytes]:
@@ -141,7 +147,7 @@ def files_of_all(analyses: Sequence[RunAnalysis], figure: FigureConfig) -> dict[
         compared = comparison([one.run for one in analyses])
         png = None if compared is None else style.png(compared)
     return {
-        **({} if compared is None else style.files({COMPARISON: compared}, figure)),
+        **({} if compared is None or png is None else written({COMPARISON: compared}, {COMPARISON: png}, figure)),
         TEXT: "\n".join(map(collapse_text, analyses)).encode(),
         REPORT: render_report(analyses, png).encode(),
     }

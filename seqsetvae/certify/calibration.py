@@ -95,6 +95,11 @@ def decided(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     ]
 
 
+def unseen(trajectories: Sequence[Trajectory]) -> Checks:
+    """Of the runs of odd seeds, which the fit has not seen."""
+    return checks_of([one for one in decided(trajectories) if one.seed % 2])
+
+
 def fit(trajectories: Sequence[Trajectory]) -> Logistic:
     """On the runs of even seeds."""
     seen = checks_of([one for one in decided(trajectories) if one.seed % 2 == 0])
@@ -146,7 +151,7 @@ def reliability_table(groups: Sequence[tuple[float, float, int, int]]) -> Table:
     return Table("Is the probability kept?", ("said, on average", "ended collapsed", "checks", "runs"), rows, note)
 
 
-def score_table(trajectories: Sequence[Trajectory], model: Logistic) -> Table:
+def score_table(trajectories: Sequence[Trajectory], model: Logistic, held_out: Checks) -> Table:
     """Errors on runs of unseen seeds, and on each family by a fit that has seen none of it."""
     ours = decided(trajectories)
     rows: list[tuple[object, ...]] = []
@@ -165,7 +170,7 @@ def score_table(trajectories: Sequence[Trajectory], model: Logistic) -> Table:
             )
         )
 
-    row("all, unseen seeds", model, checks_of([one for one in ours if one.seed % 2]))
+    row("all, unseen seeds", model, held_out)
     families = list(dict.fromkeys(one.family for one in ours))
     for family in families if len(families) > 1 else ():
         without = fit([one for one in ours if one.family != family])

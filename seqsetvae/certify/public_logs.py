@@ -12,6 +12,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 
 from seqsetvae.certify.table import Table
@@ -22,6 +23,7 @@ from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.rules import looks_collapsed, principled_indicators
 from seqsetvae.collapse.statistics import CollapseStatistics
 from seqsetvae.config import MonitorConfig
+from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.config.settling import settle_monitor
 
 DIMENSIONS = {"he2019-yelp": 32, "lidvae-synthetic": 5, "lidvae-yahoo": 32, "lidvae-yelp": 32}
@@ -74,22 +76,26 @@ def log_table() -> Table:
         "at the end",
     )
     rows: list[tuple[object, ...]] = []
-    for name, points in logs().items():
+    found, rules = logs(), _rules()
+    for name, points in found.items():
         levels = _levels(points, DIMENSIONS[name])
-        below = sum(
-            one.mutual_information < settle_monitor(MonitorConfig(), 1000).mutual_information_threshold
-            for one in points
-        )
+        below = sum(one.mutual_information < rules.mutual_information_threshold for one in points)
         ends = sum(one.mutual_information for one in points[-ENDS:]) / ENDS
         counts = [levels.count(level) for level in (Level.YELLOW, Level.ORANGE, Level.RED)]
         rows.append((name, len(points), below, f"{ends:.2f}", len(points) - sum(counts), *counts, levels[-1].word))
-    dead = [one for points in logs().values() for one in points if one.mutual_information < 0.1]
+    dead = [one for points in found.values() for one in points if one.mutual_information < 0.1]
     kl_alone = sum(one.kl < 0.01 for one in dead)
     note = (
         f"Of the {len(dead)} points with mutual information below 0.1 nats the rule KL < 0.01 finds {kl_alone}; KL reaches "
         f"{max(one.kl for one in dead):.3g}. The decoder was never asked, so that the best level is unknown."
     )
     return Table("Published logs under the rules", columns, rows, note)
+
+
+@cache
+def _rules() -> SettledMonitor:
+    """The thresholds, which depend on no length."""
+    return settle_monitor(MonitorConfig(), 1000)
 
 
 def _levels(points: Sequence[LogPoint], latent_dim: int) -> list[Level]:
@@ -112,10 +118,8 @@ class LossPoint:
     def looks_collapsed(self) -> bool:
         """By the rules, with the KL for the mutual information, which it is at the optimum."""
         point = LogPoint(1, self.kl, self.kl, self.active_units)
-        config = settle_monitor(MonitorConfig(), 1000)
-        return looks_collapsed(
-            [one for one in principled_indicators(point.statistics(LOSS_DIMENSIONS), config) if one.out_of_range]
-        )
+        indicators = principled_indicators(point.statistics(LOSS_DIMENSIONS), _rules())
+        return looks_collapsed([one for one in indicators if one.out_of_range])
 
 
 def losses() -> dict[str, list[LossPoint]]:

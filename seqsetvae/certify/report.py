@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seqsetvae.certify.outcome import as_built, right
+from seqsetvae.certify.outcome import UNDECIDED, as_built, right
 from seqsetvae.certify.table import Table
 from seqsetvae.certify.trajectory import Question
 from seqsetvae.certify.verdict import Verdict
@@ -28,7 +28,7 @@ class Requirement:
 
 def requirements(verdicts: Sequence[Verdict]) -> list[Requirement]:
     """Whether the detector passes, on whatever cases were run."""
-    asked = [one for one in verdicts if one.trajectory.asks in {"life or death", "a part"}]
+    asked = [one for one in verdicts if one.trajectory.asks not in UNDECIDED]
     collapsed = [one for one in asked if one.trajectory.collapses]
     healthy = [one for one in asked if not one.trajectory.collapses]
     silent = [one for one in healthy if one.trajectory.must_be_silent]

@@ -10,13 +10,12 @@ from pathlib import Path
 from seqsetvae.atomic import atomic_write
 from seqsetvae.certify import linear_training, seqsetvae_runs, zoo_training
 from seqsetvae.certify.calibration import (
-    checks_of,
-    decided,
     fit,
     lead_table,
     reliability,
     reliability_table,
     score_table,
+    unseen,
 )
 from seqsetvae.certify.cases import grid, interventions, long_runs
 from seqsetvae.certify.elsewhere import elsewhere_table
@@ -80,11 +79,12 @@ def certify(
             then of the next run.
     """
     attach()
-    if (write_docs is not None or write_probability is not None) and (quick or only is not None):
+    writes = write_docs is not None or write_probability is not None
+    if writes and (quick or only is not None):
         raise InputError(
             "--certify.write_docs and write_probability take a complete certification: leave out quick and only."
         )
-    if seeds < (1 if write_docs is None and write_probability is None else 2):
+    if seeds < (2 if writes else 1):
         raise InputError(f"--certify.seeds is {seeds}; at least 1 is needed, and 2 where something is to be written.")
     page = None if write_docs is None else _page(Path(write_docs))
     trajectories = observe_all(quick, only, seeds)
@@ -109,14 +109,14 @@ def certify(
 def complete_tables(trajectories: Sequence[Trajectory], certificate: Certificate) -> list[Table]:
     """All that the page of the report shows."""
     model, verdicts = of_certification(), certificate.verdicts
-    unseen = checks_of([one for one in decided(trajectories) if one.seed % 2])
+    held_out = unseen(trajectories)
     return [
         requirement_table(certificate.requirements),
         family_table(verdicts),
         grade_table(verdicts),
         elsewhere_table(verdicts),
-        reliability_table(reliability(model, unseen)),
-        score_table(trajectories, model),
+        reliability_table(reliability(model, held_out)),
+        score_table(trajectories, model, held_out),
         lead_table(verdicts),
         estimator_table(),
         log_table(),
@@ -130,8 +130,7 @@ def draw(trajectories: Sequence[Trajectory], path: Path) -> None:
     """The calibration of the probability on runs that the fit has not seen."""
     from seqsetvae.figures.calibration import draw_calibration  # and Matplotlib, which nothing else here needs
 
-    unseen = checks_of([one for one in decided(trajectories) if one.seed % 2])
-    curve = [(mean, share, runs) for mean, share, _, runs in reliability(of_certification(), unseen)]
+    curve = [(mean, share, runs) for mean, share, _, runs in reliability(of_certification(), unseen(trajectories))]
     reading = "A point is a group of checks of like probability, with the 95 % interval for its number of runs"
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as file:

@@ -63,7 +63,7 @@ class SmallVAE(pl.LightningModule):
     def __init__(self, run: ZooRun) -> None:
         super().__init__()
         self.run, self.z_dims = run, run.latent_dim
-        width = run.source(1, torch.Generator()).get("x", torch.zeros(1, 1)).flatten(1).shape[1]
+        width = run.source(1, torch.Generator())["x"].flatten(1).shape[1]
         self.encoder = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, 2 * self.z_dims))
         self.decoder = nn.Sequential(nn.Linear(self._heard_dims(), 64), nn.Tanh(), nn.Linear(64, width))
         self.beta_outlook = BetaOutlook(run.steps, beta_at=run.beta_of)
@@ -104,7 +104,8 @@ class SmallVAE(pl.LightningModule):
         return 0.5 * (batch["x"] - self.decode(z, batch)).square().sum(1)
 
     def kl_BZ(self, offered: Any, z: Any) -> Tensor:
-        return kl_divergence(offered, Normal(0.0, 1.0))
+        q, prior = offered if isinstance(offered, tuple) else (offered, Normal(0.0, 1.0))
+        return kl_divergence(q, prior)
 
     def sample(self, offered: Any) -> Any:
         q = offered[0] if isinstance(offered, tuple) else offered
@@ -164,9 +165,6 @@ class LearnedPriorVAE(SmallVAE):
         q = self._gaussian(batch["x"])
         return Normal(q.loc + self.prior_mean, q.scale), Normal(self.prior_mean, self.prior_log_scale.exp())
 
-    def kl_BZ(self, offered: Any, z: Any) -> Tensor:
-        return kl_divergence(*offered)
-
 
 class VampVAE(SmallVAE):
     """VampPrior (Tomczak & Welling 2018): the prior is a mixture of the posteriors of learned inputs."""
@@ -209,9 +207,6 @@ class ConditionalVAE(SmallVAE):
     def decode(self, z: Any, batch: Batch) -> Tensor:
         decoded: Tensor = self.decoder(torch.cat([self.heard(z), planted.one_hot(batch["class"])], 1))
         return decoded
-
-    def kl_BZ(self, offered: Any, z: Any) -> Tensor:
-        return kl_divergence(*offered)
 
 
 class LadderVAE(SmallVAE):

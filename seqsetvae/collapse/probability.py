@@ -27,21 +27,13 @@ LEAST_BETA = 1e-3
 """Below that a schedule counts as being here, where logarithms are taken."""
 SURE = 10.0
 """Standard errors from which more of them say no more."""
-FIGURES = (
-    "KL",
-    "mutual information",
-    "decoder information",
-    "its certainty",
-    "active units",
-    "margin",
-    "beta ahead",
-    "trend",
-)
-"""Logarithms of the first three; each also times the share of the run that is over."""
 
 
 def features(update: CollapseStatistics, outlook: BetaOutlook, information: Sequence[float]) -> Floats | None:
     """What the probability rests on; None where the decoder was never asked, or a figure is no number.
+
+    Logarithms of KL, mutual information and decoder information; its certainty; active units; margin; beta ahead; trend; and each of these
+    times the share of the run that is over.
 
     Args:
         update: the newest.

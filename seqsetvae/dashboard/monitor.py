@@ -43,8 +43,7 @@ class MonitorResult:
     """The file that was saved."""
 
     def __repr__(self) -> str:
-        lights = ["not watched" if run.level is None else run.level.word for run in self.runs[:3]]
-        shown = [f"{run.title} {light}" for run, light in zip(self.runs, lights, strict=False)]
+        shown = [f"{run.title} {'not watched' if run.level is None else run.level.word}" for run in self.runs[:3]]
         return f"<MonitorResult of {len(self.runs)} runs: {', '.join(shown)}{', ...' if len(self.runs) > 3 else ''}>"
 
 

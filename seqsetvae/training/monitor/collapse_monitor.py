@@ -263,9 +263,9 @@ class CollapseMonitor(pl.Callback):
         self._micro_batches = []
         self._judge_pending(trainer)
         if self.observer.due(step):
-            with trainer.precision_plugin.forward_context():
-                beta = getattr(pl_module, "current_beta", None)
-                self._pending = self.observer.measure(step, beta, decoder_of(pl_module))
+            beta = getattr(pl_module, "current_beta", None)
+            precision = trainer.precision_plugin.forward_context
+            self._pending = self.observer.measure(step, beta, decoder_of(pl_module), precision)
             if self._pending.arrived is None:  # nothing is under way: the figures are on the host
                 self._judge_pending(trainer)
         self._consequences.act(

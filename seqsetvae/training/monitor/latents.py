@@ -49,11 +49,6 @@ class Latents:
     def rows(self) -> int:
         return len(self.residual.mu_SZ)
 
-    @property
-    def plain(self) -> bool:
-        """One layer against N(0, I), with nothing beside it: its moments are all there is."""
-        return not self.named and self.prior is None and not self.groups and self.condition is None
-
     def first(self, rows: int) -> Latents:
         """The first rows alone."""
         return replace(

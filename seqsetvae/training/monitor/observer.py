@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,11 +86,25 @@ class Observer:
         """Whether there is something to measure after this optimizer step."""
         return step % self.config.update_frequency == 0 or self.watch.due(step)
 
-    def measure(self, step: int, beta: Tensor | float | None, decoder: Any) -> Measurement:
-        """An update, under way. `decoder`: offers `negative_log_likelihood`; None where nothing does."""
+    def measure(
+        self,
+        step: int,
+        beta: Tensor | float | None,
+        decoder: Any,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> Measurement:
+        """An update, under way.
+
+        Args:
+            step: optimizer steps made.
+            beta: weight of the KL term, where there is one.
+            decoder: offers `negative_log_likelihood`; None where nothing does.
+            precision: the context in which the decoder is asked. Statistics of the pool keep their own precision.
+        """
         heard = None
         if decoder is not None and self.primary.wants_decoder_use(self.count):
-            heard = self.probe.measure(decoder, self.pool.steps, noise_seed(step))
+            with precision():
+                heard = self.probe.measure(decoder, self.pool.steps, noise_seed(step))
         self.count += 1
         return self.pool.measure(step, beta, heard, noise_seed(step))
 
