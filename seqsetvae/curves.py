@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from seqsetvae.scores import Floats, both_occur, resamples
 
 GRID = np.linspace(0.0, 1.0, 101)
 """Of false positive rates and of recalls."""
@@ -82,13 +81,10 @@ def bands(label_B: Floats, risk_B: Floats, repeats: int, seed: int = 0) -> dict[
         repeats: resamples.
         seed: of the resamples.
     """
-    rng = np.random.default_rng(seed)
     drawn: dict[str, list[Floats]] = {name: [] for name in CURVES}
-    for _ in range(repeats):
-        rows = rng.integers(0, len(label_B), len(label_B))
-        if 0 < label_B[rows].sum() < len(rows):
-            for name, (_, curve) in CURVES.items():
-                drawn[name].append(curve(label_B[rows], risk_B[rows]))
+    for rows in resamples(label_B, both_occur, repeats, seed):
+        for name, (_, curve) in CURVES.items():
+            drawn[name].append(curve(label_B[rows], risk_B[rows]))
     found = {}
     for name, (x_T, curve) in CURVES.items():
         low_T, high_T = np.quantile(drawn[name], (0.025, 0.975), axis=0)

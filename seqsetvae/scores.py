@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,9 +116,18 @@ def with_intervals(label_B: Floats, score_B: Floats, repeats: int = 500, seed: i
     Raises:
         ValueError: only one of the two outcomes occurs.
     """
-    if not _both(label_B):
+    if not both_occur(label_B):
         raise ValueError("both outcomes must occur")
-    return intervals(SCORES, _both, label_B, score_B, repeats, seed)
+    return intervals(SCORES, both_occur, label_B, score_B, repeats, seed)
+
+
+def resamples(label: Floats, usable: Callable[[Floats], bool], repeats: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of subjects drawn with replacement, the same ones for every model and score; without those that cannot be scored."""
+    rng = np.random.default_rng(seed)
+    for _ in range(repeats):
+        rows = rng.integers(0, len(label), len(label))
+        if usable(label[rows]):
+            yield rows
 
 
 def intervals(
@@ -139,13 +148,10 @@ def intervals(
         repeats: resamples.
         seed: of the resamples.
     """
-    rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in scores}
-    for _ in range(repeats):
-        rows = rng.integers(0, len(label), len(label))
-        if usable(label[rows]):
-            for name, score in scores.items():
-                drawn[name].append(score(label[rows], answer[rows]))
+    for rows in resamples(label, usable, repeats, seed):
+        for name, score in scores.items():
+            drawn[name].append(score(label[rows], answer[rows]))
     return {
         name: Interval(score(label, answer), *_quantiles([x for x in drawn[name] if not np.isnan(x)]))
         for name, score in scores.items()
@@ -157,7 +163,8 @@ def _quantiles(drawn: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _both(label_B: Floats) -> bool:
+def both_occur(label_B: Floats) -> bool:
+    """Whether there are labels 0 and labels 1."""
     return bool(0 < label_B.sum() < len(label_B))
 
 
@@ -170,11 +177,9 @@ def difference(
     >>> print(difference(label_B, perfect_B, np.zeros(100), auroc))
     0.500 (0.500-0.500)
     """
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(repeats):
-        rows = rng.integers(0, len(label_B), len(label_B))
-        if 0 < label_B[rows].sum() < len(rows):
-            drawn.append(score(label_B[rows], first_B[rows]) - score(label_B[rows], second_B[rows]))
+    drawn = [
+        score(label_B[rows], first_B[rows]) - score(label_B[rows], second_B[rows])
+        for rows in resamples(label_B, both_occur, repeats, seed)
+    ]
     found = score(label_B, first_B) - score(label_B, second_B)
     return Interval(found, *np.quantile(drawn, (0.025, 0.975)).tolist())

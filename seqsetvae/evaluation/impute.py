@@ -16,7 +16,7 @@ from seqsetvae.data.aligned import align, listed
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import Packed
 from seqsetvae.data.store import Store
-from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.data.times import microseconds
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.forecast import write_table
@@ -111,7 +111,7 @@ def one_stay(model: Pretrained, store: Store, config: ImputeConfig, row: int, wi
     places = len(stay.minute_S) * len(shown_K)
     points = Questions(
         stay_P=np.zeros(places, dtype=np.int64),
-        microsecond_P=np.rint(np.repeat(stay.minute_S, len(shown_K)) * MICROSECONDS).astype(np.int64),
+        microsecond_P=microseconds(np.repeat(stay.minute_S, len(shown_K)).astype(np.float64)),
         place_Q=np.arange(places),
         variable_Q=np.tile(shown_K, len(stay.minute_S)),
     )

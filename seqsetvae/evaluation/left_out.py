@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from seqsetvae.data.aligned import align
 from seqsetvae.data.store import Store
-from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.data.times import microseconds
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.evaluation.held_out import HeldOut, last_before
 from seqsetvae.model.vae import SeqSetVAE
@@ -75,7 +75,7 @@ def leave_out(vae: SeqSetVAE, vocabulary: Vocabulary, store: Store, split: str, 
     # Two values of one set are two places: neither hides the other.
     points = Questions(
         stay_P=subject_S[set_N[chosen]],
-        microsecond_P=np.rint(packed.minute_S[set_N[chosen]] * MICROSECONDS).astype(np.int64),
+        microsecond_P=microseconds(packed.minute_S[set_N[chosen]].astype(np.float64)),
         place_Q=np.arange(len(chosen)),
         variable_Q=variable_Q,
     )

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from seqsetvae import palette
-from seqsetvae.curves import THRESHOLDS, Band, Floats
+from seqsetvae.curves import THRESHOLDS, Band
 from seqsetvae.figures import style
+from seqsetvae.scores import Floats
 
 HEIGHT = 6.2
 COLORS = (

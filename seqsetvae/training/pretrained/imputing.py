@@ -14,7 +14,7 @@ from seqsetvae.data.aligned import keep_events
 from seqsetvae.data.by_length import by_length
 from seqsetvae.data.packed import Packed, ranges
 from seqsetvae.data.tasks import up_to
-from seqsetvae.data.times import MICROSECONDS
+from seqsetvae.data.times import MICROSECONDS, microseconds
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
 from seqsetvae.model.forecast_head import LEVELS
@@ -97,7 +97,7 @@ def read_points(at: pd.DataFrame, packed: Packed, vocabulary: Vocabulary) -> Que
             raise InputError(f"Row {row + 1} of the table of points: {column} {at[column].iloc[row]!r} {reason}.")
     if not len(at):
         raise InputError("The table of points is empty.")
-    since_R = np.rint(minute_R * MICROSECONDS).astype(np.int64) - packed.start_B[stay_R]
+    since_R = microseconds(minute_R) - packed.start_B[stay_R]
     places, place_R = np.unique(np.column_stack([stay_R, since_R]), axis=0, return_inverse=True)
     place_R = place_R.reshape(-1)
     if names_R:
@@ -161,7 +161,7 @@ def stays_until(packed: Packed, points: Questions) -> tuple[Packed, Ints]:
 def _at_the_point(cut: Packed, points: Questions, number_B: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """The place of each event, and whether it was measured at the very time of it."""
     subject_S = np.repeat(np.arange(cut.n_subjects), np.diff(cut.first_set))
-    at_S = np.rint(cut.minute_S * MICROSECONDS).astype(np.int64) == points.microsecond_P[number_B[subject_S]]
+    at_S = microseconds(cut.minute_S.astype(np.float64)) == points.microsecond_P[number_B[subject_S]]
     n_events_S = np.diff(cut.first_event)
     return number_B[np.repeat(subject_S, n_events_S)], np.repeat(at_S, n_events_S)
 
