@@ -145,6 +145,14 @@ class BestCheckpoints(ModelCheckpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
+        self._sweep(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning keeps the one that the run was resumed from, so that the same command can be given again until here.
+        super().on_train_end(trainer, pl_module)
+        self._sweep(trainer)
+
+    def _sweep(self, trainer: pl.Trainer) -> None:
         if self._restored and trainer.is_global_zero:
             sweep(self._folder, "best_*.ckpt", {Path(path).name for path in self.best_k_models}, trainer.global_step)
 

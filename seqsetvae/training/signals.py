@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """SIGUSR1: what SLURM is usually asked to send some time before the end (`--signal=USR1@120`)."""
+
+SOON = 0.01
+"""Seconds."""
 
 
 class StoppedAtOnce(BaseException):
@@ -38,9 +42,11 @@ class Signals:
         self._late: int | None = None
         self._previous: dict[int, Any] = {}
         self._terminals: list[int] = []
+        self._unraisable: Callable[[sys.UnraisableHookArgs], object] | None = None
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._not_raised
             self._terminals = [number for number in (0, 1, 2) if _is_terminal(number)]
             self._previous = {
                 number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
@@ -49,6 +55,8 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._unraisable is not None:
+            sys.unraisablehook, self._unraisable = self._unraisable, None
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
@@ -121,6 +129,15 @@ class Signals:
             if not self._unbroken:
                 raise StoppedAtOnce(number)
             self._late = number
+
+    def _not_raised(self, what: sys.UnraisableHookArgs) -> None:
+        """Where a signal comes while Python frees an object, what it raises is lost there: it is sent once more, a moment later."""
+        if isinstance(what.exc_value, StoppedAtOnce):
+            self._ending = False
+            again = (threading.main_thread().ident, what.exc_value.signum)
+            threading.Timer(SOON, signal.pthread_kill, again).start()
+        elif self._unraisable is not None:
+            self._unraisable(what)
 
     def _let_go_of_terminal(self) -> None:
         """A terminal that has hung up takes no more text: whatever is still printed goes nowhere."""

@@ -55,6 +55,14 @@ def test_a_kill_within_a_validation_and_another_one_later(tmp_path, store_templa
 
 
 @pytest.mark.slow
+def test_a_run_resumed_from_its_best_checkpoint_keeps_no_more_of_them(tmp_path, store_template, tally):
+    """Killed between the first `best_*` and the `last.ckpt` of the same validation; `early_*` was written before both."""
+    settings = [*TINY, "--val_check_interval", "0.5", "--save_top_k", "1", "--on_collapse", "warn"]
+    faults = [Fault("hook", 3, signal.SIGKILL, "on_save_checkpoint")]
+    assert differences(tmp_path, store_template, settings, faults, tally) == []
+
+
+@pytest.mark.slow
 def test_random_faults_in_random_settings(tmp_path, store_template, tally, how_many):
     """`make faults`; otherwise there are none."""
     wrong = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.life import Fault, live
-from tests.faults.ordeal import SECONDS_TO_STOP, TINY, fresh
+from tests.faults.ordeal import ENDED, SECONDS_TO_STOP, TINY, fresh
 from tests.faults.stored import newest_run
 from tests.faults.tally import Tally
 
@@ -72,4 +72,21 @@ def test_signals_while_the_run_is_being_opened_end_it_killed(
         held = life.code == 128 + signal.SIGHUP and (not begun or newest_run(folder).status == "KILLED")
         tally.add("pretrain: a signal while the run is being opened", held)
         wrong += [] if held else [f"{fault}: {life.code}: {life.output[-1000:]}"]
+    assert wrong == []
+
+
+def test_a_signal_while_the_last_records_are_delivered_leaves_no_run_running(
+    tmp_path: Path, store_template: Path, tally: Tally, how_many: int
+) -> None:
+    """The end of a run is the last that is sent to its database."""
+    wrong = []
+    for number, signum in enumerate((signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if how_many else (signal.SIGTERM,)):
+        folder = fresh(tmp_path / str(number), store_template)
+        fault = Fault("statement", 1, signum, "UPDATE runs SET status=?, end_time=?")
+        life = live(folder, ["pretrain", *TINY, "--max_epochs", "1", "--on_collapse", "warn"], fault)
+        struck = life.seconds_after_signal > 0.0
+        held = struck and life.code == 128 + signum and newest_run(folder).status in ENDED
+        held = held and life.seconds_after_signal < SECONDS_TO_STOP
+        tally.add("pretrain: a signal while the last records are delivered", held)
+        wrong += [] if held else [f"{fault}: {life.code}, {newest_run(folder).status}: {life.output[-1000:]}"]
     assert wrong == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import OrderedDict
 from pathlib import Path
 
@@ -89,3 +90,16 @@ def test_a_second_ctrl_c_waits_until_a_checkpoint_is_written(tmp_path):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True) == {"step": 3, "other": {}}
     with pytest.raises(StoppedAtOnce), Signals():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_that_comes_while_python_frees_an_object_is_not_lost(capfd):
+    """What is raised in a finalizer goes no further than to standard error."""
+
+    class Freed:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(StoppedAtOnce, match="SIGTERM"), Signals():
+        Freed()
+        time.sleep(5)
+    assert "Traceback" not in capfd.readouterr().err

@@ -268,18 +268,19 @@ class Run:
         return (*self._not_written, *([f"{lost} of run {self.run_id}"] if lost else []))
 
     def finish(self, status: Status = "FINISHED", reason: str = "finished") -> bool:
-        """End the run; a second call does nothing. Return whether everything, the status included, has arrived in the store.
+        """End the run; once it is ended a call does nothing. Return whether everything, the status included, has arrived in the store.
 
-        What has not stays on disk for `seqsetvae sync`, and a message says so.
+        What has not stays on disk for `seqsetvae sync`, and a message says so. A call that a signal breaks off has not ended the run:
+        the next one does. From the moment of delivery on, the status stays that of the first.
         """
         if self._ended or self._writer is None or self._writer.is_copy:
             return True
-        self._ended = True
-        atexit.unregister(self._end_at_exit)
-        os.environ.pop("SEQSETVAE_RUN_ID", None)
         self.set_tag(names.TAG_ENDED_BY, reason)
         self._put("status", {"status": status, "end_time": int(time.time() * 1000)})
         delivered = self._deliver_the_rest(self._writer)
+        self._ended = True
+        atexit.unregister(self._end_at_exit)
+        os.environ.pop("SEQSETVAE_RUN_ID", None)
         # What the store refused in its last moments is offered again by `sync` alone.
         refused = [why for _, why in self._writer.spool.rejections()]
         if not delivered or refused:

@@ -26,6 +26,7 @@ from seqsetvae.tracking.write.shipper import Shipper
 from seqsetvae.tracking.write.spool import Spool
 
 WRITE_SECONDS = 0.25
+GIVE_UP_SECONDS = 3.0
 
 Points = tuple[int, int, Mapping[str, Any]]
 """Step, milliseconds since the epoch, values by key."""
@@ -75,7 +76,7 @@ class SpoolWriter:
         self._offered_again = False
         self._pid = os.getpid()
         self._closing, self._giving_up, self._wake = threading.Event(), threading.Event(), threading.Event()
-        self._leaving = threading.Lock()
+        self._leaving, self._left = threading.Lock(), threading.Event()
         self._threads = 3
 
         def connect(journal: Any) -> Shipper:
@@ -144,10 +145,8 @@ class SpoolWriter:
             return True
         self._closing.set()
         self._wake.set()
-        end = time.monotonic() + timeout
-        for thread in (self._writer, *(lane.thread for lane in self._lanes)):
-            thread.join(max(0.0, end - time.monotonic()))
-        return self._threads == 0 and all(lane.done for lane in self._lanes)
+        # Not `join`: a thread whose joining was broken off by a signal passes for ended ever after (Python 3.11).
+        return self._left.wait(timeout) and all(lane.done for lane in self._lanes)
 
     def give_up(self) -> None:
         """Leave what is still undelivered to `sync`; to be called after :meth:`close`."""
@@ -155,8 +154,7 @@ class SpoolWriter:
         self._wake.set()
         for lane in self._lanes:
             lane.give_up()
-        for thread in (self._writer, *(lane.thread for lane in self._lanes)):
-            thread.join(1.0)
+        self._left.wait(GIVE_UP_SECONDS)
 
     def _write_until_closed(self) -> None:
         try:
@@ -268,7 +266,10 @@ class SpoolWriter:
             self._threads -= 1
             if self._threads:
                 return
-        if all(lane.done for lane in self._lanes):
-            self.spool.remove()
-        else:
-            self.spool.close()
+        try:
+            if all(lane.done for lane in self._lanes):
+                self.spool.remove()
+            else:
+                self.spool.close()
+        finally:
+            self._left.set()
