@@ -44,6 +44,7 @@ REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_h
 PRETRAININGS = {
     "plain": PLAIN,
     "remembers and foresees": REMEMBERING,
+    "remembers, foresees and fills in": replace(REMEMBERING, model=replace(REMEMBERING.model, fill_in=True)),
     "with reads of each variable, after one epoch": replace(
         REMEMBERING, model=replace(REMEMBERING.model, reads=6), trainer=replace(PLAIN.trainer, max_epochs=1)
     ),
@@ -96,7 +97,7 @@ def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Pa
     if not kept.is_file():
         config = replace(config, data=replace(config.data, store=store))
         if quick:
-            asked = {name: getattr(config.model, name) for name in ("remember", "foresee_hours", "reads")}
+            asked = {name: getattr(config.model, name) for name in ("remember", "foresee_hours", "fill_in", "reads")}
             config = replace(config, model=replace(QUICK, **asked), trainer=replace(config.trainer, max_epochs=1))
         checkpoint = pretrain(config).final_checkpoint
         FOLDER.mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ vocabulary's scale: 1 is a spread of the variable. Variables that always have th
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from seqsetvae.training.pretrained.loading import from_checkpoint
 
 Floats = NDArray[np.float64]
 
-MODEL = "remembers and foresees"
+MODEL = "remembers, foresees and fills in"
 """Of the benchmark few_labels, whose checkpoint is used where it is there already."""
 FEWEST = 100
 """Values of a variable, below which it is not compared."""
@@ -174,19 +175,26 @@ def share(value_E: Floats, stay_E: NDArray[np.int64], times: float, digits: int)
 
 
 def imputation(model: Pretrained, store: Store, values: int) -> Table:
-    """Recorded values of the test stays that were left out one by one, with the decoder's own bands and with widened ones."""
+    """Recorded values of the test stays that were left out one by one: what the head says of them, and what the decoder does.
+
+    Each with its own bands and with widened ones.
+    """
     variables = len(model.vocabulary)
-    widening = leave_out(model.vae, model.vocabulary, store, "valid", values).widening(variables)
-    tried = leave_out(model.vae, model.vocabulary, store, "test", values)
+    decoder = deepcopy(model.vae)
+    decoder.fill_head = None
     rows: list[tuple[object, ...]] = []
-    for name, one in (("decoder's own", None), ("widened on validation stays", widening)):
-        found = tried.scores(variables, one)
-        assert found is not None
-        inside = f"{100 * found.coverage_50:.1f}", f"{100 * found.coverage_90:.1f}"
-        better = f"{found.better} of {found.compared} variables"
-        rows.append((name, f"{found.values:,}", *inside, f"{found.error:.3f}", f"{found.error_of_last:.3f}", better))
+    for who, vae in (("head", model.vae), ("decoder", decoder)):
+        widening = leave_out(vae, model.vocabulary, store, "valid", values).widening(variables)
+        tried = leave_out(vae, model.vocabulary, store, "test", values)
+        for bands, one in (("its own", None), ("widened on validation stays", widening)):
+            found = tried.scores(variables, one)
+            assert found is not None
+            inside = f"{100 * found.coverage_50:.1f}", f"{100 * found.coverage_90:.1f}"
+            errors = f"{found.error:.3f}", f"{found.error_of_last:.3f}"
+            better = f"{found.better} of {found.compared} variables"
+            rows.append((f"{who}, {bands}", f"{found.values:,}", *inside, *errors, better))
     headers = (
-        "bands",
+        "said by, with bands",
         "values",
         "in the 50 % band",
         "in the 90 % band",

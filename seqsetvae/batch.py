@@ -49,6 +49,9 @@ class EventBatch:
     """(rows, columns) of each block of the history grid; see :func:`lay_out`."""
     number_N: Tensor | None = None
     """bool; whether the event carries a number. Where it does not, `value_N` is 0 and means nothing. None: all events do."""
+    hidden_N: Tensor | None = None
+    """bool; whether the encoder must do without the event, though the decoder is asked for it (:mod:`seqsetvae.model.hiding`). Of every
+    set it sees one event at least. None: it sees all."""
 
     def __repr__(self) -> str:
         return f"<EventBatch of {self.n_subjects} subjects, {self.n_sets} sets, {self.n_events} events>"
@@ -107,6 +110,7 @@ class EventBatch:
             first_slot_B=torch.from_numpy(first_slot_B).to(self.first_slot_B.device),
             grid=grid,
             number_N=None if self.number_N is None else self.number_N[:n_events],
+            hidden_N=None if self.hidden_N is None else self.hidden_N[:n_events],
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> EventBatch:

@@ -16,6 +16,8 @@ VAL_LOSS = "val_loss"
 """-ELBO of the validation split: recon + KL at beta 1 and no free bits, so that runs can be compared."""
 VAL_RECON = "val_recon"
 VAL_KL = "val_kl"
+TRAIN_FILL = "train_fill_step"
+"""Mean pinball loss of what was hidden, of a model that fills in."""
 TRAIN_HISTORY = ("train_remember_step", "train_foresee_step", "train_forecast_step")
 """Losses of the heads on the history, where the model has such: summaries of the past, what the hours to come bring, and the forecast's
 quantiles, from which the model learns nothing else."""

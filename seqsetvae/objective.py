@@ -149,6 +149,8 @@ class ElboTerms:
     posterior: DiagonalGaussian
     history: HistoryLoss | None = None
     """Beside the ELBO, of models that have heads on their history."""
+    filled: Tensor | None = None
+    """Beside the ELBO, of models that fill in (:mod:`seqsetvae.model.fill_head`): mean pinball loss of what was hidden, 0-d."""
 
     @property
     def recon(self) -> Tensor:

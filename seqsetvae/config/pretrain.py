@@ -77,6 +77,9 @@ class ModelConfig:
     reads: int = 0
     """Learned reads of each variable over all its events so far that a state keeps beside the history's width: with --model.remember they
     come to hold its last value, mean, extremes and count, and finetuning finds them there. 6 do much; 0: none."""
+    fill_in: bool = False
+    """A head that says what was not measured, from the state, the variable's own past and what else is new in the set. It learns from
+    values that are hidden while training (--objective.hide_values); nothing else learns from it. `seqsetvae impute` asks it."""
     dropout: float = 0.0
     """Dropout in the history and the set encoder."""
     scale_floor: float = 0.05
@@ -141,6 +144,11 @@ class ObjectiveConfig:
     """Weight of the mean squared error of the summaries (--model.remember) beside the ELBO's nats per set."""
     foresee_weight: float = 50.0
     """Weight of the forecasts' loss (--model.foresee_hours)."""
+    hide_values: float | None = None
+    """Chance that a variable of a set is hidden from the encoder while training; the decoder is asked for it all the same. None: 0.2 with
+    --model.fill_in, else 0."""
+    hide_variables: float = 0.0
+    """Chance that a variable of a stay is so hidden for a span of its time, a third of the stay on average."""
 
     def __post_init__(self) -> None:
         if self.beta is not None:
@@ -165,6 +173,14 @@ class ObjectiveConfig:
         require(self.kl_target > 0.0, "objective.kl_target", self.kl_target, "above 0")
         require(self.remember_weight >= 0.0, "objective.remember_weight", self.remember_weight, "0 or more")
         require(self.foresee_weight >= 0.0, "objective.foresee_weight", self.foresee_weight, "0 or more")
+        for name in ("hide_values", "hide_variables"):
+            chance = getattr(self, name)
+            require(chance is None or 0.0 <= chance < 1.0, f"objective.{name}", chance, "at least 0 and below 1")
+
+    @property
+    def hides(self) -> bool:
+        """Whether the encoder sees a part of each batch only."""
+        return bool(self.hide_values) or self.hide_variables > 0.0
 
 
 @dataclass(frozen=True)
@@ -211,8 +227,8 @@ class TrainerConfig:
     """On a GPU in half precision: attention on the sets as they lie, so that no batch pays for its shape. False: on the padded grid, as
     everywhere else."""
     cuda_graphs: bool = True
-    """On one GPU with packed attention, without dropout, accumulation or heads on the history: steps are recorded once for a few shapes
-    and then replayed, so that the GPU does not wait for the host. False: kernel by kernel."""
+    """On one GPU with packed attention, without dropout, accumulation, heads on the history or hidden values: steps are recorded once for a
+    few shapes and then replayed, so that the GPU does not wait for the host. False: kernel by kernel."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step."""
     gradient_clip_val: float = 1.0

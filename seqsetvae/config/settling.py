@@ -22,6 +22,8 @@ from seqsetvae.config.settled import (
 )
 from seqsetvae.errors import InputError
 
+USUALLY_HIDDEN = 0.2
+"""Chance that a variable of a set is hidden from the encoder, where a head learns to fill in."""
 LEAST_BETA_WARMUP = 80
 """Optimizer steps of the beta warm-up, unless the run is shorter or the user says otherwise: a decoder needs so many to learn to listen,
 and latents that are weighed down before that are never heard. In 120 steps of the demo 24 end in a collapse and 80 do not.
@@ -79,7 +81,7 @@ def settle(config: PretrainConfig, total_steps: int, machine: Machine, patients:
         InputError: something cannot be on this machine, or in a run of this length; the message names the flag.
     """
     trainer = settle_trainer(config.trainer, machine)
-    objective = settle_objective(config.objective, total_steps)
+    objective = settle_objective(config.objective, total_steps, fills_in=config.model.fill_in)
     settled = {
         "data": settle_data(config.data, on_gpu=trainer.accelerator == "gpu", patients=patients),
         "objective": objective,
@@ -106,11 +108,16 @@ def settle_data(config: DataConfig, *, on_gpu: bool, patients: int) -> SettledDa
     return SettledData(**_given(config) | settled)
 
 
-def settle_objective(config: ObjectiveConfig, total_steps: int) -> SettledObjective:
+def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool = False) -> SettledObjective:
     """Settle the course of beta in a run of `total_steps` optimizer steps: the result says what will really happen.
 
+    Args:
+        config: the settings with gaps.
+        total_steps: optimizer steps of the run.
+        fills_in: whether the model has a head that learns from hidden values.
+
     Raises:
-        InputError: the warm-up would not end before the run does.
+        InputError: the warm-up would not end before the run does; nothing is hidden from which a head must learn.
 
     >>> [settle_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
     [50, 80, 100]
@@ -132,7 +139,16 @@ def settle_objective(config: ObjectiveConfig, total_steps: int) -> SettledObject
             f"--objective.beta_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer "
             "steps: beta would never reach max_beta. Lower the warm-up or raise --trainer.max_epochs."
         )
+    hidden = config.hide_values
+    if hidden is None:
+        hidden = USUALLY_HIDDEN if fills_in else 0.0
+    if fills_in and not (hidden or config.hide_variables):
+        raise InputError(
+            "--model.fill_in learns from hidden values, but --objective.hide_values is 0. Leave it out, or give a chance such as "
+            f"{USUALLY_HIDDEN:g}."
+        )
     settled = {"beta": None, "beta_schedule": schedule, "max_beta": max_beta, "beta_warmup_steps": warmup}
+    settled["hide_values"] = hidden
     settled |= {name: getattr(config, name) is not False for name in ("warmup_beta", "kl_annealing")}
     return SettledObjective(**_given(config) | settled)
 

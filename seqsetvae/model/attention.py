@@ -24,14 +24,18 @@ LONGEST_PERIOD = 60.0 * 24 * 60
 """Minutes (60 days): a stay is one slow turn at most, so that early and late stay apart. Longer where the data are."""
 
 
-def segment_softmax(score_NH: Tensor, set_N: Tensor, n_sets: int) -> tuple[Tensor, Tensor]:
-    """Softmax over the events of each set, head by head, without padding.
+def segment_softmax(
+    score_NH: Tensor, set_N: Tensor, n_sets: int, hidden_N: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Softmax over the events of each set, head by head, without padding; without the hidden ones, of which no set has nothing else.
 
     Returns:
         exp(score - max of its set) for every event, (N, H), and the sum of these per set, (S, H). The quotient is the softmax; it is
         left to the caller, who divides S pooled rows instead of N weights.
     """
     index_NH = set_N[:, None].expand_as(score_NH)
+    if hidden_N is not None:
+        score_NH = score_NH.masked_fill(hidden_N[:, None], -math.inf)
     with torch.no_grad():  # the maximum cancels in the quotient: it only keeps exp in range
         top_SH = score_NH.new_full((n_sets, score_NH.shape[1]), -math.inf)
         top_SH = top_SH.scatter_reduce(0, index_NH, score_NH, "amax")
@@ -51,10 +55,10 @@ class SetPooling(nn.Module):
         self.score = nn.Linear(width, heads, bias=False)
         self.value = nn.Linear(width, width, bias=False)
 
-    def forward(self, event_ND: Tensor, set_N: Tensor, n_sets: int) -> Tensor:
+    def forward(self, event_ND: Tensor, set_N: Tensor, n_sets: int, hidden_N: Tensor | None = None) -> Tensor:
         """Returns (S, D). Permutation-invariant: order and number of other sets do not matter."""
         n_events, width = event_ND.shape
-        weight_NH, total_SH = segment_softmax(self.score(event_ND), set_N, n_sets)
+        weight_NH, total_SH = segment_softmax(self.score(event_ND), set_N, n_sets, hidden_N)
         value_NHd = self.value(event_ND).view(n_events, self.heads, -1)
         weighted_ND = (value_NHd * weight_NH[..., None].to(value_NHd.dtype)).view(n_events, width)
         summed_SD = weighted_ND.new_zeros(n_sets, width).index_add(0, set_N, weighted_ND)
@@ -89,8 +93,8 @@ class SetAttentionLevel(nn.Module):
         self.norm_ff = nn.LayerNorm(width)
         self.ff = FeedForward(width, ff_dim, dropout)
 
-    def forward(self, event_ND: Tensor, set_N: Tensor, n_sets: int) -> Tensor:
-        summary_SD = self.read(self.pool(self.norm_pool(event_ND), set_N, n_sets))
+    def forward(self, event_ND: Tensor, set_N: Tensor, n_sets: int, hidden_N: Tensor | None = None) -> Tensor:
+        summary_SD = self.read(self.pool(self.norm_pool(event_ND), set_N, n_sets, hidden_N))
         event_ND = event_ND + summary_SD.index_select(0, set_N)
         return event_ND + self.ff(self.norm_ff(event_ND))
 

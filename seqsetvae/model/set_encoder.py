@@ -68,7 +68,8 @@ class EventEmbedding(nn.Module):
 class SetEncoder(nn.Module):
     """`levels` of set attention over the events of each set, then pooling and the two heads of the posterior.
 
-    The posterior sees its own set only. The number of events is given to it as log n, because attention averages it away.
+    The posterior sees its own set only, without what a batch hides of it. The number of events is given to it as log n, because attention
+    averages it away.
     """
 
     def __init__(self, config: ModelConfig, variables: int, frozen_VE: Tensor | None = None):
@@ -91,9 +92,11 @@ class SetEncoder(nn.Module):
     def forward(self, batch: EventBatch) -> DiagonalGaussian:
         event_ND = self.embed(batch.variable_N, batch.value_N, batch.number_N)
         for level in self.levels:
-            event_ND = level(event_ND, batch.set_N, batch.n_sets)
-        pooled_SD = self.pool(self.norm(event_ND), batch.set_N, batch.n_sets)
-        size_S = batch.value_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, torch.ones_like(batch.value_N))
+            event_ND = level(event_ND, batch.set_N, batch.n_sets, batch.hidden_N)
+        pooled_SD = self.pool(self.norm(event_ND), batch.set_N, batch.n_sets, batch.hidden_N)
+        one_N = torch.ones_like(batch.value_N)
+        seen_N = one_N if batch.hidden_N is None else one_N.masked_fill(batch.hidden_N, 0.0)
+        size_S = one_N.new_zeros(batch.n_sets).index_add(0, batch.set_N, seen_N)
         pooled_SD = pooled_SD + self.size(size_S.log()[:, None])
         mu_SZ, raw_SZ = full_precision(self.moments(self.head(pooled_SD))).chunk(2, dim=1)
         return DiagonalGaussian(mu_SZ, LOGVAR_BOUND * torch.tanh(raw_SZ / LOGVAR_BOUND))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import ModelConfig
 from seqsetvae.errors import InputError
+from seqsetvae.model.fill_head import FillHead
 from seqsetvae.model.history import CausalHistory
 from seqsetvae.model.history_heads import HistoryHeads
 from seqsetvae.model.set_decoder import make_decoder
@@ -92,6 +93,7 @@ class SeqSetVAE(nn.Module):
         self.read_width = state_width(widths, self.variables) - widths.width
         self.reads = VariableReads(widths, self.variables) if widths.reads else None
         self.history_heads = HistoryHeads(widths, self.variables) if widths.has_history_heads else None
+        self.fill_head = FillHead(widths.width, self.variables) if widths.fill_in else None
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
         """q(z_t | x_t) of every set."""
@@ -115,6 +117,8 @@ class SeqSetVAE(nn.Module):
         posterior = self.encode(batch)
         history_SD = self.history(posterior.sample(noise_SZ), batch)
         terms = elbo_terms(self.set_decoder(history_SD), posterior, batch)
+        if self.fill_head is not None and batch.hidden_N is not None:
+            terms = replace(terms, filled=self.fill_head.loss(history_SD, batch))
         if self.history_heads is None:
             return terms
         return replace(terms, history=self.history_heads.loss(self._with_reads(history_SD, batch), batch))

@@ -17,6 +17,7 @@ from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.config import PretrainConfig
 from seqsetvae.config.settled import SettledOptimizer, require_settled
 from seqsetvae.config.settling import settle_objective, settle_optimizer
+from seqsetvae.model.hiding import partly_hidden
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.objective import ElboTerms, controlled_beta, negative_log_likelihood, scheduled_beta
 from seqsetvae.posterior import DiagonalGaussian
@@ -41,15 +42,16 @@ class StepMetrics:
     kl: Tensor
     beta: Tensor | float
     history: dict[str, Tensor]
-    """Losses of the heads on the history by name, where there are such."""
+    """Losses of the heads by name, where there are such."""
 
 
-def history_metrics(terms: ElboTerms, called: tuple[str, str, str]) -> dict[str, Tensor]:
-    """What the heads on the history have missed, by name; empty without such heads."""
+def heads_metrics(terms: ElboTerms, called: tuple[str, str, str]) -> dict[str, Tensor]:
+    """What the heads have missed, by name: those on the history, called so, and of hidden values the one that fills in."""
+    found = {} if terms.filled is None else {names.TRAIN_FILL: terms.filled.detach()}
     if terms.history is None:
-        return {}
-    found = terms.history.remember, terms.history.foresee, terms.history.forecast
-    return {name: missed.detach() for name, missed in zip(called, found, strict=True)}
+        return found
+    history = terms.history.remember, terms.history.foresee, terms.history.forecast
+    return found | {name: missed.detach() for name, missed in zip(called, history, strict=True)}
 
 
 def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) -> float:
@@ -112,7 +114,7 @@ class PretrainModule(pl.LightningModule):
 
     def _settle(self, total_steps: int) -> None:
         self.total_steps = total_steps
-        self.objective = settle_objective(self.config.objective, total_steps)
+        self.objective = settle_objective(self.config.objective, total_steps, fills_in=self.vae.fill_head is not None)
         self.optimizer_settings = settle_optimizer(self.config.optimizer, total_steps)
 
     def setup(self, stage: str) -> None:
@@ -149,6 +151,8 @@ class PretrainModule(pl.LightningModule):
         torch.manual_seed(hash(place) & 0x7FFF_FFFF_FFFF_FFFF)  # hash of a tuple of ints: the same in every process
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
+        if self.objective.hides:
+            batch = partly_hidden(batch, self.objective.hide_values, self.objective.hide_variables)
         terms: ElboTerms = self.vae(batch) if self.replayed is None else self.replayed(batch)
         beta = self.beta(terms)
         loss = terms.loss(beta, self.objective.free_bits)
@@ -156,8 +160,10 @@ class PretrainModule(pl.LightningModule):
             weights = self.objective.remember_weight, self.objective.foresee_weight
             loss = loss + weights[0] * terms.history.remember + weights[1] * terms.history.foresee
             loss = loss + terms.history.forecast
+        if terms.filled is not None:
+            loss = loss + terms.filled
         self.step_metrics = StepMetrics(
-            loss.detach(), terms.recon.detach(), terms.kl.detach(), beta, history_metrics(terms, names.TRAIN_HISTORY)
+            loss.detach(), terms.recon.detach(), terms.kl.detach(), beta, heads_metrics(terms, names.TRAIN_HISTORY)
         )
         self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
         return loss
@@ -193,7 +199,7 @@ class PretrainModule(pl.LightningModule):
         shape = (batch.n_sets, self.vae.latent_dim)
         terms: ElboTerms = self.vae(batch, torch.randn(shape, generator=generator, device=self.device))
         metrics = {names.VAL_RECON: terms.recon, names.VAL_KL: terms.kl, names.VAL_LOSS: terms.recon + terms.kl}
-        metrics |= history_metrics(terms, names.VAL_HISTORY)
+        metrics |= heads_metrics(terms, names.VAL_HISTORY)
         # Of what the processes share, the first may come once more at the end, so that all have as many: it counts once.
         sampler = getattr(self.trainer.val_dataloaders, "sampler", None)
         sets = batch.n_sets if place < getattr(sampler, "batches", math.inf) else 0

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from seqsetvae.app.main import main
-from seqsetvae.config import ImputeConfig, TrackingConfig
+from seqsetvae.config import ImputeConfig, ModelConfig, TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.impute import impute
 from seqsetvae.evaluation.left_out import leave_out
+from seqsetvae.model.vae import SeqSetVAE
+from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained, read_pretrained
 from seqsetvae.training.pretrained.forecasting import BANDS
 from tests.evaluation.planted_model import SIGMA, SOURCE, UNLEARNED, planted_model, planted_store
@@ -78,6 +80,25 @@ def test_the_first_value_of_a_stay_has_nothing_to_be_said_from(planted) -> None:
     name = model.vocabulary.names[0]
     said = model.impute(stay({5.0: {name: 1.0}}), pd.DataFrame({"subject": ["a"], "minute": [5.0], "variable": [name]}))
     assert said[list(BANDS)].isna().all(axis=None)
+
+
+def test_a_head_that_has_learned_nothing_yet_says_the_last_value_before(tmp_path) -> None:
+    vocabulary = planted_store(tmp_path / "store").vocabulary
+    config = ModelConfig(width=8, latent_dim=4, levels=1, heads=2, ff_dim=8, history_layers=1, fill_in=True)
+    vae = SeqSetVAE(config, len(vocabulary)).eval()
+    recipe = Recipe({}, list(vocabulary.names), [], [], total_steps=1, run_id="")
+    model = Pretrained(vae, vocabulary, config, recipe)
+    level_V, unit_V = SOURCE.units()
+    names = vocabulary.names
+    one, two, three = (float(level_V[0] + unit_V[0] * x) for x in (-1.0, 0.5, 1.0))
+    events = stay({0.0: {names[0]: one}, 30.0: {names[0]: two, names[1]: float(level_V[1])}, 60.0: {names[0]: three}})
+    at = pd.DataFrame({"subject": "a", "minute": [0.0, 30.0, 45.0, 60.0, 90.0], "variable": names[0]})
+    said = model.impute(events, at).set_index("minute")
+    assert np.isnan(said["value"][0.0])  # nothing else is known
+    # Its own value of that minute is not looked at, that of the last set before is; at 60 nothing else was measured.
+    for minute, right in ((30.0, one), (45.0, two), (60.0, two), (90.0, three)):
+        assert said["value"][minute] == pytest.approx(right, rel=1e-4), minute
+    assert (said["low_90"] < said["low_50"])[1:].all()
 
 
 def test_widened_bands_hold_what_they_promise_of_other_stays_and_the_right_model_needs_no_widening(planted) -> None:

@@ -1,4 +1,7 @@
-"""What a pretrained model says of values that were not measured, or are left out: p(x_t | h_t) of a variable whose own event is hidden."""
+"""What a pretrained model says of values that were not measured, or are left out, with the variable's own event hidden.
+
+A model with a head that fills in says its quantiles; of any other the decoder speaks, p(x_t | h_t).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from seqsetvae.batch import EventBatch
 from seqsetvae.data.aligned import keep_events
 from seqsetvae.data.by_length import by_length
 from seqsetvae.data.packed import Packed, ranges
@@ -17,7 +22,8 @@ from seqsetvae.data.tasks import up_to
 from seqsetvae.data.times import MICROSECONDS, microseconds
 from seqsetvae.data.vocabulary import Vocabulary
 from seqsetvae.errors import InputError
-from seqsetvae.model.forecast_head import LEVELS
+from seqsetvae.model.fill_head import FillHead, around_last
+from seqsetvae.model.forecast_head import LEVELS, ascending
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.pretrained.forecasting import BANDS
 
@@ -25,6 +31,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 NORMAL_L = np.array([NormalDist().inv_cdf(level) for level in LEVELS])
+NARROWEST = 1e-3
+"""Spreads: least width of a head's band of 90 %, so that it can be widened."""
 DRAWS = 16
 """Of the posterior: what the latents leave open widens a band."""
 POINTS = ("subject", "minute")
@@ -114,10 +122,9 @@ def read_points(at: pd.DataFrame, packed: Packed, vocabulary: Vocabulary) -> Que
 
 @torch.inference_mode()
 def impute(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, points: Questions, seed: int = 0) -> Imputed:
-    """What the decoder says of each question, given the stay up to then without the variables that are asked for at that time.
+    """What the model says of each question, given the stay up to then without the variables that are asked for at that time.
 
-    Where nothing else was measured at the time, the state after the set before speaks. The spread is that of the decoder and of the
-    posterior together. No loop over stays or questions.
+    Where nothing else was measured at the time, the state after the set before speaks. No loop over stays or questions.
     """
     cut, number_B = stays_until(packed, points)
     place_N, here_N = _at_the_point(cut, points, number_B)
@@ -139,16 +146,38 @@ def impute(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, points: Quest
         question_X = ranges(first_Q[mine_B], count_B)
         set_X = batch.last_set_B.repeat_interleave(torch.from_numpy(count_B))
         variable_X = torch.from_numpy(points.variable_Q[question_X])
-        posterior = vae.encode(batch)
-        said = []
-        for _ in range(DRAWS):
-            noise_SZ = torch.randn(posterior.mu_SZ.shape, generator=generator)
-            said.append(torch.stack(vae.decode(posterior.sample(noise_SZ), batch).value(set_X, variable_X)))
-        mean_KX, scale_KX = torch.stack(said, dim=1).double()
-        mean_Q[question_X] = mean_KX.mean(0).numpy()
-        # The law of total variance.
-        sd_Q[question_X] = (scale_KX.square().mean(0) + mean_KX.var(0, correction=0)).sqrt().numpy()
+        if vae.fill_head is None:
+            mean_X, sd_X = of_decoder(vae, batch, set_X, variable_X, generator)
+        else:
+            minute_B = torch.from_numpy(points.microsecond_P[mine_B] / MICROSECONDS)
+            stay_X = torch.arange(len(mine_B)).repeat_interleave(torch.from_numpy(count_B))
+            mean_X, sd_X = of_head(vae, vae.fill_head, batch, minute_B, stay_X, variable_X)
+        mean_Q[question_X], sd_Q[question_X] = mean_X.numpy(), sd_X.numpy()
     return Imputed(mean_Q, sd_Q)
+
+
+def of_decoder(
+    vae: SeqSetVAE, batch: EventBatch, set_X: Tensor, variable_X: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of values: spread of the decoder and of the posterior together, float64."""
+    posterior = vae.encode(batch)
+    said = []
+    for _ in range(DRAWS):
+        noise_SZ = torch.randn(posterior.mu_SZ.shape, generator=generator)
+        said.append(torch.stack(vae.decode(posterior.sample(noise_SZ), batch).value(set_X, variable_X)))
+    mean_KX, scale_KX = torch.stack(said, dim=1).double()
+    # The law of total variance.
+    return mean_KX.mean(0), (scale_KX.square().mean(0) + mean_KX.var(0, correction=0)).sqrt()
+
+
+def of_head(
+    vae: SeqSetVAE, head: FillHead, batch: EventBatch, minute_B: Tensor, stay_X: Tensor, variable_X: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Median of values, and the standard deviation of a Gaussian with as wide a 90 % band, float64; from posterior means."""
+    history_BD = vae.history(vae.encode(batch).mu_SZ, batch).index_select(0, batch.last_set_B)
+    said_QBV = head(history_BD, around_last(batch, head.variables, minute_B))
+    low_X, _, median_X, _, high_X = ascending(said_QBV[:, stay_X, variable_X].double())
+    return median_X, (high_X - low_X).clamp(min=NARROWEST) / float(NORMAL_L[-1] - NORMAL_L[0])
 
 
 def stays_until(packed: Packed, points: Questions) -> tuple[Packed, Ints]:
