@@ -244,7 +244,7 @@ class TrainerConfig:
     checkpoint_every_minutes: float | None = 30.0
     """Write `last.ckpt` when the last one is that old, so that a long epoch is not lost. null: never by the clock."""
     save_top_k: int = 2
-    """How many `best_*` checkpoints to keep, by val_recon."""
+    """How many `best_*` checkpoints to keep, by val_recon, of validations at which the collapse monitor is not red."""
     resume_from_checkpoint: str | None = None
     """A checkpoint; `last.ckpt` for the newest state of the newest run of the experiment; or `runs:/ID` for that of a run. Continues
     the same MLflow run, optimizer, beta schedule, batch order and random state."""

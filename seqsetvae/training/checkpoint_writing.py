@@ -1,7 +1,7 @@
 """Which checkpoints a run writes, and how: atomically, each with what :mod:`seqsetvae.training.checkpoints` needs to read it.
 
 last.ckpt               after each validation, every --trainer.checkpoint_every_minutes, and every --trainer.checkpoint_every_n_steps
-best_<step>_<val>.ckpt  lowest val_recon
+best_<step>_<val>.ckpt  lowest val_recon, of validations at which the collapse monitor is not red
 final_<step>.ckpt       end of the run
 interrupted_<step>.ckpt a signal, such as Ctrl-C or a scheduler's SIGTERM
 error_<step>.ckpt       an exception stopped the run
@@ -98,14 +98,14 @@ class RecipeWriter(pl.Callback):
 
 
 class BestCheckpoints(ModelCheckpoint):
-    """`best_*` by the validation NLL (`val_recon`), as the champion is chosen.
+    """`best_*` by the validation NLL (`val_recon`), as the champion is chosen; never one whose posterior has collapsed.
 
     The ELBO at beta 1 is lowest where a run with a small beta has hardly begun, since its KL grows with all that the latents learn. Its
     state names files, not paths, so that it is valid wherever the run's folder has gone to; another run, such as a rescue that starts
     from this one's checkpoint, does not take it up.
     """
 
-    def __init__(self, folder: Path, save_top_k: int, run_id: str) -> None:
+    def __init__(self, folder: Path, save_top_k: int, run_id: str, is_red: Callable[[], bool]) -> None:
         super().__init__(
             dirpath=folder,
             filename="best_{step:07d}_{" + names.VAL_RECON + ":.4f}",
@@ -115,7 +115,7 @@ class BestCheckpoints(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
         )
-        self.run_id = run_id
+        self.run_id, self.is_red = run_id, is_red
         self._restored = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -155,6 +155,9 @@ class BestCheckpoints(ModelCheckpoint):
     def _sweep(self, trainer: pl.Trainer) -> None:
         if self._restored and trainer.is_global_zero:
             sweep(self._folder, "best_*.ckpt", {Path(path).name for path in self.best_k_models}, trainer.global_step)
+
+    def _should_skip_saving_checkpoint(self, trainer: pl.Trainer) -> bool:
+        return self.is_red() or super()._should_skip_saving_checkpoint(trainer)
 
     @property
     def _folder(self) -> Path:
@@ -213,10 +216,12 @@ class LastCheckpoint(Checkpoint):
         self._written = time.monotonic()
 
 
-def checkpoint_callbacks(folder: Path, config: PretrainConfig, run_id: str) -> list[Checkpoint]:
-    """What writes `best_*` and `last.ckpt`, in this order."""
+def checkpoint_callbacks(
+    folder: Path, config: PretrainConfig, run_id: str, is_red: Callable[[], bool] = lambda: False
+) -> list[Checkpoint]:
+    """What writes `best_*` and `last.ckpt`, in this order; `is_red`: whether the posterior has collapsed by the newest check."""
     trainer = config.trainer
     return [
-        BestCheckpoints(folder, trainer.save_top_k, run_id),
+        BestCheckpoints(folder, trainer.save_top_k, run_id, is_red),
         LastCheckpoint(folder, trainer.checkpoint_every_n_steps, trainer.checkpoint_every_minutes),
     ]

@@ -66,7 +66,7 @@ def fit(
             *more,
             *([StepGraphs()] if plan.by_graphs else []),
             RecipeWriter(recipe, run.persist),
-            *checkpoint_callbacks(folder, plan.config, run.run_id),
+            *checkpoint_callbacks(folder, plan.config, run.run_id, lambda: monitor is not None and monitor.is_red),
             StopSafely(folder, signals),
         ]
         if config.progress_bar:

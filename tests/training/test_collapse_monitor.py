@@ -25,6 +25,7 @@ from seqsetvae.config import MonitorConfig, ObjectiveConfig
 from seqsetvae.errors import InputError
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.tracking.compat.image_series import THUMBNAIL_WIDTH
+from seqsetvae.training.checkpoint_names import step_of
 from seqsetvae.training.checkpoints import load_model, read_checkpoint
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.module import PretrainModule
@@ -119,6 +120,13 @@ def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
     [backup] = (folder / "checkpoints").glob("model_before_collapse_step_*.ckpt")
     load_model(backup)
     assert read_checkpoint(backup)["global_step"] < int(run.data.tags["collapse.step"])
+    # Every epoch is validated, and the NLL falls on: what is best is from before all the same.
+    nll = {point.step: point.value for point in client.get_metric_history(run.info.run_id, names.VAL_RECON)}
+    red_from = int(run.data.tags["collapse.step"])
+    before = [step for step in nll if step < red_from]
+    best = {step_of(path.name) for path in (folder / "checkpoints").glob("best_*.ckpt")}
+    assert best == set(sorted(before, key=lambda step: nll[step])[:2])
+    assert min(nll[step] for step in nll if step >= red_from) < min(nll[step] for step in before)
     images = {tuple(path.name.split("+")[:3]) for path in (folder / "images").iterdir()}
     assert {key for key, _, _ in images} - {"collapse~lost"} == {"collapse~metrics", "collapse~kl_per_dimension"}
     assert ("collapse~metrics", "step", "0") in images, "the panel would open on nothing"

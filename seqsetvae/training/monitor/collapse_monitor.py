@@ -45,7 +45,7 @@ from torch import Tensor
 from seqsetvae import names
 from seqsetvae.collapse.attribution import lost
 from seqsetvae.collapse.detector import Detector
-from seqsetvae.collapse.diagnosis import Diagnosis
+from seqsetvae.collapse.diagnosis import Diagnosis, Level
 from seqsetvae.collapse.measured import MeasuredSoFar
 from seqsetvae.collapse.outlook import BetaOutlook
 from seqsetvae.collapse.statistics import CollapseStatistics
@@ -167,6 +167,11 @@ class CollapseMonitor(pl.Callback):
     def global_step(self) -> int:
         """The optimizer step that it has seen last."""
         return self._last_step
+
+    @property
+    def is_red(self) -> bool:
+        """Whether the posterior has collapsed, by the newest check."""
+        return self.primary.state.level == Level.RED
 
     @property
     def stopped_at(self) -> int | None:
