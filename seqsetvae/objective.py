@@ -147,6 +147,8 @@ class ElboTerms:
     kl_SZ: Tensor
     """KL(q || prior) of each set and latent dimension."""
     posterior: DiagonalGaussian
+    prior: DiagonalGaussian | None = None
+    """None: N(0, I)."""
     history: HistoryLoss | None = None
     """Beside the ELBO, of models that have heads on their history."""
     filled: Tensor | None = None
@@ -173,10 +175,13 @@ class ElboTerms:
         return self.recon + beta * (kl_Z.clamp(min=free_bits) if free_bits > 0.0 else kl_Z).sum()
 
 
-def elbo_terms(events: EventDistribution, posterior: DiagonalGaussian, batch: EventBatch) -> ElboTerms:
-    """Collect the terms of a batch. One posterior sample stands for the expectation over q."""
+def elbo_terms(
+    events: EventDistribution, posterior: DiagonalGaussian, batch: EventBatch, prior: DiagonalGaussian | None = None
+) -> ElboTerms:
+    """Collect the terms of a batch. One posterior sample stands for the expectation over q; without a prior it is N(0, I)."""
     log_variable_N, log_value_N = events.log_prob(batch)
-    return ElboTerms(-_per_set(log_variable_N, batch), -_per_set(log_value_N, batch), kl_to_prior(posterior), posterior)
+    kl_SZ = kl_to_prior(posterior, prior)
+    return ElboTerms(-_per_set(log_variable_N, batch), -_per_set(log_value_N, batch), kl_SZ, posterior, prior)
 
 
 def negative_log_likelihood(events: EventDistribution, batch: EventBatch) -> Tensor:

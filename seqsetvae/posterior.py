@@ -75,17 +75,45 @@ class CorrelatedGaussian(DiagonalGaussian):
         return CorrelatedGaussian.of(self.mu_SZ[..., chosen], (upper * signs[..., None]).mT)
 
 
-def kl_to_prior(posterior: DiagonalGaussian) -> Tensor:
-    """KL(q || N(0, I)) of every set and dimension, nats, shape (S, Z): 0.5 (mu^2 + sigma^2 - 1 - log sigma^2).
+def in_units_of(prior: DiagonalGaussian, posterior: DiagonalGaussian) -> DiagonalGaussian:
+    """A posterior as seen from a prior of the same shape: what is left of it when the prior has become N(0, I).
 
-    Kingma & Welling 2014, appendix B. Sum over Z for the KL of a set. Of correlated dimensions each is taken given those before it.
+    >>> prior = DiagonalGaussian(torch.tensor([[1.0]]), torch.tensor([[4.0]]).log())
+    >>> seen = in_units_of(prior, DiagonalGaussian(torch.tensor([[5.0]]), torch.tensor([[1.0]]).log()))
+    >>> seen.mu_SZ.item(), round(seen.variance_SZ.item(), 6)
+    (2.0, 0.25)
+    """
+    away = posterior.mu_SZ - prior.mu_SZ
+    if isinstance(prior, CorrelatedGaussian):
+        root = torch.linalg.solve_triangular(prior.root_SZZ, root_of(posterior), upper=False)
+        moved = torch.linalg.solve_triangular(prior.root_SZZ, away[..., None], upper=False)[..., 0]
+        return CorrelatedGaussian.of(moved, root)
+    deviation = (0.5 * prior.logvar_SZ).exp()
+    if isinstance(posterior, CorrelatedGaussian):
+        return CorrelatedGaussian.of(away / deviation, posterior.root_SZZ / deviation[..., None])
+    return DiagonalGaussian(away / deviation, posterior.logvar_SZ - prior.logvar_SZ)
+
+
+def root_of(posterior: DiagonalGaussian) -> Tensor:
+    """Lower triangular root of the covariance, shape (..., Z, Z)."""
+    if isinstance(posterior, CorrelatedGaussian):
+        return posterior.root_SZZ
+    return torch.diag_embed((0.5 * posterior.logvar_SZ).exp())
+
+
+def kl_to_prior(posterior: DiagonalGaussian, prior: DiagonalGaussian | None = None) -> Tensor:
+    """KL(q || p) of every set and dimension, nats, shape (S, Z): 0.5 (mu^2 + sigma^2 - 1 - log sigma^2), in units of the prior.
+
+    Kingma & Welling 2014, appendix B. Without a prior it is N(0, I). Sum over Z for the KL of a set. Of correlated dimensions each is taken
+    given those before it.
 
     >>> q = DiagonalGaussian(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]]))
     >>> kl_to_prior(q)
     tensor([[0.5000, 0.0000]])
     """
-    mu, logvar = posterior.mu_SZ, posterior.logvar_SZ
-    return 0.5 * (mu.square() + posterior.variance_SZ - 1.0 - logvar)
+    seen = posterior if prior is None else in_units_of(prior, posterior)
+    mu, logvar = seen.mu_SZ, seen.logvar_SZ
+    return 0.5 * (mu.square() + seen.variance_SZ - 1.0 - logvar)
 
 
 @dataclass(frozen=True)

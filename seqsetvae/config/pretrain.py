@@ -77,6 +77,9 @@ class ModelConfig:
     reads: int = 0
     """Learned reads of each variable over all its events so far that a state keeps beside the history's width: with --model.remember they
     come to hold its last value, mean, extremes and count, and finetuning finds them there. 6 do much; 0: none."""
+    prior: Literal["standard", "learned"] = "standard"
+    """Of a set's latents: `standard` is N(0, I); `learned` a Gaussian made of the history before the set and the minutes since, so that
+    the KL measures what is new in a set alone."""
     fill_in: bool = False
     """A head that says what was not measured, from the state, the variable's own past and what else is new in the set. It learns from
     values that are hidden while training (--objective.hide_values); nothing else learns from it. `seqsetvae impute` asks it."""
@@ -227,8 +230,8 @@ class TrainerConfig:
     """On a GPU in half precision: attention on the sets as they lie, so that no batch pays for its shape. False: on the padded grid, as
     everywhere else."""
     cuda_graphs: bool = True
-    """On one GPU with packed attention, without dropout, accumulation, heads on the history or hidden values: steps are recorded once for a
-    few shapes and then replayed, so that the GPU does not wait for the host. False: kernel by kernel."""
+    """On one GPU with packed attention, without dropout, accumulation, heads on the history, hidden values or a learned prior: steps are
+    recorded once for a few shapes and then replayed, so that the GPU does not wait for the host. False: kernel by kernel."""
     gradient_accumulation_steps: int = 1
     """Batches per optimizer step."""
     gradient_clip_val: float = 1.0

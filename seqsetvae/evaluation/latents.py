@@ -67,8 +67,9 @@ def latent_scores(model: Pretrained, store: Store, split: str, seed: int = 0) ->
             kl + float(terms.kl) * batch.n_sets,
             sets + batch.n_sets,
         )
-        mu.append(terms.posterior.mu_SZ)
-        logvar.append(terms.posterior.logvar_SZ)
+        news = model.vae.news(terms.posterior, batch)
+        mu.append(news.mu_SZ)
+        logvar.append(news.logvar_SZ)
     if not math.isfinite(nll + kl):
         recorded, shown = why_risk_is_none(elbo_score(model.vae), packed, model.vocabulary, store, split)
         _log.info(shown)

@@ -3,7 +3,7 @@
 q(z_t | x_t)          one diagonal Gaussian per set, from that set alone       SetEncoder
 h_t = f(z_1, .., z_t) causal in time                                           CausalHistory
 p(x_t | h_t, n)       variables and values of the set, in nats                 SetDecoder
-ELBO = sum_t E_q log p(x_t | h_t, n) - KL(q(z_t | x_t) || N(0, I))
+ELBO = sum_t E_q log p(x_t | h_t, n) - KL(q(z_t | x_t) || p(z_t)), where p(z_t) is N(0, I), or learned: p(z_t | h_t-1, minutes since)
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from seqsetvae.errors import InputError
 from seqsetvae.model.fill_head import FillHead
 from seqsetvae.model.history import CausalHistory
 from seqsetvae.model.history_heads import HistoryHeads
+from seqsetvae.model.prior import LearnedPrior
 from seqsetvae.model.set_decoder import make_decoder
 from seqsetvae.model.set_encoder import SetEncoder
 from seqsetvae.model.variable_reads import VariableReads, state_width
 from seqsetvae.objective import ElboTerms, EventDistribution, elbo_terms
-from seqsetvae.posterior import DiagonalGaussian
+from seqsetvae.posterior import DiagonalGaussian, in_units_of
 
 
 class Variables(Protocol):
@@ -94,6 +95,7 @@ class SeqSetVAE(nn.Module):
         self.reads = VariableReads(widths, self.variables) if widths.reads else None
         self.history_heads = HistoryHeads(widths, self.variables) if widths.has_history_heads else None
         self.fill_head = FillHead(widths.width, self.variables) if widths.fill_in else None
+        self.prior: nn.Module | None = LearnedPrior(widths) if widths.prior == "learned" else None
 
     def encode(self, batch: EventBatch) -> DiagonalGaussian:
         """q(z_t | x_t) of every set."""
@@ -102,6 +104,16 @@ class SeqSetVAE(nn.Module):
     def decode(self, z_SZ: Tensor, batch: EventBatch) -> EventDistribution:
         """p(x_t | z_1..z_t) of every set. Of the batch only minutes and offsets are read, never the events."""
         return self.set_decoder(self.history(z_SZ, batch))
+
+    def prior_of(self, history_SD: Tensor, batch: EventBatch) -> DiagonalGaussian | None:
+        """The prior of every set, from the histories after each; None: N(0, I)."""
+        return None if self.prior is None else self.prior(history_SD, batch)
+
+    def news(self, posterior: DiagonalGaussian, batch: EventBatch) -> DiagonalGaussian:
+        """A posterior in units of its prior, made of the means before: what its statistics are about. As it is where that is N(0, I)."""
+        if self.prior is None:
+            return posterior
+        return in_units_of(self.prior(self.history(posterior.mu_SZ, batch), batch), posterior)
 
     def state(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         """What is known of a subject after each set: h_t, and beside it the reads of its variables where the model has such, (S, D')."""
@@ -116,7 +128,7 @@ class SeqSetVAE(nn.Module):
         """The ELBO's terms with one posterior sample per set; standard normal noise is drawn if none is given."""
         posterior = self.encode(batch)
         history_SD = self.history(posterior.sample(noise_SZ), batch)
-        terms = elbo_terms(self.set_decoder(history_SD), posterior, batch)
+        terms = elbo_terms(self.set_decoder(history_SD), posterior, batch, self.prior_of(history_SD, batch))
         if self.fill_head is not None and batch.hidden_N is not None:
             terms = replace(terms, filled=self.fill_head.loss(history_SD, batch))
         if self.history_heads is None:

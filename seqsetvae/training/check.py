@@ -116,6 +116,11 @@ def preflight(config: PretrainConfig) -> Preflight:
 
 def say_survivors(plan: Plan) -> None:
     """What is told before training: the beta at which nothing survives, and how many dimensions do below it."""
+    if plan.config.model.prior == "learned":
+        _log.info(
+            f"  {'beta':<8}what survives at which beta is told for the prior N(0, I) alone: not for a learned one"
+        )
+        return
     told, latents = forecast_for(plan), plan.config.model.latent_dim
     if not told.nothing_to_encode:
         planned = plan.config.objective.max_beta

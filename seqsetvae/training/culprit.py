@@ -43,8 +43,9 @@ def elbo_score(vae: SeqSetVAE) -> Score:
     def score_B(batch: EventBatch) -> Tensor:
         posterior = vae.encode(batch)
         noise_SZ = torch.randn(posterior.mu_SZ.shape, generator=torch.Generator().manual_seed(SEED))
-        events = vae.decode(posterior.sample(noise_SZ), batch)
-        return elbo_terms(events, posterior, batch).elbo_B(batch)
+        history_SD = vae.history(posterior.sample(noise_SZ), batch)
+        prior = vae.prior_of(history_SD, batch)
+        return elbo_terms(vae.set_decoder(history_SD), posterior, batch, prior).elbo_B(batch)
 
     return score_B
 

@@ -32,6 +32,9 @@ VALIDATION_SEED = (
 )
 SETS = "sets"
 
+Offered = DiagonalGaussian | tuple[DiagonalGaussian, DiagonalGaussian]
+"""A posterior, or one with its prior where that is not N(0, I)."""
+
 
 @dataclass(frozen=True)
 class StepMetrics:
@@ -52,6 +55,12 @@ def heads_metrics(terms: ElboTerms, called: tuple[str, str, str]) -> dict[str, T
         return found
     history = terms.history.remember, terms.history.foresee, terms.history.forecast
     return found | {name: missed.detach() for name, missed in zip(called, history, strict=True)}
+
+
+def offered(posterior: DiagonalGaussian, prior: DiagonalGaussian | None) -> Offered:
+    """What the collapse monitor looks at, without its graph."""
+    seen = posterior.each(Tensor.detach)
+    return seen if prior is None else (seen, prior.each(Tensor.detach))
 
 
 def learning_rate_factor(config: SettledOptimizer, step: int, total_steps: int) -> float:
@@ -102,7 +111,7 @@ class PretrainModule(pl.LightningModule):
         self.vae = vae
         self.register_buffer("beta_integral", torch.zeros(()))
         self.step_metrics: StepMetrics | None = None
-        self.posterior: DiagonalGaussian | None = None
+        self.posterior: Offered | None = None
         self.gradient_norm: Tensor | None = None
         self.replayed: Replayed | None = None
         """The model by CUDA graphs, where a callback has recorded some."""
@@ -165,7 +174,7 @@ class PretrainModule(pl.LightningModule):
         self.step_metrics = StepMetrics(
             loss.detach(), terms.recon.detach(), terms.kl.detach(), beta, heads_metrics(terms, names.TRAIN_HISTORY)
         )
-        self.posterior = DiagonalGaussian(terms.posterior.mu_SZ.detach(), terms.posterior.logvar_SZ.detach())
+        self.posterior = offered(terms.posterior, terms.prior)
         return loss
 
     # What the collapse monitor looks at, besides `posterior`.
@@ -185,9 +194,12 @@ class PretrainModule(pl.LightningModule):
         """Weight of the KL term in the step just taken."""
         return None if self.step_metrics is None else self.step_metrics.beta
 
-    def encode(self, batch: EventBatch) -> DiagonalGaussian:
-        """Posterior of every set of a batch."""
-        return self.vae.encode(batch)
+    def encode(self, batch: EventBatch) -> Offered:
+        """Posterior of every set of a batch, with its prior where that is learned: then from the means of the sets before."""
+        posterior = self.vae.encode(batch)
+        if self.vae.prior is None:
+            return posterior
+        return offered(posterior, self.vae.prior_of(self.vae.history(posterior.mu_SZ, batch), batch))
 
     def negative_log_likelihood(self, z_SZ: Tensor, batch: EventBatch) -> Tensor:
         """-log p(set | z) of every set of a batch for given latents, nats, shape (S,)."""

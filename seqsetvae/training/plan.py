@@ -45,7 +45,8 @@ class Plan:
         trainer, model = self.config.trainer, self.config.model
         one = trainer.devices * trainer.num_nodes * trainer.gradient_accumulation_steps == 1
         packed = trainer.packed_attention and trainer.precision != "32" and not model.dropout
-        plain = not (model.has_history_heads or trainer.compile_model or self.config.objective.hides)
+        beside = model.has_history_heads or model.prior == "learned" or self.config.objective.hides
+        plain = not (beside or trainer.compile_model)
         return trainer.cuda_graphs and trainer.accelerator == "gpu" and one and packed and plain
 
     def words(self) -> dict[str, str]:

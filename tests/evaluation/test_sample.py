@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from seqsetvae.batch import EventBatch
 from seqsetvae.errors import InputError
+from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.training.pretrained.exported import Pretrained
 from tests.evaluation.planted_model import SOURCE, UNLEARNED, planted_model, planted_store
 
@@ -54,9 +57,10 @@ def test_variables_are_drawn_without_putting_back(planted: Pretrained) -> None:
     np.testing.assert_allclose(said["variable"].value_counts(normalize=True), 1 / 6, atol=0.02)
 
 
-def test_what_follows_a_stay_follows_its_history(planted: Pretrained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_follows_a_stay_follows_its_history(planted: Pretrained) -> None:
     """With h_t = z_{t-1} the next set has the severity of the last known one, and the one after that any."""
-    monkeypatch.setattr(planted.vae, "history", LatentBefore())
+    planted = deepcopy(planted)
+    planted.vae.history = LatentBefore()
     level_V, unit_V = SOURCE.units()
     loading_V, names = SOURCE.loadings()[:, 0], planted.vocabulary.names
     rows = [
@@ -90,3 +94,30 @@ def test_what_cannot_be_is_named(planted: Pretrained) -> None:
     ):
         with pytest.raises(InputError, match=said):
             planted.sample(**given)  # type: ignore[arg-type]
+
+
+class Stays(nn.Module):
+    """A prior that expects what was there before, nearly for certain; of the first set nothing but a severity of 2."""
+
+    def forward(self, history_SD: Tensor, batch: EventBatch) -> DiagonalGaussian:
+        before_SZ = torch.where((batch.position_S > 0)[:, None], history_SD.roll(1, dims=0), 2.0)
+        return DiagonalGaussian(before_SZ, torch.full_like(before_SZ, -12.0))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_under_a_learned_prior_each_new_set_follows_the_one_before(planted: Pretrained, known: bool) -> None:
+    planted = deepcopy(planted)
+    planted.vae.prior = Stays()
+    level_V, unit_V = SOURCE.units()
+    loading_V, names = SOURCE.loadings()[:, 0], planted.vocabulary.names
+    severity = -1.5 if known else 2.0
+    values = level_V + unit_V * loading_V * severity
+    events = pd.DataFrame({"subject": "a", "minute": 5.0, "variable": names, "value": values}) if known else None
+    said = planted.sample(400, events, minutes=[30.0, 60.0, 600.0], size=len(names))
+    middle = said.groupby(["minute", "variable"])["value"].median().unstack()[list(names)].to_numpy()
+    learned = [v for v in range(len(names)) if v != UNLEARNED]
+    assert middle.shape == (3, len(names))
+    for of_set in middle:  # not of the first new set alone
+        np.testing.assert_allclose(
+            (of_set - level_V)[learned] / unit_V[learned], (loading_V * severity)[learned], atol=0.12
+        )

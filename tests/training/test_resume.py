@@ -64,7 +64,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "accumulation": {"trainer": {"gradient_accumulation_steps": 4}},
     "validation within the epoch": {"trainer": {"val_check_interval": 3}},
     "workers": {"data": {"num_workers": 1}},
-    "hidden values": {"model": {"fill_in": True}, "objective": ObjectiveConfig(hide_variables=0.2)},
+    "hidden values, learned prior": {
+        "model": {"fill_in": True, "prior": "learned"},
+        "objective": ObjectiveConfig(hide_variables=0.2),
+    },
     "token budget": {"data": {"max_events_per_batch": 12000}},
 }
 
@@ -85,7 +88,7 @@ def with_settings(config, setting):
         pytest.param("accumulation", 14, marks=pytest.mark.nightly),
         pytest.param("validation within the epoch", 3, marks=pytest.mark.nightly),
         ("workers", 10),
-        pytest.param("hidden values", 13, marks=pytest.mark.nightly),
+        pytest.param("hidden values, learned prior", 13, marks=pytest.mark.nightly),
         pytest.param("token budget", 14, marks=pytest.mark.nightly),
     ],
 )

@@ -84,14 +84,15 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
         stay_S = batch.subject_S.numpy() + stays
         label_S = batch.label_B[batch.subject_S].numpy()
         columns = [batch.minute_S.numpy() / 60.0, label_S, severity.of(packed, vocabulary), stay_S]
+        news = model.vae.news(posterior, batch)
         posteriors.add(
             np.zeros(batch.n_sets, dtype=np.int64),
-            np.column_stack([*columns, posterior.mu_SZ.numpy(), posterior.logvar_SZ.numpy()]),
+            np.column_stack([*columns, news.mu_SZ.numpy(), news.logvar_SZ.numpy()]),
         )
         number_N = ~np.isnan(packed.value_N)
         errors.add(batch.variable_N.numpy()[number_N], reconstruction_errors(model, batch, posterior, packed)[number_N])
         if len(uses) < USE_BATCHES:
-            uses.append((measure_use(model, batch, posterior, len(uses)), batch.n_sets))
+            uses.append((measure_use(model, batch, len(uses)), batch.n_sets))
         stays += packed.n_subjects
     if not stays:
         raise InputError(f"The model knows no variable of any of the {len(rows_B)} drawn stays of {store.path}.")
@@ -133,10 +134,10 @@ def reconstruction_errors(
     return np.column_stack([np.abs(recorded_N - said_N), np.abs(recorded_N - vocabulary.center_V[variable_N])])
 
 
-def measure_use(model: Pretrained, batch: EventBatch, posterior: DiagonalGaussian, seed: int) -> float:
+def measure_use(model: Pretrained, batch: EventBatch, seed: int) -> float:
     """Rise in negative log-likelihood, nats per set, when latents are exchanged between stays: as the collapse monitor measures it."""
     module = PretrainModule(PretrainConfig(), model.vae, total_steps=1).eval()
-    found = ask(module, Heard(batch, as_latents(posterior), 0), [], torch.Generator().manual_seed(seed))
+    found = ask(module, Heard(batch, as_latents(module.encode(batch)), 0), [], torch.Generator().manual_seed(seed))
     return math.nan if found is None else float(found.information()[WHOLE].use)
 
 

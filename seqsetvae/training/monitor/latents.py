@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Size, Tensor
 
-from seqsetvae.posterior import CorrelatedGaussian, DiagonalGaussian
+from seqsetvae.posterior import CorrelatedGaussian, DiagonalGaussian, root_of
 
 WHOLE = "all layers"
 
@@ -66,32 +66,6 @@ class Latents:
         if not self.named:
             return z
         return {one.name: z[..., one.place].reshape(-1, *one.shape) for one in self.layers}
-
-
-def in_units_of(prior: DiagonalGaussian, posterior: DiagonalGaussian) -> DiagonalGaussian:
-    """A posterior as seen from a prior of the same shape: what is left of it when the prior has become N(0, I).
-
-    >>> prior = DiagonalGaussian(torch.tensor([[1.0]]), torch.tensor([[4.0]]).log())
-    >>> seen = in_units_of(prior, DiagonalGaussian(torch.tensor([[5.0]]), torch.tensor([[1.0]]).log()))
-    >>> seen.mu_SZ.item(), round(seen.variance_SZ.item(), 6)
-    (2.0, 0.25)
-    """
-    away = posterior.mu_SZ - prior.mu_SZ
-    if isinstance(prior, CorrelatedGaussian):
-        root = torch.linalg.solve_triangular(prior.root_SZZ, root_of(posterior), upper=False)
-        moved = torch.linalg.solve_triangular(prior.root_SZZ, away[..., None], upper=False)[..., 0]
-        return CorrelatedGaussian.of(moved, root)
-    deviation = (0.5 * prior.logvar_SZ).exp()
-    if isinstance(posterior, CorrelatedGaussian):
-        return CorrelatedGaussian.of(away / deviation, posterior.root_SZZ / deviation[..., None])
-    return DiagonalGaussian(away / deviation, posterior.logvar_SZ - prior.logvar_SZ)
-
-
-def root_of(posterior: DiagonalGaussian) -> Tensor:
-    """Lower triangular root of the covariance, shape (..., Z, Z)."""
-    if isinstance(posterior, CorrelatedGaussian):
-        return posterior.root_SZZ
-    return torch.diag_embed((0.5 * posterior.logvar_SZ).exp())
 
 
 def side_by_side(layers: list[DiagonalGaussian]) -> DiagonalGaussian:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
 from seqsetvae.errors import InputError
-from seqsetvae.posterior import CorrelatedGaussian, DiagonalGaussian, kl_to_prior
-from seqsetvae.training.monitor.latents import WHOLE, Latents, Layer, in_units_of, side_by_side
+from seqsetvae.posterior import CorrelatedGaussian, DiagonalGaussian, in_units_of, kl_to_prior
+from seqsetvae.training.monitor.latents import WHOLE, Latents, Layer, side_by_side
 
 HOW = (
     "Set `self.posterior = DiagonalGaussian(mu, logvar)`, or a torch Normal, MultivariateNormal, or Independent of them, in its "

@@ -170,7 +170,8 @@ class Pretrained:
     ) -> pd.DataFrame:
         """Sets that might follow what is known of each subject, made up by the model: subject, draw, minute, variable, value.
 
-        A set's latents come from the prior, N(0, I), its variables and values from the decoder given these and the history.
+        A set's latents come from the prior, N(0, I) or a learned one, its variables and values from the decoder given these and the
+        history.
 
         Args:
             n: draws for each subject.

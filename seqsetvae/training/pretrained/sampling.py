@@ -31,8 +31,9 @@ def sample_table(
 ) -> pd.DataFrame:
     """Rows subject, draw, minute, variable, value: `n` draws of the sets at some minutes behind the last set of each stay.
 
-    Latents of known sets are drawn from their posterior, those of new ones from the prior N(0, I), which every set has by itself: what a
-    stay is like reaches new sets through the history alone. Variables are drawn without putting any back, values from the decoder.
+    Latents of known sets are drawn from their posterior, those of new ones from the prior. Where that is N(0, I), every set has it by
+    itself, and what a stay is like reaches new sets through the history alone; a learned one is made of the sets before. Variables are
+    drawn without putting any back, values from the decoder.
 
     Raises:
         InputError: no draws, minutes that do not ascend from above 0, or sets of no size.
@@ -46,6 +47,8 @@ def sample_table(
     if known is not None:
         posterior = vae.encode(gather(known, np.arange(known.n_subjects), vocabulary))
         z_SZ[~torch.from_numpy(new_S)] = posterior.sample(z_SZ[~torch.from_numpy(new_S)])
+    if vae.prior is not None:
+        draw_one_after_the_other(vae, z_SZ, batch, new_S, len(minutes))
     set_E, variable_E, value_E = draw_events(vae, z_SZ, batch, new_S, sizes(known, new_S, whole, size, seed), generator)
     subject_E = np.repeat(np.arange(whole.n_subjects), np.diff(whole.first_set))[set_E]
     names = np.array(
@@ -60,6 +63,18 @@ def sample_table(
             "value": vocabulary.unscale(variable_E, value_E),
         }
     )
+
+
+def draw_one_after_the_other(
+    vae: SeqSetVAE, z_SZ: torch.Tensor, batch: EventBatch, new_S: NDArray[np.bool_], many: int
+) -> None:
+    """Make noise in the rows of the new sets, `many` behind each stay, draws from a prior that is made of the sets before; in place."""
+    new_BM = torch.from_numpy(np.flatnonzero(new_S).reshape(-1, many))
+    noise_SZ = z_SZ.clone()
+    for new_B in new_BM.T:
+        prior = vae.prior_of(vae.history(z_SZ, batch), batch)
+        assert prior is not None
+        z_SZ[new_B] = prior.sample(noise_SZ)[new_B]
 
 
 def check(n: int, packed: Packed | None, minutes: Sequence[float], size: int | None, variables: int) -> None:
