@@ -77,6 +77,7 @@ def prepare(
         run.write_splits()
         run.write_vocabulary(scaling)
         run.write_manifest(scaling)
+        source.write_tasks(folder)
     return report
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import SPLITS, PhysioNet2012, Synthetic
 from seqsetvae.data.sources.base import stratified_split
 from seqsetvae.data.sources.demo import DEMO_FILE, make_demo
 from seqsetvae.data.store import Store
+from seqsetvae.data.tasks import kind_of, open_task
 from seqsetvae.errors import InputError
 
 STAYS = 25
@@ -213,3 +215,37 @@ def test_synthetic_severity_can_be_read_off_the_values_and_drives_the_label(tmp_
 def test_impossible_synthetic_options_are_named(options: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Synthetic(**options)
+
+
+def test_how_long_stays_last_and_when_patients_die_is_written_beside_the_store(challenge: Path, tmp_path: Path) -> None:
+    said = {  # length, survival, died -> cells behind the id
+        "1000": ("5,-1,0", "5,0,0,72"),
+        "1001": ("8,-1,0", "8,1,0,144"),
+        "1002": ("20,6,1", "20,1,1,96"),  # died in hospital on the sixth day
+        "1003": ("7,200,0", "7,0,0,120"),  # after discharge: seen until then
+        "1004": ("-1,2,1", ",,1,0"),
+        "1005": ("9,-1,1", "9,1,,"),  # when is not known
+        "1006": ("-1,-1,0", ",,,"),
+    }
+    path = challenge / "Outcomes-a.txt"
+    header, *lines = path.read_text().splitlines()
+    kept = [line for line in lines if line.split(",")[0] not in said]
+    path.write_text("\n".join([header, *(f"{name},6,1,{one}" for name, (one, _) in said.items()), *kept]) + "\n")
+    prepare(PhysioNet2012(challenge), tmp_path / "store", progress=False)
+    table = (tmp_path / "store" / "tasks.csv").read_text().splitlines()
+    assert table[0] == "subject,length_of_stay,long_stay,hospital_death,hospital_death_hours"
+    assert table[1:8] == [f"{name},{right}" for name, (_, right) in said.items()]
+    assert len(table) == 1 + 2 * STAYS
+    opened = open_store(str(tmp_path / "store"))
+    labels = str(tmp_path / "store" / "tasks.csv")
+    for task, kind in (("length_of_stay", "regression"), ("long_stay", "auto"), ("hospital_death", "auto")):
+        found = kind_of(open_task(opened, labels, task, at_hours=None, kind=kind))
+        assert found == {"length_of_stay": "regression", "long_stay": "binary", "hospital_death": "time_to_event"}[task]
+
+
+def test_outcomes_without_lengths_make_no_table_of_tasks(challenge: Path, tmp_path: Path) -> None:
+    for path in challenge.glob("Outcomes-*.txt"):
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("\n".join(f"{row[0]},{row[-1]}" for row in rows) + "\n")
+    prepare(PhysioNet2012(challenge), tmp_path / "store", progress=False)
+    assert not (tmp_path / "store" / "tasks.csv").exists()

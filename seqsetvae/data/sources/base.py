@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -144,6 +145,9 @@ class Source(ABC):
     def label_match(self) -> LabelMatch | None:
         """How the table of outcomes and the subjects found each other; None where there is no such table."""
         return None
+
+    def write_tasks(self, folder: Path) -> None:  # noqa: B027 - most sources have nothing to write
+        """Write outcomes beside that of the store into its folder, as a table for `--labels`, where the raw data have such."""
 
     def embedding(self, names: Sequence[str]) -> Embedding | None:
         """Frozen variable embeddings (V, E) in the order of `names`, or None where the source brings none."""

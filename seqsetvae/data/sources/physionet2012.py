@@ -26,7 +26,8 @@ from seqsetvae.data.sources.base import (
     stratified_split,
 )
 from seqsetvae.data.sources.labels import Labels, read_labels
-from seqsetvae.data.tables import FORMATS, as_number, find_table
+from seqsetvae.data.sources.physionet2012_tasks import write_tasks
+from seqsetvae.data.tables import FORMATS, as_number, find_table, read_table
 from seqsetvae.errors import InputError
 
 HEADER = b"Time,Parameter,Value"
@@ -42,7 +43,8 @@ class PhysioNet2012(Source):
 
     Rules: the RecordID row is dropped (it must agree with the name of the file); -1 of a descriptor (Age, Gender, Height, ICUType,
     Weight) means "not known" and is dropped; a row without a Parameter is dropped (set c has 2,403 in 1,594 files); every other value
-    is kept as recorded, however wild. The stays are divided 64/16/20 into train, valid and test, stratified by In-hospital_death.
+    is kept as recorded, however wild. The stays are divided 64/16/20 into train, valid and test, stratified by In-hospital_death. Length of
+    stay and time to death are written beside the store, as `tasks.csv`.
     """
 
     name: ClassVar[str] = "physionet2012"
@@ -93,11 +95,18 @@ class PhysioNet2012(Source):
     @cached_property
     def _labels(self) -> Labels:
         labels = Labels()
+        for path in self._outcomes:
+            labels.update(read_labels(path, "RecordID", "In-hospital_death"))
+        return labels
+
+    @property
+    def _outcomes(self) -> Iterator[Path]:
         for folder in self._sets:
             stem = f"Outcomes-{folder.name.removeprefix('set-')}"
-            outcomes = find_table([Path(self.input)], stem, (".txt", *FORMATS)) or Path(self.input) / f"{stem}.txt"
-            labels.update(read_labels(outcomes, "RecordID", "In-hospital_death"))
-        return labels
+            yield find_table([Path(self.input)], stem, (".txt", *FORMATS)) or Path(self.input) / f"{stem}.txt"
+
+    def write_tasks(self, folder: Path) -> None:
+        write_tasks(folder, [read_table(path) for path in self._outcomes])
 
     def label_match(self) -> LabelMatch | None:
         return self._labels.match({path.stem for split in SPLITS for path in self._files[split]})
