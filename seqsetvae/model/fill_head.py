@@ -110,7 +110,7 @@ class FillHead(nn.Module):
         return itself_QXV + (around.news_KXV @ (GAIN * self.of_others_KVV)).sum(0)
 
     def loss(self, history_SD: Tensor, batch: EventBatch) -> Tensor:
-        """Mean pinball loss of the hidden values of a batch, 0-d; 0 where there are none. Nothing waits for a device."""
+        """Mean pinball loss of the hidden values of a batch, 0-d; 0 where there are none."""
         said_QSV = self(history_SD, around_sets(batch, self.variables))
         value_N = batch.value_N.clamp(-FARTHEST, FARTHEST).to(said_QSV.dtype)
         missed_N = pinball(said_QSV[:, batch.set_N, batch.variable_N], value_N)

@@ -140,7 +140,9 @@ class Pretrained:
         return like(events, forecast_table(self.vae, self.vocabulary, packed, horizon, variables))
 
     def impute(self, events: AnyTable, at: AnyTable, widening: Widening | None = None) -> AnyTable:
-        """What the decoder says of values that were not measured, or are left out, given all else that is known of the stay by then.
+        """What the model says of values that were not measured, or are left out, given all else that is known of the stay by then.
+
+        A model that was pretrained with --model.fill_in has a head for it; of any other the decoder speaks.
 
         A row for each question: subject, minute, variable, `value` with the bands `low_50` to `high_50` and `low_90` to `high_90`, in the
         units of the events; NaN where nothing else is known of the stay by then. A value that was recorded at that very time is left
