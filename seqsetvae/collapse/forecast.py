@@ -32,6 +32,8 @@ class Forecast:
     """Largest first: nats that a direction gains per nat of KL, at the prior."""
     noise_edge: float
     """The largest that as many rows of pure noise of this likelihood would show (:func:`noise_edge`)."""
+    farthest_beta: float | None = None
+    """Where the decoder reads the latents of earlier rows too: beyond this nothing can survive (:func:`from_sequences`)."""
 
     @property
     def critical_beta(self) -> float:
@@ -145,9 +147,11 @@ LAGS = 48
 def from_sequences(score_NX: Tensor, curvature_X: Tensor, sequence_N: Tensor, position_N: Tensor) -> Forecast:
     """For a decoder that reads the latents of a row and of all rows before it, as of the sets of one patient.
 
-    At the prior a latent u = w . x_t with little signal pays w C w of KL, and gains sum_s |C_st w|^2 in the rows s >= t that it is read
-    for, C_st the covariance of whitened gradients that far apart. So lambda are the eigenvalues of C^-1/2 (sum_s C_st C_st^T) C^-1/2: of C
-    itself where rows have nothing to do with each other, and more where what is true of a row stays true.
+    What a row alone pays for are the eigenvalues of C, as in :func:`from_scores`, and that is what training finds from scratch. At the
+    prior a latent u = w . x_t with little signal pays w C w of KL, and could gain sum_s |C_st w|^2 in the rows s >= t that it is read for,
+    C_st the covariance of whitened gradients that far apart. `farthest_beta` is the largest eigenvalue of
+    C^-1/2 (sum_s C_st C_st^T) C^-1/2: that of C where rows have nothing to do with each other, and more where what is true of a row stays
+    true.
 
     Args:
         score_NX: d log p(x_n) / d eta about the best constant.
@@ -173,5 +177,6 @@ def from_sequences(score_NX: Tensor, curvature_X: Tensor, sequence_N: Tensor, po
         first, second = (white_NX[part + lag].T @ unit_NK[part] / len(part) for part in halves)
         share = len(earlier) / rows
         gain_KK = gain_KK + share * 0.5 * (first.T @ second + second.T @ first)
-    eigenvalues = torch.linalg.eigvalsh(gain_KK).flip(0).clamp(min=0.0)
-    return Forecast(eigenvalues, noise_edge(rows, directions))
+    farthest = float(torch.linalg.eigvalsh(gain_KK)[-1])
+    eigenvalues_K = variance_X[kept].flip(0)
+    return Forecast(eigenvalues_K, noise_edge(rows, directions), max(farthest, float(eigenvalues_K[0])))

@@ -126,9 +126,9 @@ def say_survivors(plan: Plan) -> None:
         planned = plan.config.objective.max_beta
         betas = sorted({planned, *(10.0**power for power in range(-2, 3) if 10.0**power < told.critical_beta)})
         at = ", ".join(f"{told.survivors(beta, latents)} at {beta:g}" for beta in betas)
-        _log.info(
-            f"  {'beta':<8}from {told.critical_beta:.2g} on nothing survives, by a forecast; of {latents} dimensions do at most {at}"
-        )
+        beyond = f" (beyond {told.farthest_beta:.2g} nothing can)" if told.farthest_beta else ""
+        dead = f"from {told.critical_beta:.2g} on nothing survives, by a forecast{beyond}"
+        _log.info(f"  {'beta':<8}{dead}; of {latents} dimensions do at most {at}")
     if advice := told.advice(plan.config.objective.max_beta):
         _log.warning(f"Likely to collapse: {advice}")
 

@@ -106,12 +106,13 @@ def sequences(stays: float, rows: int = 6) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("stays", [0.0, 0.5, 1.0])
-def test_what_stays_true_over_a_sequence_is_worth_more(stays):
-    """The direction (1, 1, 1, 1) / 2 has variance 5 and at lag k covariance 4 stays^k: worth 5 + sum_k share_k (4 stays^k)^2 / 5."""
+def test_what_stays_true_over_a_sequence_could_pay_for_more(stays):
+    """The direction (1, 1, 1, 1) / 2 has variance 5 and at lag k covariance 4 stays^k: could pay 5 + sum_k share_k (4 stays^k)^2 / 5."""
     rows = 6
     later = sum((rows - lag) / rows * (4.0 * stays**lag) ** 2 / 5.0 for lag in range(1, rows))
     found = from_sequences(*sequences(stays, rows))
-    assert found.critical_beta == pytest.approx(5.0 + later, rel=0.05)
+    assert found.critical_beta == pytest.approx(5.0, rel=0.05)
+    assert found.farthest_beta == pytest.approx(5.0 + later, rel=0.05)
     assert found.survivors(1.3) == 1
 
 

@@ -40,7 +40,7 @@ def test_it_says_what_survives_and_warns_of_a_beta_that_nothing_does(tiny, capsy
     with console():
         check.say_survivors(plan)
         out, err = capsys.readouterr()
-        assert f"beta    from {told.critical_beta:.2g} on nothing survives" in out
+        assert f"beta    from {told.critical_beta:.2g} on nothing survives, by a forecast (beyond " in out
         assert f"of {tiny.model.latent_dim} dimensions do at most 4 at 0.01" in out
         assert err == ""
         check.say_survivors(make_plan(replace(tiny, objective=ObjectiveConfig(max_beta=2.0 * told.critical_beta))))
