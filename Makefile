@@ -114,8 +114,8 @@ lint: $(INSTALLED) ## Check style and formatting (ruff)
 types: $(INSTALLED) ## Check types (mypy)
 	mypy
 
-bench: $(INSTALLED) ## Measure every figure that docs/speed.md claims
-	seqsetvae bench $(ARGS)
+bench: $(INSTALLED) ## Measure every figure that docs/speed.md claims, and write docs/benchmarks, of which the site has a page
+	seqsetvae bench --write docs/benchmarks $(ARGS)
 
 LOCK_ENV := build/lock-env
 .PHONY: lock

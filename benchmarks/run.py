@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import platform
 
-import torch
-
+from benchmarks.measured import folder_for, on_what, write_measured
 from seqsetvae.errors import InputError
 
 NAMES = (
@@ -38,6 +36,7 @@ def run_benchmarks(
     store: str = "demo",
     labels: str | None = None,
     task: str | None = None,
+    write: str | None = None,
 ) -> None:
     """Run the benchmarks and print their tables as Markdown.
 
@@ -49,16 +48,19 @@ def run_benchmarks(
         store: Data for the benchmarks mortality, few_labels and forecast: a folder that `seqsetvae prepare` wrote, or `demo`.
         labels: Table of other outcomes for few_labels (.csv, .csv.gz, .parquet).
         task: Its column.
+        write: Folder for what was measured, a file per benchmark; `make bench` gives docs/benchmarks, from which the site has its page.
     """
     known = (*NAMES, *BY_NAME)
     if only is not None and only not in known:
         raise InputError(f"--only is {only!r}, but the benchmarks are {', '.join(known)}.")
-    print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n"
-    )
+    folder, machine = folder_for(write) if write else None, on_what()
+    print(f"{machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}\n")
     for name in NAMES if only is None else (only,):
         options: dict[str, str | None] = {"store": store} if name in BY_NAME[1:] else {}
         if name == "few_labels":
             options |= {"labels": labels, "task": task}
-        for table in importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options):
+        tables = importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options)
+        for table in tables:
             print(table.markdown(), end="\n\n", flush=True)
+        if folder is not None:
+            write_measured(folder, name, tables, machine, quick=quick)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import json
@@ -15,12 +16,15 @@ import seqsetvae
 from seqsetvae import config
 from seqsetvae.app.help_text import first_line
 from seqsetvae.app.verbs import VERBS
+from seqsetvae.certify.table import Table
 from seqsetvae.data.sources import SOURCES
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
+BENCHMARKS = Path(__file__).parent / "benchmarks"
+MEASURING = Path(__file__).parents[1] / "benchmarks"
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
@@ -99,4 +103,27 @@ def tried() -> Iterator[str]:
         yield ""
 
 
-PAGES = {"tried": tried, "command-line": command_line, "settings": settings, "python": python, "names": names}
+def benchmarks() -> Iterator[str]:
+    """What `make bench` has measured last: a file per benchmark in docs/benchmarks."""
+    yield "# Benchmarks\n\nWhat `make bench` has measured, table by table; what it means is told in [Speed](../speed.md).\n"
+    for path in sorted(BENCHMARKS.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        about = ast.get_docstring(ast.parse((MEASURING / f"{path.stem}.py").read_text(encoding="utf-8"))) or ""
+        quick = " --quick true" if found["quick"] else ""
+        machine = [found["processor"], f"{found['cores']} cores", f"{found['threads']} threads"]
+        machine += [found["gpu"] or "no GPU", f"PyTorch {found['torch']}", f"load {found['load']} before it"]
+        yield f"## {path.stem}\n\n{about.splitlines()[0]}\n"
+        yield f"`seqsetvae bench --only {path.stem}{quick}` on {found['measured']}: {', '.join(machine)}.\n"
+        for table in found["tables"]:
+            rows = [tuple(row) for row in table["rows"]]
+            yield Table(table["title"], tuple(table["columns"]), rows, table["note"]).markdown() + "\n"
+
+
+PAGES = {
+    "benchmarks": benchmarks,
+    "tried": tried,
+    "command-line": command_line,
+    "settings": settings,
+    "python": python,
+    "names": names,
+}

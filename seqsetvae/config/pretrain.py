@@ -132,8 +132,8 @@ class ObjectiveConfig:
     kl_annealing: bool | None = None
     """The guides' second word for warmup_beta: False for either turns the warm-up off."""
     beta_warmup_steps: int | None = None
-    """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80. Longer than the run is
-    refused."""
+    """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80, and 80 more for each 0.1 of max_beta, as far as the
+    run is long. Longer than the run is refused."""
     beta_cycles: int = 4
     """Cycles of the cyclical schedule."""
     beta_ramp: float = 0.5

@@ -28,6 +28,8 @@ LEAST_BETA_WARMUP = 80
 """Optimizer steps of the beta warm-up, unless the run is shorter or the user says otherwise: a decoder needs so many to learn to listen,
 and latents that are weighed down before that are never heard. In 120 steps of the demo 24 end in a collapse and 80 do not.
 """
+BEARABLE_BETA = 0.1
+"""Of which this holds. A higher one is warmed up to as slowly, as far as the run is long enough."""
 LEAST_LR_WARMUP = 20
 """Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
 LEAST_GRACE = 100
@@ -87,7 +89,7 @@ def settle(config: PretrainConfig, total_steps: int, machine: Machine, patients:
         "objective": objective,
         "optimizer": settle_optimizer(config.optimizer, total_steps),
         "trainer": trainer,
-        "monitor": settle_monitor(config.monitor, total_steps, first_height(objective, total_steps)),
+        "monitor": settle_monitor(config.monitor, total_steps, steps_to_live(config.objective, objective, total_steps)),
     }
     return SettledConfig(**_given(config) | settled)
 
@@ -121,6 +123,8 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
 
     >>> [settle_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
     [50, 80, 100]
+    >>> settle_objective(ObjectiveConfig(max_beta=0.5), total_steps=1000).beta_warmup_steps
+    400
     >>> constant = settle_objective(ObjectiveConfig(beta=0.5), total_steps=500)
     >>> constant.beta_schedule, constant.max_beta
     ('constant', 0.5)
@@ -133,7 +137,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
     if schedule != "linear":
         warmup = warmup or 0
     elif warmup is None:
-        warmup = min(total_steps, max(total_steps // 5, LEAST_BETA_WARMUP))
+        warmup = min(total_steps, max(usual_warmup(total_steps), gentle_warmup(max_beta)))
     elif warmup > total_steps:
         raise InputError(
             f"--objective.beta_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer "
@@ -151,6 +155,27 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
     settled["hide_values"] = hidden
     settled |= {name: getattr(config, name) is not False for name in ("warmup_beta", "kl_annealing")}
     return SettledObjective(**_given(config) | settled)
+
+
+def usual_warmup(total_steps: int) -> int:
+    """Optimizer steps of the warm-up to a beta that is borne."""
+    return max(total_steps // 5, LEAST_BETA_WARMUP)
+
+
+def gentle_warmup(max_beta: float) -> int:
+    """Optimizer steps in which beta rises no faster than is borne at the start.
+
+    >>> gentle_warmup(0.1), gentle_warmup(0.5)
+    (80, 400)
+    """
+    return round(LEAST_BETA_WARMUP * max_beta / BEARABLE_BETA)
+
+
+def steps_to_live(given: ObjectiveConfig, settled: SettledObjective, total_steps: int) -> int:
+    """Optimizer steps in which a posterior may come to life: until beta is at its height, or would be in the usual warm-up."""
+    height = first_height(settled, total_steps)
+    gentle = settled.beta_schedule == "linear" and given.beta_warmup_steps is None
+    return min(height, usual_warmup(total_steps)) if gentle else height
 
 
 def first_height(objective: SettledObjective, total_steps: int) -> int:

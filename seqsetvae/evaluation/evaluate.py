@@ -11,6 +11,7 @@ from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
 from seqsetvae.config import EvaluateConfig, TrackingConfig
 from seqsetvae.config.settings_io import settings_yaml
+from seqsetvae.config.told import EVALUATE, changed, told_name, told_params
 from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import ALL, Store
@@ -95,11 +96,12 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     where = "All splits" if config.split == ALL else f"{config.split.capitalize()} split"
     head = f"{where} of {data}: {len(label_B)} stays, {counted}"
     settings = {"evaluate": asdict(config), "tracking": asdict(recorded(tracking))}
+    found = changed({"evaluate": config}, {"evaluate": EvaluateConfig()})
     with start_run(
         tracking,
         kind="evaluate",
-        run_name=tracking.run_name or f"evaluate {data} {config.split}",
-        params=settings,
+        run_name=tracking.run_name or told_name(f"evaluate {data} {config.split}", found, ("store", "split")),
+        params=told_params({"evaluate": config}, {"evaluate": EvaluateConfig()}, EVALUATE),
         config_yaml=settings_yaml(settings),
         tags={names.TAG_DATA: data, names.TAG_DATA_HASH: store.content_hash},
     ) as run:

@@ -24,6 +24,7 @@ from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.training.allocator import keep_freed_memory
 from seqsetvae.training.beta_forecast import forecast_for
 from seqsetvae.training.clock import clock
+from seqsetvae.training.dangers import dangers
 from seqsetvae.training.kernels import no_plan_for_each_shape
 from seqsetvae.training.module import PretrainModule
 from seqsetvae.training.plan import Plan, make_plan
@@ -129,8 +130,8 @@ def say_survivors(plan: Plan) -> None:
         beyond = f" (beyond {told.farthest_beta:.2g} nothing can)" if told.farthest_beta else ""
         dead = f"from {told.critical_beta:.2g} on nothing survives, by a forecast{beyond}"
         _log.info(f"  {'beta':<8}{dead}; of {latents} dimensions do at most {at}")
-    if advice := told.advice(plan.config.objective.max_beta):
-        _log.warning(f"Likely to collapse: {advice}")
+    for danger in dangers(plan, told):
+        _log.warning(danger)
 
 
 def planned_patients(plan: Plan) -> int:

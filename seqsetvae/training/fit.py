@@ -13,6 +13,7 @@ from seqsetvae.config import MonitorConfig, PretrainConfig
 from seqsetvae.console import console
 from seqsetvae.errors import RunFailure
 from seqsetvae.tracking.write.run import Run
+from seqsetvae.training.dangers import dangers
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.loop import fit
 from seqsetvae.training.monitor.figure_thread import Draw
@@ -23,7 +24,7 @@ from seqsetvae.training.processes import together
 from seqsetvae.training.recording import PretrainResult, break_off, close_run, link, open_run, run_name
 from seqsetvae.training.resume import Resume, as_before, check_resume, find_resume
 from seqsetvae.training.signals import Signals, StoppedAtOnce
-from seqsetvae.training.voice import say
+from seqsetvae.training.voice import say, warn
 
 
 @console()
@@ -73,13 +74,14 @@ def pretrain_plan(
 ) -> PretrainResult:
     """The run itself and its rescues, in every process of the run."""
     say(f"SeqSetVAE pretraining\n{plan.describe()}")
+    if resume is None:
+        for danger in dangers(plan):
+            warn(danger)
     if resume:
         say(f"  {'from':<8}{resume.path}, step {resume.steps}")
     notifier = make_notifier(plan.config.monitor)
     signals.hold()  # a run that is half open could not be closed; `train` answers what comes meanwhile
-    run = open_run(
-        plan, run_name(plan.config), tags, resumed=resume.recipe if resume else None, parent_run_id=parent_run_id
-    )
+    run = open_run(plan, run_name(plan), tags, resumed=resume.recipe if resume else None, parent_run_id=parent_run_id)
     root, attempt, checkpoint, remark = parent_run_id or run.run_id, 0, resume.path if resume else None, ""
     try:
         result = train(plan, run, checkpoint, draw, notifier, callbacks, signals)
@@ -91,7 +93,7 @@ def pretrain_plan(
             say(f"Rescue {attempt}, from {checkpoint or 'the start'}:\n{milder.describe()}")
             child_tags = {**tags, names.TAG_RESCUED_RUN: run.run_id}
             with signals.patience():
-                child = open_run(milder, f"rescue {attempt}: {run_name(milder.config)}", child_tags, parent_run_id=root)
+                child = open_run(milder, f"rescue {attempt}: {run_name(milder)}", child_tags, parent_run_id=root)
                 run.set_tag(names.TAG_RESCUED_BY, child.run_id)
                 remark = f"It goes on, with a milder objective, as {link(child)}."
                 before = close_run(run, plan, result, remark, drawn=draw is not None)

@@ -90,7 +90,7 @@ def make_monitor(plan: Plan, run: Run, draw: Draw | None, notifier: Notifier | N
     config = plan.config.monitor
     if config.disable_metrics_monitoring:
         return None
-    subject = run_name(plan.config)
+    subject = run_name(plan)
     return CollapseMonitor(
         config,
         outlets=RunOutlets(run, config.log_dir, config.verbose, notifier, subject),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
 
 import torch
 
 from seqsetvae.config import DataConfig, ModelConfig, PretrainConfig, TrainerConfig
 from seqsetvae.config.settled import SettledConfig, SettledMonitor
 from seqsetvae.config.settling import Machine, settle, settle_trainer
+from seqsetvae.config.told import changed
 from seqsetvae.data.module import EventDataModule
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
@@ -31,6 +32,13 @@ class Plan:
     total_steps: int
     validate_every: int
     """Batches between two validations, on this process."""
+    usual: SettledConfig
+    """What the settings would be, had nobody said anything, for as many steps."""
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Settings that somebody has chosen, with what follows from them, by group and name."""
+        return changed(groups_of(self.config), groups_of(self.usual))
 
     def build_model(self) -> SeqSetVAE:
         """A fresh model with the weights of the plan's seed."""
@@ -105,9 +113,16 @@ def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
     batches = data.batches_per_epoch(trainer.devices * trainer.num_nodes, trainer.num_nodes)
     total = optimizer_steps(trainer, batches) if done is None else steps_to_the_end(trainer, batches, done)
     model = model_for(config.model, data.store)
-    settled = settle(replace(config, model=model), total, machine, data.store.n_subjects("train"))
+    patients = data.store.n_subjects("train")
+    settled = settle(replace(config, model=model), total, machine, patients)
     check_validation(trainer, settled.data, batches)
-    return Plan(settled, data, batches, total, validation_interval(trainer, batches))
+    usual = settle(PretrainConfig(model=model_for(ModelConfig(), data.store)), total, machine, patients)
+    return Plan(settled, data, batches, total, validation_interval(trainer, batches), usual)
+
+
+def groups_of(config: PretrainConfig) -> dict[str, Any]:
+    """The groups of settings by name."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def this_machine() -> Machine:

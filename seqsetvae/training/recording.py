@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig
 from seqsetvae.config.settings_io import settings_yaml
+from seqsetvae.config.told import PRETRAIN, told_name, told_params
 from seqsetvae.data.report import PAGE
 from seqsetvae.tracking.compat.experiment_page import run_page
 from seqsetvae.tracking.connection.address import recorded
@@ -21,7 +22,7 @@ from seqsetvae.training.checkpoint_names import step_of
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.description import describe_end, settings
 from seqsetvae.training.monitor.collapse_outcome import CollapseOutcome
-from seqsetvae.training.plan import Plan
+from seqsetvae.training.plan import Plan, groups_of
 from seqsetvae.training.pretrained.loading import lowest_nll
 from seqsetvae.training.pretrained.registration import register_at_end
 from seqsetvae.training.processes import from_first
@@ -65,7 +66,7 @@ def open_run(
         plan.config.tracking,
         kind="pretrain",
         run_name=plan.config.tracking.run_name if resumed else name,
-        params=asdict(shown),
+        params=told_params(groups_of(shown), groups_of(plan.usual), PRETRAIN),
         config_yaml=as_yaml(shown),
         tags={
             names.TAG_DATA: Path(plan.config.data.store).name,
@@ -151,18 +152,15 @@ def log_provenance(run: Run, plan: Plan) -> None:
         run.log_file(report, names.ARTIFACT_DATA_REPORT)
 
 
-def run_name(config: PretrainConfig) -> str:
-    """As given, else short and telling in a list of runs, which shows the first 22 letters: what runs differ in comes first.
-
-    >>> run_name(PretrainConfig())
-    'beta 0.1 linear, z 256, demo'
-    """
+def run_name(plan: Plan) -> str:
+    """As given, else short and telling in a list of runs, which shows the first 22 letters: what runs differ in comes first."""
+    config = plan.config
     objective = config.objective
     held = objective.beta_schedule == "controller"
     goal = f"KL {objective.kl_target:g}" if held else f"beta {objective.max_beta:g}"
-    return config.tracking.run_name or (
-        f"{goal} {objective.beta_schedule}, z {config.model.latent_dim}, {Path(config.data.store).name}"
-    )
+    main = f"{goal} {objective.beta_schedule}, z {config.model.latent_dim}, {Path(config.data.store).name}"
+    said = ("max_beta", "beta_schedule", "latent_dim", "store", "kl_target")
+    return config.tracking.run_name or told_name(main, plan.changed, said)
 
 
 def without_secrets(config: PretrainConfig) -> PretrainConfig:

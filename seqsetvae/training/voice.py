@@ -18,6 +18,12 @@ def say(message: str) -> None:
 
 
 @rank_zero_only
+def warn(message: str) -> None:
+    """What is likely to go wrong."""
+    _log.warning(message)
+
+
+@rank_zero_only
 def alarm(message: str) -> None:
     """An alert of the collapse monitor."""
     ALERTS.warning(message)

@@ -14,13 +14,14 @@ from optuna.study import Study
 from seqsetvae import names
 from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.config.settings_io import settings_yaml
+from seqsetvae.config.told import TUNE, told_params
 from seqsetvae.console import console
 from seqsetvae.errors import InputError, RunFailure, StoppedBySignal
 from seqsetvae.threads import sleep_soon
 from seqsetvae.tracking.connection.address import recorded, without_password
 from seqsetvae.tracking.write.start import start_run
 from seqsetvae.training.beta_forecast import forecast_for
-from seqsetvae.training.plan import make_plan
+from seqsetvae.training.plan import groups_of, make_plan
 from seqsetvae.training.signals import Signals, StoppedAtOnce
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
@@ -128,7 +129,7 @@ def lead(job: Job, storage: BaseStorage, study: Study | None, signals: Signals) 
         kind="tune",
         run_name=job.base.tracking.run_name or job.study,
         params=recorded_params(job),
-        config_yaml=settings_yaml(recorded_params(job)),
+        config_yaml=settings_yaml(recorded_settings(job)),
         tags={names.TAG_STUDY: job.study},
         resume_run_id=recorded_parent(study) if study else None,
     )
@@ -227,9 +228,20 @@ def listen(workers: Workers, progress: StudyProgress, seconds: float) -> None:
             return
 
 
-def recorded_params(job: Job) -> dict[str, object]:
+def recorded_settings(job: Job) -> dict[str, object]:
     """Of the parent run: what is searched and how, and what all trials share."""
     base = asdict(replace(job.base, tracking=recorded(job.base.tracking)))
     base["monitor"]["notify"] = None
-    settled = {"storage": without_password(job.storage), "study": job.study}
-    return {**base, "space": asdict(job.space), "tune": asdict(job.tune) | settled}
+    return {**base, "space": asdict(job.space), "tune": asdict(settled_tune(job))}
+
+
+def recorded_params(job: Job) -> dict[str, object]:
+    """What of it a person looks for first, and what is not as usual."""
+    groups = {**groups_of(job.base), "space": job.space, "tune": settled_tune(job)}
+    usual = {**groups_of(PretrainConfig()), "space": SpaceConfig(), "tune": TuneConfig()}
+    return told_params(groups, usual, TUNE)
+
+
+def settled_tune(job: Job) -> TuneConfig:
+    """With the study's name and storage."""
+    return replace(job.tune, storage=without_password(job.storage), study=job.study)

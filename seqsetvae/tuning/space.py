@@ -64,10 +64,14 @@ def apply(base: PretrainConfig, params: Params, total_steps: int) -> PretrainCon
 
 
 def trial_config(base: PretrainConfig, params: Params, total_steps: int, *, prune: bool) -> PretrainConfig:
-    """The settings of a trial's run: those of its parameters, ended at the first confirmed collapse if `prune`."""
+    """The settings of a trial's run: those of its parameters, ended at the first confirmed collapse if `prune`.
+
+    Its figures are drawn once, when it ends, unless --monitor.plot_frequency says otherwise.
+    """
     config = apply(base, params, total_steps)
-    ended = replace(config.monitor, on_collapse="stop", early_stop_patience=1)
-    monitor = ended if prune else replace(config.monitor, on_collapse="warn")
+    monitor = replace(config.monitor, plot_frequency=config.monitor.plot_frequency or total_steps)
+    ended = replace(monitor, on_collapse="stop", early_stop_patience=1)
+    monitor = ended if prune else replace(monitor, on_collapse="warn")
     return replace(config, monitor=monitor, trainer=replace(config.trainer, progress_bar=False))
 
 

@@ -14,8 +14,8 @@ from optuna.study import Study
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.write.ownership import is_alive, owner_tags
-from seqsetvae.tracking.write.params import flatten
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
 from seqsetvae.tuning.scoring import directions

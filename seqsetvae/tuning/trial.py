@@ -20,6 +20,7 @@ from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import PretrainConfig
 from seqsetvae.config.settling import first_height, settle_monitor, settle_objective
 from seqsetvae.errors import RunFailure
+from seqsetvae.figures.collapse import draw_collapse
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.interrupt import Interrupted
 from seqsetvae.training.monitor.watching import WatcherCallback
@@ -108,7 +109,7 @@ def run_trial(trial: Trial, study: Study, job: Job, emit: Emit) -> None:
         names.TAG_THREADS: str(torch.get_num_threads()),
     }
     try:
-        result = pretrain(config, parent_run_id=job.parent_run_id, tags=tags, callbacks=[watched])
+        result = pretrain(config, draw=draw_collapse, parent_run_id=job.parent_run_id, tags=tags, callbacks=[watched])
     except (Interrupted, KeyboardInterrupt):
         trial.set_user_attr(slots.INTERRUPTED, True)
         tell(study, trial, TrialState.FAIL)

@@ -63,7 +63,7 @@ def test_what_is_settled_stays_as_it_is():
     ("given", "schedule", "max_beta", "warmup", "height"),
     [
         (ObjectiveConfig(beta=5.0), "constant", 5.0, 0, 0),
-        (ObjectiveConfig(max_beta=0.3), "linear", 0.3, 200, 200),
+        (ObjectiveConfig(max_beta=0.3), "linear", 0.3, 240, 240),
         (ObjectiveConfig(max_beta=0.3, beta_warmup_steps=7), "linear", 0.3, 7, 7),
         (ObjectiveConfig(max_beta=0.3, warmup_beta=False), "constant", 0.3, 0, 0),
         (ObjectiveConfig(beta_schedule="cyclical", beta_cycles=5, beta_ramp=0.25), "cyclical", 0.1, 0, 50),

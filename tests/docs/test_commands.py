@@ -36,29 +36,22 @@ MORE = {
     "evaluate": "--bootstrap 20 --baselines false --log_system_metrics false",
     "tune": f"{SMALL} --n_trials 2 {QUIET}",
 }
+LONG_ENOUGH = "-P max_steps=240 -P max_epochs=60 -P lr=0.01"
+"""For a collapse of the small model, to be found and to be rescued from."""
 ELSEWHERE = {
-    "seqsetvae pretrain --resume_from_checkpoint": "tests/training/test_resume.py",
     "seqsetvae prepare physionet2012": "tests/data/test_sources.py",
     "seqsetvae prepare meds": "tests/test_meds_chain.py",
-    "seqsetvae prepare synthetic": "tests/data/test_sources.py",
     "seqsetvae import-tensorboard": "tests/tracking/test_import_tensorboard.py",
     "seqsetvae analyze --run version_0": "tests/tracking/test_import_tensorboard.py",
-    "seqsetvae tune --study icu": "tests/tuning/test_postgres.py",
     "seqsetvae monitor --run my_study": "tests/dashboard/test_monitor.py",
-    "seqsetvae analyze --run my_study": "tests/tuning/test_sweep.py",
     "seqsetvae evaluate --model models:/seqsetvae-mortality@champion --store stores/elsewhere": "tests/test_external_validation.py",
-    "mlflow run . -e pretrain -P max_beta=50": "tests/analysis/test_analyze.py",
-    "mlflow run . -e pretrain -P config=best_config.yaml": "tests/tuning/test_sweep.py",
-    "seqsetvae pretrain --store stores/physionet --foresee_hours": "tests/model/test_forecast_head.py",
-    "seqsetvae forecast": "tests/evaluation/test_forecast.py",
-    "seqsetvae impute": "tests/evaluation/test_impute.py",
-    "seqsetvae export": "tests/serving/test_onnx.py",
     "seqsetvae certify": "tests/certify/test_certificate.py",
     "seqsetvae bench": "tests/test_packaging.py",
     "mlflow models": "tests/serving/test_http.py",
     "mlflow server": "tests/docs/test_docker.py",
     "torchrun": "tests/training/test_several_processes.py",
     "seqsetvae --completion": "tests/app/test_completion.py",
+    "seqsetvae pretrain --resume_from_checkpoint last.ckpt": "tests/training/test_resume.py",
     "mkdir": "tests/app/test_completion.py",
     "curl": "tests/serving/test_http.py",
     "docker": "tests/docs/test_docker.py",
@@ -102,8 +95,8 @@ class World:
             experiments, f"tags.`{names.TAG_KIND}` = '{kind}'", order_by=["start_time DESC"]
         )[0]
 
-    def say(self, line: str) -> str:
-        """What a command of a page prints; it must end well."""
+    def say(self, line: str, code: int = 0) -> str:
+        """What a command of a page prints; it must end well, or as the page says."""
         words = shlex.split(line)
         if words[0] == "mlflow":
             words = ["seqsetvae", words[4], *(word if word == "-P" else f"--{word}" for word in words[5:])]
@@ -115,7 +108,7 @@ class World:
         shown = contextlib.redirect_stdout(out), contextlib.redirect_stderr(out)
         with contextlib.chdir(self.folder), shown[0], shown[1], pytest.raises(SystemExit) as ended:
             main([*words[1:first], *more.split(), *words[first:]])
-        assert ended.value.code in (0, None), out.getvalue()
+        assert (ended.value.code or 0) == code, out.getvalue()
         return out.getvalue()
 
     def filled(self, line: str) -> str:
@@ -134,6 +127,9 @@ class World:
             "readmission.parquet": "readmission.csv",
             "seqsetvae-mortality/2": "seqsetvae-mortality/1",
             "bf16-mixed": "32",
+            "--subjects 10000": "--subjects 200",
+            "postgresql://me@db/tune --n_trials 200": "sqlite:///tune.db --n_trials 3",
+            "-P max_beta=50": f"-P max_beta=50 {LONG_ENOUGH}",
         }.items():
             line = line.replace(word, meant)
         return line
@@ -295,6 +291,19 @@ def searched(world: World, said: str) -> None:
     assert "best_config.yaml" in files | {path.rpartition("/")[2] for path in files}
 
 
+def exported(world: World, said: str) -> None:
+    import onnx
+
+    graph = onnx.load(world.folder / "risk.onnx").graph
+    assert {one.name for one in graph.input} == {"variable", "value", "set", "minute", "subject", "stays"}
+    assert [one.name for one in graph.output] == ["answer"]
+
+
+def made_up(world: World, said: str) -> None:
+    store = Store.open(world.folder / "stores" / "synthetic")
+    assert sum(store.n_subjects(split) for split in store.splits) == 200
+
+
 def helps(_: World, said: str) -> None:
     assert len(said.splitlines()) < 60
     assert "--max_epochs" in said
@@ -306,7 +315,16 @@ ON_A_GPU = (
     "seqsetvae pretrain --store stores/mine --batch_size 4 --gradient_accumulation_steps 2 --max_sequence_length 1000 --precision 16-mixed "
     "--fast_detection"
 )
-SPECIAL = {WARM_UP, ON_A_GPU}
+TOO_HIGH = "mlflow run . -e pretrain -P max_beta=50"
+RESCUED = "mlflow run . -e pretrain -P max_beta=50 -P on_collapse=rescue"
+FORESEE = 'seqsetvae pretrain --store stores/physionet --foresee_hours "[1,6,24]" --remember true'
+FORECAST = "seqsetvae forecast --store stores/physionet --horizon 6 --at 24h"
+IMPUTE = ("seqsetvae impute --store stores/physionet", "seqsetvae impute --store stores/physionet --points points.csv")
+ICU = "seqsetvae tune --study icu --storage postgresql://me@db/tune --n_trials 200"
+ICU_LINES = (f"{ICU} --n_workers 4", f"{ICU} --n_workers 4 --join", ICU)
+OF_A_STUDY = "seqsetvae analyze --run my_study --log"
+BEST = "mlflow run . -e pretrain -P config=best_config.yaml -P max_epochs=100"
+SPECIAL = {WARM_UP, ON_A_GPU, TOO_HIGH, RESCUED, FORESEE, FORECAST, *IMPUTE, *ICU_LINES, OF_A_STUDY, BEST}
 CASES: list[tuple[str, Outcome]] = [
     (CHAIN[0], prepared),
     (CHAIN[1], trained),
@@ -398,6 +416,8 @@ NIGHTLY: list[tuple[str, Outcome]] = [
         evaluated,
     ),
     ("seqsetvae embed --model models:/seqsetvae/3 --store stores/mine --at 24h --output emb.parquet", embedded),
+    ("seqsetvae export --model models:/seqsetvae-mortality@champion --format onnx --output risk.onnx", exported),
+    ("seqsetvae prepare synthetic --output stores/synthetic --subjects 10000", made_up),
     ("seqsetvae register --run RUN_ID", registered),
     ("mlflow run . -e register -P run=RUN_ID", registered),
     ("mlflow run . -e tune -P n_trials=24 -P n_workers=2 -P max_epochs=10", searched),
@@ -453,3 +473,61 @@ def test_what_needs_a_gpu_is_refused_without_one_and_trains_with_32_bits(world, 
     trained_with(batch_size="4", gradient_accumulation_steps="2", max_sequence_length="1000", fast_detection="True")(
         world, said
     )
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
+def test_a_beta_that_is_too_high_ends_red_and_a_rescue_from_it_healthy(world):
+    said = world.say(world.filled(TOO_HIGH), code=3)
+    assert said.index("Likely to collapse: beta") < said.index("🔴 posterior collapse detected!")
+    stopped = world.newest("pretrain")
+    assert (stopped.info.status, stopped.data.tags[names.TAG_COLLAPSE]) == ("KILLED", "red")
+    world.say(world.filled(RESCUED))
+    rescued = world.newest("pretrain")
+    assert rescued.data.tags[names.TAG_COLLAPSE] in ("green", "yellow")
+    assert "mlflow.parentRunId" in rescued.data.tags
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
+def test_what_is_expected_and_what_was_not_measured_are_tables(world):
+    world.say(world.filled(FORESEE))
+    newest = max(int(one.version) for one in world.client.search_model_versions("name = 'seqsetvae'"))
+    champion = world.client.get_model_version_by_alias("seqsetvae", "champion").version
+    world.client.set_registered_model_alias("seqsetvae", "champion", str(newest))
+    try:
+        world.say(world.filled(FORECAST))
+        expected = pd.read_parquet(world.folder / "forecasts.parquet")
+        assert (expected["hours"] == 6).all()
+        assert (expected["low_90"] <= expected["value"]).all()
+        assert (expected["value"] <= expected["high_90"]).all()
+        assert 0 < expected["subject"].nunique() <= 24
+        points = pd.DataFrame({"subject": [world.patient], "minute": [60.0], "variable": ["HR"]})
+        points.to_csv(world.folder / "points.csv", index=False)
+        for line, least in zip(IMPUTE, (24, 1), strict=True):
+            world.say(world.filled(line))
+            filled = pd.read_parquet(world.folder / "imputed.parquet")
+            assert len(filled) >= least
+            assert (world.folder / "imputed.png").is_file()
+    finally:
+        world.client.set_registered_model_alias("seqsetvae", "champion", champion)
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
+def test_a_sweep_is_led_helped_taken_up_again_looked_at_and_its_winner_trained(world):
+    for line in ICU_LINES:
+        world.say(world.filled(line))
+    parent = world.newest("tune")
+    trials = [
+        run
+        for run in world.client.search_runs([parent.info.experiment_id], "tags.`seqsetvae.study` = 'icu'")
+        if names.TAG_TRIAL in run.data.tags
+    ]
+    assert len(trials) == 3, "helpers and the second start have found nothing left to do"
+    world.say(world.filled(OF_A_STUDY.replace("my_study", "icu")))
+    compared(world, "")
+    assert names.ARTIFACT_ANALYSIS in {one.path for one in world.client.list_artifacts(parent.info.run_id)}
+    best = world.client.download_artifacts(parent.info.run_id, names.ARTIFACT_BEST_CONFIG, str(world.folder))
+    assert Path(best).name == "best_config.yaml"
+    trained_with(max_epochs="100")(world, world.say(world.filled(BEST)))

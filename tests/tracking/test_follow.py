@@ -15,6 +15,7 @@ from mlflow.entities import Metric
 
 from seqsetvae import names
 from seqsetvae.errors import InputError
+from seqsetvae.tracking.read import follow as reading
 from seqsetvae.tracking.read.follow import OVERLAP, REREAD_EVERY, follow
 from seqsetvae.tracking.read.run_reader import reader_of
 
@@ -114,6 +115,24 @@ def test_alerts_appear_and_a_half_written_table_is_waited_for(store, tmp_path):
     assert [row["level"] for row in follower.poll().alerts] == ["yellow"]
     path.write_text(table.replace("yellow", "red"))
     assert [row["level"] for row in follower.poll().alerts] == ["red"]
+
+
+@pytest.mark.parametrize("where", ["store", "server"])
+def test_settings_that_are_no_params_are_read_when_their_file_has_arrived(where, request, monkeypatch):
+    uri = request.getfixturevalue(where)
+    uri = uri if where == "store" else uri.uri
+    monkeypatch.setattr(reading, "FILES_SECONDS", 0.0)
+    run_id, client = new_run(uri, "settings"), MlflowClient(uri)
+    client.set_tag(run_id, names.TAG_KIND, "pretrain")
+    client.log_param(run_id, "objective/max_beta", "0.2")
+    follower = follow(uri, run_id, KEYS, points=10)
+    assert follower.poll().params == {"objective/max_beta": "0.2"}
+    client.log_text(
+        run_id, "format_version: 2\nobjective:\n  max_beta: 0.2\nmonitor:\n  kl_threshold: 0.005\n", "config.yaml"
+    )
+    assert follower.poll().params == {"objective/max_beta": "0.2", "monitor/kl_threshold": "0.005"}
+    client.log_text(run_id, "monitor: {kl_threshold: 7.0}\n", "config.yaml")
+    assert follower.poll().params["monitor/kl_threshold"] == "0.005", "read once"
 
 
 def test_alerts_of_a_run_on_a_server(server):

@@ -156,7 +156,8 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
     assert (parent.info.status, child.info.status) == ("KILLED", "FINISHED")
     assert (parent.data.tags["collapse"], child.data.tags["collapse"]) == ("red", "green")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert child.info.run_name == f"rescue 1: KL 10 controller, z {tiny.model.latent_dim}, demo"
+    assert child.info.run_name.startswith("rescue 1: lr 0.01, ")
+    assert f", KL 10 controller, z {tiny.model.latent_dim}, demo, " in child.info.run_name
     for one, other in ((parent, child), (child, parent)):
         assert f"](#/experiments/1/runs/{other.info.run_id}?" in one.data.tags["mlflow.note.content"]
     assert parent.data.tags[names.TAG_RESCUED_BY] == child.info.run_id

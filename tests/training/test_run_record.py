@@ -11,9 +11,13 @@ from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.app.arguments import pretrain_config
+from seqsetvae.config.told import PRETRAIN
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.tracking.params import flatten
+from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.plan import make_plan
+from seqsetvae.training.recording import without_secrets
 
 
 def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
@@ -41,7 +45,16 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
     assert run.data.params["objective/beta_warmup_steps"] == "5"
     assert run.data.params["trainer/precision"] == "32"  # what `auto` came to
     assert run.data.tags[names.TAG_KIND] == "pretrain"
-    assert (run.info.run_name, run.data.tags[names.TAG_DATA]) == ("beta 0.1 linear, z 4, demo", "demo")
+    sizes = "width 8, levels 1, heads 2, ff_dim 8, history_layers 1, dropout 0.1"
+    varied = "beta_warmup_steps 5, max_epochs 2, batch_size 32"
+    assert run.info.run_name == f"{varied}, beta 0.1 linear, z 4, demo, {sizes}"
+    assert run.data.tags[names.TAG_DATA] == "demo"
+    of_sizes = {f"model/{name}" for name in ("levels", "heads", "ff_dim", "history_layers", "dropout")}
+    assert set(run.data.params) == {*PRETRAIN, *of_sizes}, "those that runs are compared by, and what is not as usual"
+    with open_runs(os.environ["MLFLOW_TRACKING_URI"]) as store:
+        whole = store.read(run_id).params
+    settled = asdict(without_secrets(make_plan(tiny).config))
+    assert whole == flatten(settled), "those that are no params are read from config.yaml"
     note = run.data.tags["mlflow.note.content"]
     assert note.startswith(("🟢 **Healthy.**", "🟡 **One indicator is out of range.**"))
     assert "Validation: −ELBO **" in note

@@ -92,6 +92,16 @@ def test_red_trials_are_pruned_at_once_and_say_why(swept):
     assert swept.result.results.compute_saved > 0.05
 
 
+def test_every_trial_shows_figures_that_were_drawn_once_when_it_ended(swept):
+    for row in swept.result.results.rows:
+        run_id = swept.children[row.number].info.run_id
+        images = [one.path for one in swept.client.list_artifacts(run_id, "images")]
+        drawn = [re.search(r"collapse~metrics\+step\+(\d+)\+.*png$", path) for path in images]
+        assert [int(one[1]) for one in drawn if one] == [row.steps]
+        (path,) = re.findall(r"get-artifact\?path=(.*)&", swept.children[row.number].data.tags["mlflow.note.content"])
+        assert unquote(path) == names.ARTIFACT_COLLAPSE_THUMBNAIL
+
+
 def test_the_winner_keeps_every_constraint(swept):
     best = swept.result.results.best
     assert best.feasible

@@ -16,6 +16,7 @@ from seqsetvae.tracking.connection.opening import open_client
 from seqsetvae.tracking.read.alerts import read_alerts
 from seqsetvae.tracking.read.recorded_run import ListedRun, RecordedRun, Series, Stamp, no_metrics
 from seqsetvae.tracking.read.sql_runs import comparable
+from seqsetvae.tracking.read.whole_settings import whole_settings
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as StoredRun
@@ -61,7 +62,8 @@ class ClientRuns:
                 raise no_metrics(run.name, run_id, run.status, run.store)
             with ThreadPoolExecutor(READERS) as readers:
                 metrics = dict(zip(keys, readers.map(look.all_points, keys), strict=True))
-        return replace(run, metrics=metrics, alerts=read_alerts(self.uri, run_id, run.artifact_uri))
+        alerts = read_alerts(self.uri, run_id, run.artifact_uri)
+        return replace(run, params=whole_settings(self.uri, run), metrics=metrics, alerts=alerts)
 
     @contextmanager
     def look(self, run_id: str) -> Iterator[ClientLook]:

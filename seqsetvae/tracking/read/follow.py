@@ -25,6 +25,7 @@ from seqsetvae.tracking.read.client_runs import ClientLook
 from seqsetvae.tracking.read.recorded_run import RecordedRun, Series, Stamp
 from seqsetvae.tracking.read.run_reader import RunReader, reader_of
 from seqsetvae.tracking.read.sql_runs import SqlLook
+from seqsetvae.tracking.read.whole_settings import whole_settings
 
 OVERLAP = 20
 """Points that are read again behind a new one: a point that was delivered late, between these, is still found."""
@@ -32,8 +33,8 @@ REREAD_EVERY = 30
 """Looks after which everything that is kept is read again: by then also a later late point is found."""
 BUSY_SECONDS = 5.0
 """How long a database file that is being written to is waited for, before a look is given up."""
-REMOTE_ALERTS_SECONDS = 10.0
-"""Between two looks at the table of alerts of a run whose artifacts lie elsewhere: that is a download."""
+FILES_SECONDS = 10.0
+"""Between two looks at the files of a run whose artifacts lie elsewhere: that is a download."""
 
 
 class Follower:
@@ -48,6 +49,8 @@ class Follower:
         self._looks = 0
         self._alerts: tuple[Mapping[str, Any], ...] = ()
         self._alerts_seen: float = 0.0
+        self._settings: Mapping[str, str] = {}
+        self._settings_due = 0.0
 
     def poll(self) -> RecordedRun:
         """The run as it is now, with the last points of each metric that is followed and recorded.
@@ -65,7 +68,14 @@ class Follower:
             raise
         with readable_errors(self._uri):
             self._read_alerts(run.artifact_uri)
-        return replace(run, metrics=dict(self._kept), alerts=self._alerts)
+        return replace(run, params=self._settings_of(run), metrics=dict(self._kept), alerts=self._alerts)
+
+    def _settings_of(self, run: RecordedRun) -> Mapping[str, str]:
+        """Read once; tried again as long as the file has not arrived, now and then."""
+        if len(self._settings) <= len(run.params) and time.monotonic() >= self._settings_due:
+            self._settings = whole_settings(self._uri, run)
+            self._settings_due = time.monotonic() + FILES_SECONDS
+        return {**self._settings, **run.params}
 
     def _read_points(self, look: SqlLook | ClientLook) -> None:
         newest, anew = look.newest(), self._looks % REREAD_EVERY == 0
@@ -85,7 +95,7 @@ class Follower:
     def _read_alerts(self, artifact_uri: str) -> None:
         folder = local_folder(artifact_uri)
         if folder is None:
-            if time.monotonic() - self._alerts_seen > REMOTE_ALERTS_SECONDS or not self._alerts_seen:
+            if time.monotonic() - self._alerts_seen > FILES_SECONDS or not self._alerts_seen:
                 self._alerts = download_alerts(self._uri, self._run_id)
                 self._alerts_seen = time.monotonic()
             return

@@ -13,6 +13,7 @@ from seqsetvae.tracking.compat import tables
 from seqsetvae.tracking.connection.address import sqlite_path, without_password
 from seqsetvae.tracking.read.alerts import read_alerts
 from seqsetvae.tracking.read.recorded_run import ListedRun, RecordedRun, Series, Stamp, no_metrics
+from seqsetvae.tracking.read.whole_settings import whole_settings
 
 BUSY_SECONDS = 30.0
 """How long a database file that is being written to is waited for, by a command that reads once."""
@@ -40,7 +41,8 @@ class SqlRuns:
             run, metrics = look.run, look.all_points()
         if not metrics:
             raise no_metrics(run.name, run_id, run.status, run.store)
-        return replace(run, metrics=metrics, alerts=read_alerts(self.uri, run_id, run.artifact_uri))
+        alerts = read_alerts(self.uri, run_id, run.artifact_uri)
+        return replace(run, params=whole_settings(self.uri, run), metrics=metrics, alerts=alerts)
 
     @contextmanager
     def look(self, run_id: str) -> Iterator[SqlLook]:

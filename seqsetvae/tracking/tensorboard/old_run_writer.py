@@ -18,10 +18,10 @@ from seqsetvae import names
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.image_series import image_series
 from seqsetvae.tracking.connection.trouble import readable_errors
+from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.tensorboard.hparams import HPARAMS_FILE
 from seqsetvae.tracking.tensorboard.old_names import accepted, metric_names, param_names
 from seqsetvae.tracking.tensorboard.old_run import OldRun
-from seqsetvae.tracking.write.params import flatten
 from seqsetvae.tracking.write.shipper import MAX_METRICS, MAX_PARAMS
 
 if TYPE_CHECKING:

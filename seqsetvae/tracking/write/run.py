@@ -17,7 +17,7 @@ from seqsetvae import names
 from seqsetvae.tracking.compat.experiment_page import run_page, runs_page
 from seqsetvae.tracking.compat.image_series import image_series, small, thumbnail
 from seqsetvae.tracking.connection.address import local_folder, without_password
-from seqsetvae.tracking.write.params import flatten
+from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.write.spool import Wish
 from seqsetvae.tracking.write.spool_writer import CHECKPOINTS, SpoolWriter
 

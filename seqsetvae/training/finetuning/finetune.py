@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.config.settings_io import settings_yaml
+from seqsetvae.config.told import FINETUNE, changed, told_name, told_params
 from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.tasks import TaskStore, names_of, open_task
@@ -94,7 +95,6 @@ def finetune_listening(
     train = train.some(config.label_share, config.seed)
     kind = train.kind.fit(train.label_B, names_of(store), config)
     outcomes = TaskOverview.of(store, task_of(config))
-    name = tracking.run_name or f"finetune {config.model.removeprefix('models:/')}, {Path(config.store).name}"
     tags = {
         names.TAG_DATA: Path(config.store).name,
         names.TAG_DATA_HASH: store.content_hash,
@@ -105,8 +105,8 @@ def finetune_listening(
     run = start_run(
         tracking,
         kind="finetune",
-        run_name=name,
-        params=settings,
+        run_name=tracking.run_name or run_name(config),
+        params=told_params({"finetune": config}, {"finetune": FinetuneConfig()}, FINETUNE),
         config_yaml=settings_yaml(settings),
         tags=tags,
     )
@@ -161,6 +161,16 @@ def finetune_listening(
     made = register_when_possible(run, wish, delivered) if wish is not None else None
     say_losses(run)
     return FinetuneResult(run.run_id, risk_model, metrics, made, run.losses)
+
+
+def run_name(config: FinetuneConfig) -> str:
+    """Short and telling in a list of runs.
+
+    >>> run_name(FinetuneConfig(model="models:/seqsetvae/3", label_share=0.1))
+    'label_share 0.1, finetune seqsetvae/3, demo'
+    """
+    main = f"finetune {str(config.model).removeprefix('models:/')}, {Path(config.store).name}"
+    return told_name(main, changed({"finetune": config}, {"finetune": FinetuneConfig()}), ("model", "store"))
 
 
 def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking: TrackingConfig) -> str:

@@ -368,9 +368,10 @@ class CollapseMonitor(pl.Callback):
     def _report(self, trainer: pl.Trainer, outcome: str) -> None:
         assert self._started is not None
         started, first_step = self._started
+        ended = self.outcome
         self.outlets.report(
             final_report(
-                replace(self.primary.state, first_red_step=self.outcome.first_red_step),
+                replace(self.primary.state, first_red_step=ended.first_red_step, level=int(ended.level)),
                 self.config,
                 self.updates[-1] if len(self.updates) else None,
                 planned_steps=self.primary.outlook.total_steps - first_step,

@@ -1,0 +1,47 @@
+"""Before the first step a run is warned of that is likely to end in a collapse; and runs that nobody warns of end green."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from seqsetvae.config import ObjectiveConfig
+from seqsetvae.training.dangers import dangers
+from seqsetvae.training.fit import pretrain
+from seqsetvae.training.plan import make_plan
+
+
+def of_length(tiny, steps: int, **objective):
+    return replace(tiny, objective=ObjectiveConfig(**objective), trainer=replace(tiny.trainer, max_epochs=steps // 10))
+
+
+@pytest.mark.parametrize(
+    ("steps", "objective", "said"),
+    [
+        (120, {}, ""),
+        (30, {}, ""),
+        (1000, {}, ""),
+        (
+            120,
+            {"max_beta": 0.5},
+            "a run of 120 steps is too short for it: lower --objective.max_beta, or train 400 steps and more",
+        ),
+        (400, {"max_beta": 0.5}, ""),
+        (400, {"max_beta": 0.5, "beta_warmup_steps": 80}, "give --objective.beta_warmup_steps 400"),
+        (120, {"max_beta": 0.5, "free_bits": 0.1}, ""),
+        (120, {"beta_schedule": "controller", "max_beta": 0.5}, ""),
+        (400, {"max_beta": 50.0}, "from which on nothing survives|nothing survives in these data"),
+    ],
+)
+def test_what_is_said_of_a_beta(tiny, steps, objective, said):
+    found = dangers(make_plan(of_length(tiny, steps, **objective)))
+    assert all(danger.startswith("Likely to collapse: beta ") for danger in found)
+    assert (found != []) == (said != "")
+    assert re.search(said, " ".join(found))
+
+
+def test_a_run_says_it_before_it_trains(tiny, capsys):
+    pretrain(replace(of_length(tiny, 10, max_beta=0.5), monitor=replace(tiny.monitor, disable_metrics_monitoring=True)))
+    assert "Likely to collapse: beta is" in capsys.readouterr().err
