@@ -42,6 +42,7 @@ def test_what_is_said_of_a_beta(tiny, steps, objective, said):
     assert re.search(said, " ".join(found))
 
 
+@pytest.mark.slow
 def test_a_run_says_it_before_it_trains(tiny, capsys):
     pretrain(replace(of_length(tiny, 10, max_beta=0.5), monitor=replace(tiny.monitor, disable_metrics_monitoring=True)))
     assert "Likely to collapse: beta is" in capsys.readouterr().err
