@@ -20,7 +20,9 @@ def dangers(plan: Plan, told: Forecast | None = None) -> list[str]:
         told: of its data. None: they are looked at where more is asked for than is always borne, which takes a second.
     """
     max_beta = plan.config.objective.max_beta
-    if told is None and max_beta > BEARABLE_BETA and plan.config.model.prior != "learned":  # for which nothing can be told
+    if (
+        told is None and max_beta > BEARABLE_BETA and plan.config.model.prior != "learned"
+    ):  # for which nothing can be told
         told = forecast_for(plan)
     found = [too_fast(plan), told.advice(max_beta) if told is not None else ""]
     return [f"Likely to collapse: {danger}" for danger in found if danger]

@@ -35,7 +35,7 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
         and not name.startswith(
             (
                 *("TAG", "ARTIFACT", "IMAGE", "STUDY", "FINETUNE", "IMPORTED", "MODEL", "ALIAS", "EVENT"),
-                *("COLLAPSE_FINAL", "COLLAPSE_PARTS", "TRAIN_HISTORY", "VAL_HISTORY"),
+                *("COLLAPSE_FINAL", "COLLAPSE_PARTS", "TRAIN_FILL", "TRAIN_HISTORY", "VAL_HISTORY"),
             )
         )
     }
