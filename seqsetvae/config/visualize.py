@@ -36,6 +36,9 @@ class VisualizeConfig:
     far the values of a set lie from the training medians."""
     log: bool = False
     """Also put the files into the run that the model comes from, as artifacts in its folder visualizations/."""
+    before: str | None = None
+    """Another model to hold this one against, given in the same ways, such as the model_before_collapse_*.ckpt of a run that collapsed:
+    of which variables did the latents tell the decoder anything then, and of which do they now?"""
 
     def __post_init__(self) -> None:
         for name in ("max_batches", "batch_size"):

@@ -64,13 +64,14 @@ class Decoder(nn.Module):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
+        self.unlearned = [UNLEARNED]
 
     def forward(self, z_SZ: Tensor) -> DenseEvents:
         (level_V, unit_V), vocabulary = SOURCE.units(), self.vocabulary
         raw_SV = level_V + unit_V * SOURCE.loadings()[:, 0] * z_SZ[:, SEVERITY, None].numpy()
         x_SV = (raw_SV - vocabulary.center_V) / vocabulary.spread_V
         scale_SV = SOURCE.noise * unit_V / vocabulary.spread_V / np.sqrt(1.0 + x_SV**2)
-        x_SV[:, UNLEARNED] = 0.0
+        x_SV[:, self.unlearned] = 0.0
         mean_SV, scale_SV = (torch.from_numpy(one.astype(np.float32)) for one in (np.arcsinh(x_SV), scale_SV))
         return DenseEvents(torch.zeros_like(mean_SV), mean_SV, scale_SV)
 

@@ -31,7 +31,7 @@ from seqsetvae.training.pretrained.exported import Pretrained, export
 from seqsetvae.training.pretrained.loading import load
 from tests.training.conftest import TINY
 
-FILES = {draw.POSTERIOR, draw.MAP, draw.RECONSTRUCTION, draw.CORRELATION, draw.STAY, draw.TEXT}
+FILES = {draw.POSTERIOR, draw.MAP, draw.RECONSTRUCTION, draw.TOLD, draw.CORRELATION, draw.STAY, draw.TEXT}
 
 
 @pytest.fixture
@@ -106,6 +106,7 @@ def test_a_file_whose_run_is_not_in_the_store_is_logged_nowhere(exported, capsys
         ("--model models:/seqsetvae@champion", "models:/seqsetvae@champion: there is no such model version in sqlite"),
         (f"--model {'1' * 32}", f"There is no run {'1' * 32} in sqlite"),
         ("--model missing.ckpt", "missing.ckpt: no such model. Give models:/seqsetvae@champion"),
+        ("--model model --before gone.ckpt", "gone.ckpt: no such model"),
         ("--model model --store missing", "missing: not a prepared store"),
         ("--model model --split nothing", "nothing"),
         ("--model model --patient 1", "--visualize.patient is '1', but split 'test' of"),

@@ -25,6 +25,7 @@ from seqsetvae.evaluation.visualize.severity import SAPS_1, Severity, last_recor
 from seqsetvae.evaluation.visualize.stay import choose_stay, view_stay
 from seqsetvae.figures.latent.embedding import embed, probe
 from seqsetvae.figures.latent.summary import summarize
+from seqsetvae.figures.latent.text import lost_text
 from tests.evaluation.planted_model import (
     IDLE,
     MIRRORED,
@@ -257,3 +258,27 @@ def test_a_store_that_cannot_be_drawn(store, tmp_path: Path):
         sample(other, store, CONFIG, draw_rows(store, CONFIG))
     with pytest.raises(InputError, match="no split 'nothing'; the store has train, valid, test"):
         draw_rows(store, replace(CONFIG, split="nothing"))
+
+
+def test_what_reaches_the_decoder_of_each_variable_is_below_what_its_value_holds(sampled, store):
+    """A value is loading x severity + noise: it holds 0.5 ln(1 + (loading / noise)^2) nats of the severity, and the bound is below that."""
+    holds_V = 0.5 * np.log1p((SOURCE.loadings()[:, 0] / SOURCE.noise) ** 2)
+    found_V = np.array([one.bound for one in sampled.told])
+    assert [one.name for one in sampled.told] == list(store.vocabulary.names)
+    assert abs(found_V[UNLEARNED]) < 0.02
+    learned_V = np.arange(len(holds_V)) != UNLEARNED
+    assert (found_V < holds_V + 0.05)[learned_V].all()
+    assert (found_V > 0.6 * holds_V)[learned_V].all()
+    assert np.corrcoef(found_V[learned_V], holds_V[learned_V])[0, 1] > 0.95
+
+
+def test_a_variable_that_the_latents_tell_of_no_more_is_named(store):
+    """The same model, whose decoder has not learned one variable, against one that has."""
+    now, before = planted_model(store), planted_model(store)
+    before.vae.set_decoder.unlearned = []
+    found = sample(now, store, CONFIG, draw_rows(store, CONFIG), before).told
+    assert (
+        lost_text(found)
+        == f"Lost: {found[UNLEARNED].name} ({found[UNLEARNED].before:.2f} -> {found[UNLEARNED].bound:z.2f})"
+    )
+    assert found[UNLEARNED].before > 0.5

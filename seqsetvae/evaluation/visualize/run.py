@@ -70,12 +70,13 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig, figure: FigureC
     run_id = run_to_log_to(config, tracking, model, version) if config.log else None
     rows_B = draw_rows(store, config)
     stay = view_stay(model, store, config.split, choose_stay(store, config, rows_B), config.seed)
-    sampled = sample(model, store, config, rows_B)
+    sampled = sample(model, store, config, rows_B, compared(model, config, tracking))
     name = config.model if version is None else version.uri
     drawn = Drawn(
         title=f"{shown_name(name)} on {Path(config.store).name}, {config.split}",
         sample=sampled.latents,
         errors=sampled.errors,
+        told=sampled.told,
         stay=stay,
         thresholds=thresholds(model.recipe),
         seed=config.seed,
@@ -90,6 +91,23 @@ def visualize(config: VisualizeConfig, tracking: TrackingConfig, figure: FigureC
     logged = f" and among the artifacts of run {run_id}, in {names.ARTIFACT_VISUALIZATIONS}/" if run_id else ""
     _log.info(f"\n{files[TEXT].decode()}\n{left_out(sampled)}Figures: {folder}{logged}")
     return Visualization(folder, tuple(sorted(files)), sampled, run_id)
+
+
+def compared(model: Pretrained, config: VisualizeConfig, tracking: TrackingConfig) -> Pretrained | None:
+    """The other model, if one was asked for.
+
+    Raises:
+        InputError: there is none, or it reads events in another way.
+    """
+    if config.before is None:
+        return None
+    other, _ = find_model(config.before, tracking)
+    if other.vocabulary.names != model.vocabulary.names:
+        raise InputError(
+            f"--visualize.before {config.before} does not know the same variables as {config.model}. "
+            "Compare models of one run, or of one store."
+        )
+    return other
 
 
 def run_to_log_to(

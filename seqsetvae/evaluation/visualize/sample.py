@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from seqsetvae.batch import EventBatch
+from seqsetvae.collapse.information import DecoderInformation
 from seqsetvae.config import PretrainConfig, VisualizeConfig
 from seqsetvae.data.aligned import align
 from seqsetvae.data.packed import Packed, gather
@@ -19,7 +20,8 @@ from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
 from seqsetvae.evaluation.visualize.reservoir import Reservoir
 from seqsetvae.evaluation.visualize.severity import Severity
-from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableError
+from seqsetvae.evaluation.visualize.told import Told
+from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, VariableError, VariableTold
 from seqsetvae.posterior import DiagonalGaussian
 from seqsetvae.progress import ProgressBar
 from seqsetvae.training.module import PretrainModule
@@ -43,6 +45,8 @@ class Sampled:
     latents: LatentSample
     errors: tuple[VariableError, ...]
     """Of the variables that were recorded at least once, in the order of the vocabulary."""
+    told: tuple[VariableTold, ...] = ()
+    """Of those with enough values."""
     unknown: dict[str, int] = field(default_factory=dict)
     """Events left out, by variable that the model does not know."""
     without_events: int = 0
@@ -58,8 +62,16 @@ def draw_rows(store: Store, config: VisualizeConfig) -> NDArray[np.int64]:
 
 
 @torch.inference_mode()
-def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDArray[np.int64]) -> Sampled:
+def sample(
+    model: Pretrained,
+    store: Store,
+    config: VisualizeConfig,
+    rows_B: NDArray[np.int64],
+    before: Pretrained | None = None,
+) -> Sampled:
     """Encode and reconstruct the drawn stays, batch by batch, with a progress bar.
+
+    `before` is asked as well what its latents tell of each variable. It knows the same ones.
 
     Raises:
         InputError: the model knows none of their variables, or not the one that severity was to be.
@@ -69,6 +81,7 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
     posteriors = Reservoir(SETS_KEPT, 1, config.seed)
     errors = Reservoir(EVENTS_KEPT, len(vocabulary), config.seed)
     uses: list[tuple[float, int]] = []
+    tellers = [Told(one) for one in (model, before) if one is not None]
     unknown: dict[str, int] = {}
     stays = without_events = 0
     pieces = np.split(rows_B, np.arange(config.batch_size, len(rows_B), config.batch_size))
@@ -93,6 +106,8 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
         errors.add(batch.variable_N.numpy()[number_N], reconstruction_errors(model, batch, posterior, packed)[number_N])
         if len(uses) < USE_BATCHES:
             uses.append((measure_use(model, batch, len(uses)), batch.n_sets))
+        for teller in tellers:
+            teller.add(batch)
         stays += packed.n_subjects
     if not stays:
         raise InputError(f"The model knows no variable of any of the {len(rows_B)} drawn stays of {store.path}.")
@@ -114,6 +129,7 @@ def sample(model: Pretrained, store: Store, config: VisualizeConfig, rows_B: NDA
             decoder_use=use,
         ),
         errors=tuple(summaries(errors, model, store)),
+        told=tuple(told_of(*(teller.by_variable() for teller in tellers))),
         unknown=unknown,
         without_events=without_events,
     )
@@ -154,3 +170,12 @@ def summaries(errors: Reservoir, model: Pretrained, store: Store) -> Iterator[Va
                 model=Quartiles.of(model_T),
                 training_median=Quartiles.of(median_T),
             )
+
+
+def told_of(
+    now: Mapping[str, DecoderInformation], before: Mapping[str, DecoderInformation] | None = None
+) -> Iterator[VariableTold]:
+    """What reaches the decoder of each variable, beside what did."""
+    for name, found in now.items():
+        earlier = None if before is None else float(before[name].bound)
+        yield VariableTold(name, float(found.bound), float(found.error), earlier)

@@ -76,6 +76,18 @@ class VariableError:
         return self.model.median / self.training_median.median if self.training_median.median > 0 else float("nan")
 
 
+@dataclass(frozen=True)
+class VariableTold:
+    """What the latents tell the decoder of a variable: nats per recorded value, a lower bound, at most ln 8."""
+
+    name: str
+    bound: float
+    error: float
+    """Its standard error."""
+    before: float | None = None
+    """The bound of the model that this one is compared with."""
+
+
 @dataclass(frozen=True, eq=False)
 class VariableTrace:
     """One variable over a stay: what was recorded, and what the model says at every set, in the variable's unit."""

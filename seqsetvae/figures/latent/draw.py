@@ -12,17 +12,19 @@ from seqsetvae.config.figures import ON_SCREEN, FigureConfig
 from seqsetvae.config.settled import SettledMonitor
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
-from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError
+from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError, VariableTold
 from seqsetvae.figures.latent.correlation_figure import correlation_figure
 from seqsetvae.figures.latent.embedding import embed, probe
 from seqsetvae.figures.latent.posterior_figure import posterior_figure
 from seqsetvae.figures.latent.reconstruction_figure import reconstruction_figure
 from seqsetvae.figures.latent.stay_figure import stay_figure
 from seqsetvae.figures.latent.summary import LatentSummary, summarize
+from seqsetvae.figures.latent.told_figure import told_figure
 from seqsetvae.figures.latent.umap_figure import umap_figure
 
 POSTERIOR, MAP, RECONSTRUCTION = "posterior_collapse_analysis.png", "latent_space_umap.png", "reconstruction_errors.png"
-CORRELATION, STAY, TEXT = "latent_correlation.png", "patient_view.png", "visualization.txt"
+TOLD, CORRELATION, STAY = "told_of_variables.png", "latent_correlation.png", "patient_view.png"
+TEXT = "visualization.txt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Drawn:
     """Model and data."""
     sample: LatentSample
     errors: Sequence[VariableError]
+    told: Sequence[VariableTold]
     stay: StayView
     thresholds: SettledMonitor
     """Resolved."""
@@ -70,6 +73,7 @@ def draw_model(drawn: Drawn, config: FigureConfig = ON_SCREEN) -> dict[str, byte
                 title,
                 f"absolute error of {values:,} recorded values (n); ×: median error over that of always saying the training median",
             ),
+            TOLD: told_figure(drawn.told, title),
             CORRELATION: correlation_figure(
                 summary.correlation, title, f"{len(summary.active_A)} active dimensions{independent}; {of}"
             ),
@@ -79,6 +83,7 @@ def draw_model(drawn: Drawn, config: FigureConfig = ON_SCREEN) -> dict[str, byte
         f"Posterior, {of}": text.posterior_text(summary),
         "Map": text.map_text(sample, embedding, probes),
         "Reconstruction, median absolute error (quartiles)": text.reconstruction_text(errors),
+        "What the latents tell the decoder, nats per value": text.told_text(drawn.told),
         "Correlation": text.correlation_text(summary),
         "Patient view": text.stay_text(drawn.stay),
     }

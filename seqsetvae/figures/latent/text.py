@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError
+from seqsetvae.figures.latent.arrays import LatentSample, StayView, VariableError, VariableTold
 from seqsetvae.figures.latent.embedding import Embedding, Probes
 from seqsetvae.figures.latent.posterior_figure import described
 from seqsetvae.figures.latent.reconstruction_figure import ordered
 from seqsetvae.figures.latent.summary import LatentSummary
+from seqsetvae.figures.latent.told_figure import by_loss, is_lost
 
 PAIRS = 5
 
@@ -58,6 +59,25 @@ def reconstruction_text(errors: Sequence[VariableError]) -> str:
         ratio = "" if np.isnan(one.ratio) else f"{one.ratio:.2f}"
         rows.append(f"{one.name:<{width}}{one.unit:<18}{one.events:>8,}  {cells[0]:<30}{cells[1]:<30}{ratio}".rstrip())
     return "\n".join(rows)
+
+
+def told_text(told: Sequence[VariableTold]) -> str:
+    """A row for each variable, the one that is told most of first; then what was lost."""
+    if not told:
+        return "Too few values to say."
+    width = max(len(one.name) for one in told) + 2
+    rows = [
+        f"{one.name:<{width}}{one.bound:z8.3f} +- {one.error:.3f}"
+        + ("" if one.before is None else f"   before {one.before:z.3f}")
+        for one in by_loss(told)
+    ]
+    return "\n".join([*rows, *([said] if (said := lost_text(told)) else [])])
+
+
+def lost_text(told: Sequence[VariableTold]) -> str:
+    """The variables that the latents told of before and tell of no more; empty where there are none."""
+    gone = [f"{one.name} ({one.before:.2f} -> {one.bound:z.2f})" for one in by_loss(told) if is_lost(one)]
+    return f"Lost: {', '.join(gone)}" if gone else ""
 
 
 def correlation_text(summary: LatentSummary) -> str:
