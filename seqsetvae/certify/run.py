@@ -29,7 +29,7 @@ from seqsetvae.certify.trajectory import Trajectory
 from seqsetvae.certify.verdict import MakeDetector, Verdict, judge
 from seqsetvae.certify.zoo_cases import zoo
 from seqsetvae.collapse.detector import Detector
-from seqsetvae.collapse.probability import of_certification
+from seqsetvae.collapse.probability import of_certification, put_in_force
 from seqsetvae.config import MonitorConfig
 from seqsetvae.console import attach
 from seqsetvae.errors import InputError
@@ -76,7 +76,7 @@ def certify(
         write_docs: Markdown file whose section between the markers `certify:start` and `certify:end` is replaced by the tables; the
             calibration of the probability is drawn to pictures/collapse_probability.png beside it.
         write_probability: File for the coefficients of the probability, fitted anew: seqsetvae/collapse/coefficients.py. The tables are
-            then of the next run.
+            then about these.
     """
     attach()
     writes = write_docs is not None or write_probability is not None
@@ -89,9 +89,10 @@ def certify(
     page = None if write_docs is None else _page(Path(write_docs))
     trajectories = observe_all(quick, only, seeds)
     if write_probability is not None:
-        fitted = fit(trajectories)
+        fitted = fit(trajectories).rounded()
         with atomic_write(Path(write_probability)) as file:
             file.write(fitted.to_python().encode())
+        put_in_force(fitted)
     certificate = judge_all(trajectories)
     tables = [requirement_table(certificate.requirements), certificate.cases]
     if not quick and only is None:

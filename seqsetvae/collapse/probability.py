@@ -102,15 +102,23 @@ class Logistic:
             at -= np.linalg.solve(curvature + 1e-9 * np.eye(len(at)), gradient)
         return cls(mean_K.tolist(), deviation_K.tolist(), at[:-1].tolist(), float(at[-1]))
 
+    def rounded(self) -> Self:
+        """To six digits of each number, as it is written."""
+        mean, deviation, weight, intercept = (
+            [float(f"{one:.6g}") for one in values]
+            for values in (self.mean, self.deviation, self.weight, [self.intercept])
+        )
+        return type(self)(mean, deviation, weight, intercept[0])
+
     def to_python(self) -> str:
-        """A module that holds it: six digits of each number, one to a line."""
+        """A module that holds it, one number to a line."""
         lines = [WRITTEN_BY, "", "from __future__ import annotations", "", "from typing import Any", ""]
         lines.append("COEFFICIENTS: dict[str, Any] = {")
         for key, value in asdict(self).items():
             if isinstance(value, list):
-                lines += [f'    "{key}": [', *(f"        {float(f'{one:.6g}')!r}," for one in value), "    ],"]
+                lines += [f'    "{key}": [', *(f"        {one!r}," for one in value), "    ],"]
             else:
-                lines.append(f'    "{key}": {float(f"{value:.6g}")!r},')
+                lines.append(f'    "{key}": {value!r},')
         return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -118,6 +126,12 @@ class Logistic:
 def of_certification() -> Logistic:
     """The model that comes with the package."""
     return Logistic(**COEFFICIENTS)
+
+
+def put_in_force(fitted: Logistic) -> None:
+    """Have :func:`of_certification` give a model that was just fitted, in this process."""
+    COEFFICIENTS.update(asdict(fitted))
+    of_certification.cache_clear()
 
 
 def chance_of_collapse(update: CollapseStatistics, outlook: BetaOutlook, information: Sequence[float]) -> float | None:

@@ -42,7 +42,7 @@ def test_the_fit_is_that_of_scikit_learn():
     assert fitted.weight == pytest.approx(theirs.coef_[0], abs=1e-3)
     assert fitted.intercept == pytest.approx(theirs.intercept_[0], abs=1e-3)
     written: dict = {}
-    exec(fitted.to_python(), written)
+    exec(fitted.rounded().to_python(), written)
     assert Logistic(**written["COEFFICIENTS"]).weight == pytest.approx(fitted.weight, rel=1e-5)
 
 

@@ -64,7 +64,7 @@ class Decoder(nn.Module):
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
-        self.unlearned = [UNLEARNED]
+        self.unlearned: list[int] = [UNLEARNED]
 
     def forward(self, z_SZ: Tensor) -> DenseEvents:
         (level_V, unit_V), vocabulary = SOURCE.units(), self.vocabulary

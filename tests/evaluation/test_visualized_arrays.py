@@ -275,7 +275,7 @@ def test_what_reaches_the_decoder_of_each_variable_is_below_what_its_value_holds
 def test_a_variable_that_the_latents_tell_of_no_more_is_named(store):
     """The same model, whose decoder has not learned one variable, against one that has."""
     now, before = planted_model(store), planted_model(store)
-    before.vae.set_decoder.unlearned = []
+    before.vae.set_decoder.unlearned.clear()
     found = sample(now, store, CONFIG, draw_rows(store, CONFIG), before).told
     assert (
         lost_text(found)
