@@ -41,11 +41,13 @@ FOLDS = 5
 EPOCHS = 4
 PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
 REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
-READING = replace(REMEMBERING, model=replace(REMEMBERING.model, reads=6))
+FILLING, READING = (
+    replace(REMEMBERING, model=replace(REMEMBERING.model, **more)) for more in ({"fill_in": True}, {"reads": 6})
+)
 PRETRAININGS = {
     "plain": PLAIN,
     "remembers and foresees": REMEMBERING,
-    "remembers, foresees and fills in": replace(REMEMBERING, model=replace(REMEMBERING.model, fill_in=True)),
+    "fills in, after one epoch": replace(FILLING, trainer=replace(PLAIN.trainer, max_epochs=1)),
     "with reads of each variable, after one epoch": replace(READING, trainer=replace(PLAIN.trainer, max_epochs=1)),
     "with reads of each variable": READING,
 }

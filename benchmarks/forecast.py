@@ -27,7 +27,7 @@ from seqsetvae.training.pretrained.loading import from_checkpoint
 
 Floats = NDArray[np.float64]
 
-MODEL = "remembers, foresees and fills in"
+MODEL = "fills in, after one epoch"
 """Of the benchmark few_labels, whose checkpoint is used where it is there already."""
 FEWEST = 100
 """Values of a variable, below which it is not compared."""

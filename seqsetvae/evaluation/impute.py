@@ -74,6 +74,8 @@ def impute(config: ImputeConfig, tracking: TrackingConfig) -> ImputedValues:
     write_table(Path(config.output), table, "impute.output")
     write(folder, {Path(config.figure).name: picture}, "impute.figure")
     _log.info(f"{config.output}: {len(table):,} values; one stay, filled in value by value, in {config.figure}")
+    if model.vae.fill_head is None:
+        _log.info("  said by the decoder; a model that was pretrained with --model.fill_in true has a head for it")
     if aligned.unknown:
         _log.info(f"  variables unknown to the model are left out: {listed(aligned.unknown)}")
     if widened is not None:
