@@ -70,10 +70,22 @@ class Imputed:
     """Answers to Q questions on the vocabulary's scale; NaN where nothing else is known of the stay by then."""
 
     mean_Q: Floats
+    """Where a head speaks, its median."""
     sd_Q: Floats
+    """Where a head speaks, that of a Gaussian with as wide a band of 90 %."""
+    said_LQ: Floats | None = None
+    """A head's own quantiles."""
+
+    @classmethod
+    def by_quantiles(cls, said_LQ: Floats) -> Imputed:
+        """From a head's quantiles, ascending."""
+        width_Q = np.maximum(said_LQ[-1] - said_LQ[0], NARROWEST)
+        return cls(said_LQ[len(LEVELS) // 2], width_Q / (NORMAL_L[-1] - NORMAL_L[0]), said_LQ)
 
     def quantiles(self, variable_Q: Ints, widening: Widening | None = None) -> Floats:
         """Those of :data:`~seqsetvae.model.forecast_head.LEVELS`, ascending, (5, Q): the model's own, or widened ones."""
+        if widening is None and self.said_LQ is not None:
+            return self.said_LQ
         reach_LQ = NORMAL_L[:, None] if widening is None else widening.reach(variable_Q)
         return self.mean_Q + self.sd_Q * reach_LQ
 
@@ -131,11 +143,9 @@ def impute(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, points: Quest
     many = len(vocabulary)
     asked = np.isin(place_N * many + cut.variable_N, points.place_Q * many + points.variable_Q)
     kept = keep_events(replace(cut, subject_id=number_B.astype(object)), ~(here_N & asked))
-    mean_Q, sd_Q = (np.full(len(points.place_Q), np.nan) for _ in range(2))
-    if not kept.n_subjects:
-        return Imputed(mean_Q, sd_Q)
+    said_RQ = np.full((2 if vae.fill_head is None else len(LEVELS), len(points.place_Q)), np.nan)
     place_B = kept.subject_id.astype(np.int64)
-    _, batches = by_length(kept, vocabulary)
+    batches = by_length(kept, vocabulary)[1] if kept.n_subjects else iter(())
     first_Q = np.searchsorted(points.place_Q, np.arange(len(points.stay_P) + 1))
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
@@ -147,19 +157,19 @@ def impute(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, points: Quest
         set_X = batch.last_set_B.repeat_interleave(torch.from_numpy(count_B))
         variable_X = torch.from_numpy(points.variable_Q[question_X])
         if vae.fill_head is None:
-            mean_X, sd_X = of_decoder(vae, batch, set_X, variable_X, generator)
+            said_RX = of_decoder(vae, batch, set_X, variable_X, generator)
         else:
             minute_B = torch.from_numpy(points.microsecond_P[mine_B] / MICROSECONDS)
             stay_X = torch.arange(len(mine_B)).repeat_interleave(torch.from_numpy(count_B))
-            mean_X, sd_X = of_head(vae, vae.fill_head, batch, minute_B, stay_X, variable_X)
-        mean_Q[question_X], sd_Q[question_X] = mean_X.numpy(), sd_X.numpy()
-    return Imputed(mean_Q, sd_Q)
+            said_RX = of_head(vae, vae.fill_head, batch, minute_B, stay_X, variable_X)
+        said_RQ[:, question_X] = said_RX.numpy()
+    return Imputed(*said_RQ) if vae.fill_head is None else Imputed.by_quantiles(said_RQ)
 
 
 def of_decoder(
     vae: SeqSetVAE, batch: EventBatch, set_X: Tensor, variable_X: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of values: spread of the decoder and of the posterior together, float64."""
+) -> Tensor:
+    """Mean and standard deviation of values, (2, X), float64: the spread of the decoder and of the posterior together."""
     posterior = vae.encode(batch)
     said = []
     for _ in range(DRAWS):
@@ -167,17 +177,16 @@ def of_decoder(
         said.append(torch.stack(vae.decode(posterior.sample(noise_SZ), batch).value(set_X, variable_X)))
     mean_KX, scale_KX = torch.stack(said, dim=1).double()
     # The law of total variance.
-    return mean_KX.mean(0), (scale_KX.square().mean(0) + mean_KX.var(0, correction=0)).sqrt()
+    return torch.stack([mean_KX.mean(0), (scale_KX.square().mean(0) + mean_KX.var(0, correction=0)).sqrt()])
 
 
 def of_head(
     vae: SeqSetVAE, head: FillHead, batch: EventBatch, minute_B: Tensor, stay_X: Tensor, variable_X: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Median of values, and the standard deviation of a Gaussian with as wide a 90 % band, float64; from posterior means."""
+) -> Tensor:
+    """Quantiles of values, ascending, (5, X), float64; from posterior means."""
     history_BD = vae.history(vae.encode(batch).mu_SZ, batch).index_select(0, batch.last_set_B)
-    said_QBV = head(history_BD, around_last(batch, head.variables, minute_B))
-    low_X, _, median_X, _, high_X = ascending(said_QBV[:, stay_X, variable_X].double())
-    return median_X, (high_X - low_X).clamp(min=NARROWEST) / float(NORMAL_L[-1] - NORMAL_L[0])
+    said_LBV = head(history_BD, around_last(batch, head.variables, minute_B))
+    return ascending(said_LBV[:, stay_X, variable_X].double())
 
 
 def stays_until(packed: Packed, points: Questions) -> tuple[Packed, Ints]:
