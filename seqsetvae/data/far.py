@@ -39,8 +39,7 @@ def unusual_values(packed: Packed, vocabulary: Vocabulary) -> list[str]:
     A wrong unit moves all values of a variable, a wild value only one of many.
     """
     size, statistics = len(vocabulary), vocabulary.statistics
-    subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
-    cell_N = subject_N * np.int64(size) + packed.variable_N
+    cell_N = packed.subject_N * np.int64(size) + packed.variable_N
     number_N = ~np.isnan(packed.value_N)
     outside_N = vocabulary.outside(packed.variable_N.astype(np.int64), packed.value_N)
     cells, position_N = np.unique(cell_N[number_N], return_inverse=True)

@@ -31,8 +31,8 @@ class Lengths:
 
     def add(self, packed: Packed) -> None:
         self.sets_B.append(np.diff(packed.first_set).astype(np.int64))
-        last, first = packed.minute_S[packed.first_set[1:] - 1], packed.minute_S[packed.first_set[:-1]]
-        self.days_B.append((last - first).astype(np.float64) / MINUTES_PER_DAY)
+        minutes_B = packed.end_B - packed.minute_S[packed.first_set[:-1]]
+        self.days_B.append(minutes_B.astype(np.float64) / MINUTES_PER_DAY)
         found = np.bincount(np.diff(packed.first_event))
         self.sets_of = np.pad(self.sets_of, (0, max(0, len(found) - len(self.sets_of))))
         self.sets_of[: len(found)] += found
@@ -72,9 +72,8 @@ def stays_with(packed: Packed, variables: int) -> NDArray[np.int64]:
     """How many stays have each variable."""
     count_V = np.zeros(variables, dtype=np.int64)
     for block in _blocks(packed, CELLS // max(variables, 1)):
-        subject_N = np.repeat(np.arange(block.n_subjects), np.diff(block.events_before_B))
         has_BV = np.zeros((block.n_subjects, variables), dtype=bool)
-        has_BV[subject_N, block.variable_N] = True
+        has_BV[block.subject_N, block.variable_N] = True
         count_V += has_BV.sum(0)
     return count_V
 

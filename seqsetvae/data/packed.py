@@ -60,6 +60,31 @@ class Packed:
         return len(self.label_B)
 
     @property
+    def subject_S(self) -> NDArray[np.int64]:
+        """The row of each set's subject."""
+        return np.repeat(np.arange(self.n_subjects), np.diff(self.first_set))
+
+    @property
+    def subject_N(self) -> NDArray[np.int64]:
+        """The row of each event's subject."""
+        return np.repeat(np.arange(self.n_subjects), np.diff(self.events_before_B))
+
+    @property
+    def set_N(self) -> NDArray[np.int64]:
+        """The number of each event's set."""
+        return np.repeat(np.arange(len(self.minute_S)), np.diff(self.first_event))
+
+    @property
+    def minute_N(self) -> NDArray[np.float64]:
+        """Of each event its set's."""
+        return np.repeat(self.minute_S, np.diff(self.first_event))
+
+    @property
+    def end_B(self) -> NDArray[np.float64]:
+        """Minute of each subject's last set."""
+        return self.minute_S[self.first_set[1:] - 1]
+
+    @property
     def events_before_B(self) -> NDArray[np.int32]:
         """(B + 1,) events of all earlier subjects, and N."""
         return self.first_event[self.first_set]

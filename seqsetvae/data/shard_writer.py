@@ -63,7 +63,5 @@ def describe_shard(path: Path, split: str, packed: Packed) -> ShardInfo:
         longest_sets=int(np.diff(packed.first_set).max()),
         bytes=path.stat().st_size,
         sha256=sha256,
-        longest_minutes=float(
-            (packed.minute_S[packed.first_set[1:] - 1] - packed.minute_S[packed.first_set[:-1]]).max()
-        ),
+        longest_minutes=float((packed.end_B - packed.minute_S[packed.first_set[:-1]]).max()),
     )

@@ -94,7 +94,7 @@ def up_to(packed: Packed, last_B: NDArray[np.int64]) -> Packed:
 
     A set's minute is that of its last event, so that no event after the time is left in a set.
     """
-    subject_S = np.repeat(np.arange(packed.n_subjects), np.diff(packed.first_set))
+    subject_S = packed.subject_S
     keep_S = np.rint(packed.minute_S.astype(np.float64) * MICROSECONDS) <= last_B[subject_S]
     n_sets_B = np.bincount(subject_S[keep_S], minlength=packed.n_subjects)
     n_events_S = np.diff(packed.first_event)

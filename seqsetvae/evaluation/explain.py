@@ -70,9 +70,8 @@ def events_of(
     stay: Packed, variables: Sequence[str], by_value_N: np.ndarray, by_deletion_N: np.ndarray
 ) -> list[Contributor]:
     """The events of one stay, None in place of NaN, which JSON does not have."""
-    hour_N = np.repeat(stay.minute_S, np.diff(stay.first_event)) / 60.0
     columns = (
-        hour_N.tolist(),
+        (stay.minute_N / 60.0).tolist(),
         stay.variable_N.tolist(),
         stay.value_N.tolist(),
         by_value_N.tolist(),

@@ -100,8 +100,8 @@ def one_stay(
             f"The stay in row {row} of split {config.split!r} of {store.path} has no event by then that the model knows."
         )
     stay = whole.take(np.flatnonzero(np.array(whole.subject_id, dtype=object) == subject))
-    now = float(cut.minute_S[cut.first_set[here[0] + 1] - 1]) / 60.0
-    hour_N = np.repeat(stay.minute_S, np.diff(stay.first_event)) / 60.0
+    now = float(cut.end_B[here[0]]) / 60.0
+    hour_N = stay.minute_N / 60.0
     number_N = ~np.isnan(stay.value_N) & (hour_N <= now + config.horizon)
     count_V = np.bincount(stay.variable_N[number_N], minlength=len(model.vocabulary))
     chosen = shown_K[np.argsort(-count_V[shown_K], kind="stable")][:TRACES]

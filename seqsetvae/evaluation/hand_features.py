@@ -41,9 +41,8 @@ def hand_features(packed: Packed, variables: int, place_V: NDArray[np.int64] | N
     [[90.0, 37.0], [85.0, 37.0], [80.0, 37.0], [90.0, 37.0], [2.0, 1.0]]
     """
     n_subjects = packed.n_subjects
-    subject_N = np.repeat(np.arange(n_subjects), np.diff(packed.events_before_B))
     variable_N = packed.variable_N if place_V is None else place_V[packed.variable_N]
-    cell_N, value_N = subject_N * variables + variable_N, packed.value_N.astype(np.float64)
+    cell_N, value_N = packed.subject_N * variables + variable_N, packed.value_N.astype(np.float64)
     if (variable_N < 0).any():
         cell_N, value_N = cell_N[variable_N >= 0], value_N[variable_N >= 0]
     cells = n_subjects * variables

@@ -87,8 +87,7 @@ def held_out(table: pd.DataFrame, whole: Packed, cut: Packed, vocabulary: Vocabu
     """
     variables, stays = len(vocabulary), {str(name): row for row, name in enumerate(cut.subject_id)}
     stay_B = np.array([stays.get(str(name), -1) for name in whole.subject_id])
-    now_B = cut.minute_S[cut.first_set[1:] - 1]
-    later_C = mean_of_cells(whole, vocabulary, stay_B, now_B, now_B + 60.0 * horizon)
+    later_C = mean_of_cells(whole, vocabulary, stay_B, cut.end_B, cut.end_B + 60.0 * horizon)
     last_C = last_of_cells(cut, vocabulary)
     variable_R = np.array([vocabulary.index(name) for name in table["variable"]])
     cell_R = np.array([stays[name] for name in table["subject"]]) * variables + variable_R
@@ -108,9 +107,7 @@ def mean_of_cells(
         after_B: minutes, of each stay of the answer.
         until_B: minutes.
     """
-    subject_S = np.repeat(stay_B, np.diff(packed.first_set))
-    set_N = np.repeat(np.arange(len(packed.minute_S)), np.diff(packed.first_event))
-    stay_N, minute_N = subject_S[set_N], packed.minute_S[set_N]
+    stay_N, minute_N = stay_B[packed.subject_N], packed.minute_N
     inside_N = (stay_N >= 0) & (minute_N > after_B[stay_N]) & (minute_N <= until_B[stay_N]) & ~np.isnan(packed.value_N)
     variable_N = packed.variable_N[inside_N].astype(np.int64)
     cell_N, cells = stay_N[inside_N] * len(vocabulary) + variable_N, len(after_B) * len(vocabulary)
@@ -121,21 +118,21 @@ def mean_of_cells(
 
 def last_of_cells(packed: Packed, vocabulary: Vocabulary) -> Floats:
     """Last scaled value of each stay and variable, end to end; NaN where there is none."""
-    subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
     number_N = ~np.isnan(packed.value_N)
     variable_N = packed.variable_N[number_N].astype(np.int64)
     last_C = np.full(packed.n_subjects * len(vocabulary), np.nan)
     # Events ascend in time, and of several assignments numpy keeps the last.
-    last_C[subject_N[number_N] * len(vocabulary) + variable_N] = vocabulary.scale(variable_N, packed.value_N[number_N])
+    last_C[packed.subject_N[number_N] * len(vocabulary) + variable_N] = vocabulary.scale(
+        variable_N, packed.value_N[number_N]
+    )
     return last_C
 
 
 def last_before(packed: Packed, vocabulary: Vocabulary) -> Floats:
     """The last scaled value of the same stay and variable before each event, (N,); NaN where there is none."""
-    subject_N = np.repeat(np.arange(packed.n_subjects), np.diff(packed.events_before_B))
     number_M = np.flatnonzero(~np.isnan(packed.value_N))
     variable_M = packed.variable_N[number_M].astype(np.int64)
-    cell_M = subject_N[number_M] * len(vocabulary) + variable_M
+    cell_M = packed.subject_N[number_M] * len(vocabulary) + variable_M
     order_M = np.argsort(cell_M, kind="stable")
     value_M = vocabulary.scale(variable_M, packed.value_N[number_M])[order_M]
     follows_M = cell_M[order_M][1:] == cell_M[order_M][:-1]

@@ -86,9 +86,7 @@ def impute(config: ImputeConfig, tracking: TrackingConfig) -> ImputedValues:
 
 def last_sets(packed: Packed) -> pd.DataFrame:
     """A point at the last set of each stay."""
-    return pd.DataFrame(
-        {"subject": [str(one) for one in packed.subject_id], "minute": packed.minute_S[packed.first_set[1:] - 1]}
-    )
+    return pd.DataFrame({"subject": [str(one) for one in packed.subject_id], "minute": packed.end_B})
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -107,7 +105,7 @@ def one_stay(model: Pretrained, store: Store, config: ImputeConfig, row: int, wi
     """
     vocabulary = model.vocabulary
     stay = one_packed(store, config.split, vocabulary, row)
-    set_N, number_N = np.repeat(np.arange(len(stay.minute_S)), np.diff(stay.first_event)), ~np.isnan(stay.value_N)
+    set_N, number_N = stay.set_N, ~np.isnan(stay.value_N)
     shown_K = most_recorded(stay, len(vocabulary))
     # A place for each set and variable: none hides another.
     places = len(stay.minute_S) * len(shown_K)

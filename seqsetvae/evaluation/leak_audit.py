@@ -95,7 +95,7 @@ def scrambled(packed: Packed, late_B: NDArray[np.int64], variables: int, rng: np
     first_S = np.zeros(len(late_S), dtype=bool)
     first_S[packed.first_set[:-1]] = True
     keep_S = ~late_S | first_S | (rng.random(len(late_S)) >= SHARE_DROPPED)
-    n_events_S, subject_S = np.diff(packed.first_event), _subjects(packed)
+    n_events_S, subject_S = np.diff(packed.first_event), packed.subject_S
     keep_N, late_N = np.repeat(keep_S, n_events_S), np.repeat(late_S, n_events_S)
     value_N, variable_N, minute_S = packed.value_N.copy(), packed.variable_N.copy(), packed.minute_S.copy()
     value_N[late_N] = rng.normal(0.0, WILD, int(late_N.sum()))
@@ -144,12 +144,8 @@ def _after(packed: Packed, labels: TaskLabels, at_hours: float | None) -> NDArra
 
 def _late(packed: Packed, late_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each set holds something of after the moment: its minute is that of its last event."""
-    tick_S = packed.start_B[_subjects(packed)] + microseconds(packed.minute_S.astype(np.float64))
-    return tick_S > late_B[_subjects(packed)]
-
-
-def _subjects(packed: Packed) -> NDArray[np.int64]:
-    return np.repeat(np.arange(packed.n_subjects), np.diff(packed.first_set))
+    tick_S = packed.start_B[packed.subject_S] + microseconds(packed.minute_S.astype(np.float64))
+    return tick_S > late_B[packed.subject_S]
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int32]:

@@ -67,15 +67,14 @@ def conformal_quantile(distance_Q: Floats, share: float) -> float:
 def leave_out(vae: SeqSetVAE, vocabulary: Vocabulary, store: Store, split: str, values: int, seed: int = 0) -> LeftOut:
     """Hide some recorded values of a split, drawn at random, each by itself, and ask for them."""
     packed = align(store, split, vocabulary).packed
-    subject_S = np.repeat(np.arange(packed.n_subjects), np.diff(packed.first_set))
-    set_N = np.repeat(np.arange(len(packed.minute_S)), np.diff(packed.first_event))
-    usable_N = np.flatnonzero(~np.isnan(packed.value_N) & (set_N > packed.first_set[subject_S[set_N]]))
+    subject_N, set_N = packed.subject_N, packed.set_N
+    usable_N = np.flatnonzero(~np.isnan(packed.value_N) & (set_N > packed.first_set[subject_N]))
     chosen = np.sort(np.random.default_rng(seed).permutation(usable_N)[:values])
     variable_Q = packed.variable_N[chosen].astype(np.int64)
     # Two values of one set are two places: neither hides the other.
     points = Questions(
-        stay_P=subject_S[set_N[chosen]],
-        microsecond_P=microseconds(packed.minute_S[set_N[chosen]].astype(np.float64)),
+        stay_P=subject_N[chosen],
+        microsecond_P=microseconds(packed.minute_N[chosen].astype(np.float64)),
         place_Q=np.arange(len(chosen)),
         variable_Q=variable_Q,
     )

@@ -73,6 +73,31 @@ class Panel:
         return self.linear_below is not None and high > LOG_FROM * max(low, self.linear_below)
 
 
+class Course:
+    """The updates of a run, as lines and as the thresholds that its rules hold them against.
+
+    Args:
+        updates: oldest first, at least one.
+        config: thresholds and rules.
+    """
+
+    def __init__(self, updates: Sequence[CollapseStatistics], config: SettledMonitor) -> None:
+        self.updates, self.config, self.last = updates, config, updates[-1]
+        self._judged = {one.name: one for update in updates for one in RULES[config.rules](update, config)}
+
+    def line(self, label: str, value: Callable[[CollapseStatistics], float | None]) -> Line:
+        raw = [value(update) for update in self.updates]
+        values_T = np.array([np.nan if one is None else one for one in raw], np.float64)
+        drawable_T = np.abs(values_T) < HUGE
+        measured_T = np.array([one is not None for one in raw])
+        return Line(label, np.where(drawable_T, values_T, np.nan), measured_T & ~drawable_T)
+
+    def threshold(self, name: str) -> tuple[Reference, ...]:
+        """That of the rules in force; none where they do not look at this."""
+        one = self._judged.get(name)
+        return () if one is None else (Reference(f"threshold {one.threshold:g}", one.threshold, True, one.fires_below),)
+
+
 def collapse_panels(updates: Sequence[CollapseStatistics], config: SettledMonitor) -> list[Panel]:
     """The panels that have data. Thresholds are those of the rules in force, and no others: they explain the alerts.
 
@@ -80,44 +105,12 @@ def collapse_panels(updates: Sequence[CollapseStatistics], config: SettledMonito
         updates: those of a run, oldest first, at least one.
         config: thresholds and rules.
     """
-    last = updates[-1]
-    judged = {one.name: one for update in updates for one in RULES[config.rules](update, config)}
-
-    def line(label: str, value: Callable[[CollapseStatistics], float | None]) -> Line:
-        raw = [value(update) for update in updates]
-        values_T = np.array([np.nan if one is None else one for one in raw], np.float64)
-        drawable_T = np.abs(values_T) < HUGE
-        measured_T = np.array([one is not None for one in raw])
-        return Line(label, np.where(drawable_T, values_T, np.nan), measured_T & ~drawable_T)
-
-    def threshold(name: str) -> tuple[Reference, ...]:
-        one = judged.get(name)
-        if one is None:
-            return ()
-        return (Reference(f"threshold {one.threshold:g}", one.threshold, True, one.fires_below),)
-
+    course = Course(updates, config)
+    line, threshold, last = course.line, course.threshold, course.last
     ceiling = last.mutual_information_ceiling
+    at_most = f"ceiling ln {round(np.exp(min(ceiling, 50.0))):,} = {ceiling:.2f}" if abs(ceiling) < HUGE else ""
     slope = "" if last.recon_slope is None else f"slope {last.recon_slope:+.2g} nats per update"
     window = f", last {last.updates} updates" if slope and last.updates else ""
-    variance = line("mean σ²", lambda update: update.mean_variance)
-    by_variance = line(
-        "share of σ² > 0.01" if config.rules == "principled" else "of σ² > 0.01",
-        lambda update: update.active_ratio_by_variance,
-    )
-    variance_panels = [Panel("Posterior variance", "σ² (prior: 1)", (variance, by_variance), share=True)]
-    if config.rules == "source":
-        # Its rules hold both against thresholds, and take the ratio from the dimensions' mean variance.
-        share = line(f"of mean σ² > {config.var_threshold:g}", lambda update: update.active_ratio_by_mean_variance)
-        variance_panels = [
-            Panel("Posterior variance", "σ² (prior: 1)", (variance,), threshold("mean_variance"), share=True),
-            Panel(
-                "Active by variance",
-                "share",
-                (by_variance, share),
-                threshold("active_ratio_by_variance"),
-                share=True,
-            ),
-        ]
     panels = [
         Panel(
             "KL divergence",
@@ -130,12 +123,7 @@ def collapse_panels(updates: Sequence[CollapseStatistics], config: SettledMonito
             "Mutual information",
             "nats",
             (line("", lambda update: update.mutual_information),),
-            (
-                *threshold("mutual_information"),
-                Reference(f"ceiling ln {round(np.exp(min(ceiling, 50.0))):,} = {ceiling:.2f}", ceiling),
-            )
-            if abs(ceiling) < HUGE
-            else threshold("mutual_information"),
+            (*threshold("mutual_information"), *([Reference(at_most, ceiling)] if at_most else [])),
             linear_below=config.mutual_information_threshold,
         ),
         Panel(
@@ -160,12 +148,24 @@ def collapse_panels(updates: Sequence[CollapseStatistics], config: SettledMonito
             threshold("decoder_use"),
             linear_below=config.decoder_use_threshold,
         ),
-        *variance_panels,
-        Panel(
-            "Reconstruction loss",
-            "nats per set",
-            (line(slope + window, lambda update: update.recon),),
-        ),
+        *variance_panels(course),
+        Panel("Reconstruction loss", "nats per set", (line(slope + window, lambda update: update.recon),)),
         Panel("Weight of the KL term", "β", (line("", lambda update: update.beta),)),
     ]
     return [panel for panel in panels if panel.measured]
+
+
+def variance_panels(course: Course) -> list[Panel]:
+    """The posterior's variance, and how many dimensions are active by it."""
+    line, threshold, unit = course.line, course.threshold, "σ² (prior: 1)"
+    mean = line("mean σ²", lambda update: update.mean_variance)
+    if course.config.rules == "principled":
+        active = line("share of σ² > 0.01", lambda update: update.active_ratio_by_variance)
+        return [Panel("Posterior variance", unit, (mean, active), share=True)]
+    # The source's rules hold both against thresholds, and take the ratio from the dimensions' mean variance.
+    active = line("of σ² > 0.01", lambda update: update.active_ratio_by_variance)
+    by_mean = line(f"of mean σ² > {course.config.var_threshold:g}", lambda update: update.active_ratio_by_mean_variance)
+    return [
+        Panel("Posterior variance", unit, (mean,), threshold("mean_variance"), share=True),
+        Panel("Active by variance", "share", (active, by_mean), threshold("active_ratio_by_variance"), share=True),
+    ]

@@ -111,8 +111,7 @@ class Severity:
 
 def last_recorded(packed: Packed, variable: int) -> Floats:
     """The last recorded value of a variable at every set of its stay, in its unit, shape (S,); NaN before the first."""
-    n_sets = len(packed.minute_S)
-    set_N = np.repeat(np.arange(n_sets), np.diff(packed.first_event))
+    n_sets, set_N = len(packed.minute_S), packed.set_N
     here_N = np.flatnonzero(packed.variable_N == variable)
     # Events lie in order of their set, and a variable is in a set once: one search finds the last event up to each set.
     before_S = np.searchsorted(set_N[here_N], np.arange(n_sets), side="right") - 1

@@ -104,10 +104,9 @@ def explanation_table(net: RiskNet, vocabulary: Vocabulary, packed: Packed) -> p
     for row in range(packed.n_subjects):
         stay = packed.rows(row, row + 1)
         found = contributions(net, vocabulary, stay)
-        minute_N = np.repeat(stay.minute_S, np.diff(stay.first_event)) + stay.start_B[0] / MICROSECONDS
         columns = {
             "subject": str(stay.subject_id[0]),
-            "minute": minute_N,
+            "minute": stay.minute_N + stay.start_B[0] / MICROSECONDS,
             "variable": np.array(vocabulary.names, dtype=object)[stay.variable_N],
             "value": stay.value_N.astype(np.float64),
             "by_value": found.by_value_N,

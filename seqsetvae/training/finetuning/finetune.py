@@ -32,7 +32,7 @@ from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.versions import Registered, record_input
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
-from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.features import LabelledStays, labelled_stays
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
 from seqsetvae.training.finetuning.registering import register_when_possible, task_of, wish_registration
@@ -48,6 +48,15 @@ _log = logging.getLogger(__name__)
 
 DrawCalibration = Callable[[Mapping[str, Curve], str, bool, Mapping[str, NDArray[np.float64]]], bytes]
 """Curves by name, a subtitle, and whether they are of risks -> PNG."""
+
+
+TABLES = {
+    names.ARTIFACT_TASK: "outcomes",
+    names.ARTIFACT_VAL_SCORES: "scores",
+    names.ARTIFACT_CALIBRATION: "calibration",
+}
+FIGURE = {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"}
+"""What the run's page leads to."""
 
 
 @dataclass(frozen=True)
@@ -125,34 +134,11 @@ def finetune_listening(
         _log.info("\n".join(lines))
         run.log_dataset(config.store, store.content_hash, str(store.path))
         outcomes.record(run, store)
-        begun = time.perf_counter()
-        try:
-            net, fitted = train_members(model, train, valid, kind, config, run, signals)
-        except RunFailure as error:
-            run.describe(f"⏹️ **Broken off: {error}**")
-            raise
-        trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
-        risk_model = RiskModel(trained, net.eval(), config.hidden, kind)
-        _log.info(loaded_message(model, net, config))
-        label_B = valid.label_B.double().numpy()
-        risk_model = replace(risk_model, kind=kind.settled(risk_model.predict(valid.packed), label_B))
-        kind, risk_B = risk_model.kind, risk_model.predict(valid.packed)
-        metrics = kind.metrics(torch.from_numpy(risk_B), valid.label_B)
-        seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
-        run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
-        found = record_validation(run, kind, risk_B, label_B, draw)
-        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:-2], f"head input: {net.chosen}"])
-        tables = {
-            names.ARTIFACT_TASK: "outcomes",
-            names.ARTIFACT_VAL_SCORES: "scores",
-            names.ARTIFACT_CALIBRATION: "calibration",
-        }
-        tables |= {names.ARTIFACT_CALIBRATION_FIGURE: "its figure"} if draw else {}
-        run.describe(
-            f"**Validation {found}** (it chose the epoch)\n\n"
-            f"{facts}\n\n"
-            f"{artifact_links(run.experiment_id, run.run_id, tables)}"
-        )
+        risk_model, risk_B, metrics = train_risk_model(model, train, valid, kind, config, run, signals)
+        found = record_validation(run, risk_model.kind, risk_B, valid.label_B.double().numpy(), draw)
+        facts = "\n".join(f"- {line.strip()}" for line in [*lines[:-2], f"head input: {risk_model.net.chosen}"])
+        links = artifact_links(run.experiment_id, run.run_id, TABLES | (FIGURE if draw else {}))
+        run.describe(f"**Validation {found}** (it chose the epoch)\n\n{facts}\n\n{links}")
         signals.end()
         wish = wish_registration(run, risk_model, metrics, store, version, config) if tracking.register_model else None
         delivered = run.finish()
@@ -171,6 +157,37 @@ def run_name(config: FinetuneConfig) -> str:
     """
     main = f"finetune {str(config.model).removeprefix('models:/')}, {Path(config.store).name}"
     return told_name(main, changed({"finetune": config}, {"finetune": FinetuneConfig()}), ("model", "store"))
+
+
+def train_risk_model(
+    model: Pretrained,
+    train: LabelledStays,
+    valid: LabelledStays,
+    kind: Kind,
+    config: FinetuneConfig,
+    run: Run,
+    signals: Signals,
+) -> tuple[RiskModel, NDArray[np.float64], dict[str, float]]:
+    """The classifier, recalibrated on the validation stays, its answers there, and their metrics, which the run records.
+
+    Raises:
+        RunFailure: risks are NaN; the run's page says why.
+    """
+    begun = time.perf_counter()
+    try:
+        net, fitted = train_members(model, train, valid, kind, config, run, signals)
+    except RunFailure as error:
+        run.describe(f"⏹️ **Broken off: {error}**")
+        raise
+    trained = replace(model, vae=cast(SeqSetVAE, net.backbones[0]))
+    raw = RiskModel(trained, net.eval(), config.hidden, kind)
+    _log.info(loaded_message(model, net, config))
+    made = replace(raw, kind=kind.settled(raw.predict(valid.packed), valid.label_B.double().numpy()))
+    risk_B = made.predict(valid.packed)
+    metrics = made.kind.metrics(torch.from_numpy(risk_B), valid.label_B)
+    seconds = {names.FINETUNE_SECONDS: time.perf_counter() - begun}
+    run.log_metrics(metrics | seconds, step=1 + max(one.epochs for one in fitted))
+    return made, risk_B, metrics
 
 
 def why_not_to_build_on(model: Pretrained, version: Registered | None, tracking: TrackingConfig) -> str:

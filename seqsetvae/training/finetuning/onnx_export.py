@@ -119,13 +119,12 @@ def to_onnx(model: RiskModel) -> OnnxModel:
 
 def inputs_of(packed: Packed) -> dict[str, NDArray[np.generic]]:
     """What the graph takes, of stays whose events all have a number."""
-    sets = len(packed.minute_S)
     return {
         "variable": packed.variable_N.astype(np.int64),
         "value": packed.value_N.astype(np.float32),
-        "set": np.repeat(np.arange(sets), np.diff(packed.first_event)),
+        "set": packed.set_N,
         "minute": packed.minute_S.astype(np.float64),
-        "subject": np.repeat(np.arange(packed.n_subjects), np.diff(packed.first_set)),
+        "subject": packed.subject_S,
         "stays": np.arange(packed.n_subjects),
     }
 

@@ -115,10 +115,9 @@ class CollapseMonitor(pl.Callback):
         if folder is not None:
             draw = draw or drawing()
             healthy = healthy or HealthyCheckpoints(Path(folder))
-        self.outlets = outlets or AlertOutlets(folder, self.given.verbose)
         self.draw, self.title, self.name, self.attribute = draw, title, name, attribute
         self.updates = MeasuredSoFar()
-        self._consequences = Consequences(self.outlets, healthy, on_alert)
+        self._consequences = Consequences(outlets or AlertOutlets(folder, self.given.verbose), healthy, on_alert)
         self._pending: Measurement | None = None
         self._micro_batches: list[tuple[Latents, Any, Any]] = []
         self._final: tuple[CollapseStatistics, Diagnosis] | None = None
@@ -156,7 +155,12 @@ class CollapseMonitor(pl.Callback):
         self.given = replace(self.given, check_frequency=steps)
         if hasattr(self, "observer"):
             settled = replace(self.config, check_frequency=steps, adaptive=False)
-            self.observer.config = self.primary.config = settled
+            self.primary.config = settled
+
+    @property
+    def outlets(self) -> AlertOutlets:
+        """Where alerts go."""
+        return self._consequences.outlets
 
     @property
     def steps_history(self) -> list[int]:
@@ -212,7 +216,7 @@ class CollapseMonitor(pl.Callback):
         if place:
             self.name = self.name or f"monitor_{place + 1}"
             own = Path(folder) / self.name
-            self.outlets = self._consequences.outlets = AlertOutlets(str(own), self.given.verbose)
+            self._consequences.outlets = AlertOutlets(str(own), self.given.verbose)
             self._consequences.healthy = HealthyCheckpoints(own)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -63,7 +63,6 @@ class Observer:
     """
 
     def __init__(self, config: SettledMonitor, outlook: BetaOutlook, updates: MeasuredSoFar | None = None) -> None:
-        self.config = config
         self.watch = Watch(config, outlook)
         self.updates = MeasuredSoFar() if updates is None else updates
         self.pool, self.probe = PosteriorPool(config.pool_sets), DecoderProbe()
@@ -75,6 +74,11 @@ class Observer:
     def primary(self) -> Detector:
         """The detector that acts."""
         return self.watch.primary
+
+    @property
+    def config(self) -> SettledMonitor:
+        """That detector's, which may be given another while it trains."""
+        return self.primary.config
 
     def keep(self, latents: Latents, recon: Tensor | None, batch: Any) -> None:
         """Take in a batch; None for one that the decoder cannot be asked about."""

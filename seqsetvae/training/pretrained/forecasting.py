@@ -103,7 +103,7 @@ def forecast_table(
     """A row for each stay and variable: subject, minute (of the last set), hours, variable, chance, and the columns of :data:`BANDS`."""
     shown_K = rows_of_variables(vocabulary, variables)
     found = expect(vae, vocabulary, packed, horizon)
-    minute_B = packed.minute_S[packed.first_set[1:] - 1] + packed.start_B / MICROSECONDS
+    minute_B = packed.end_B + packed.start_B / MICROSECONDS
     many = len(shown_K)
     return pd.DataFrame(
         {

@@ -198,10 +198,9 @@ def stays_until(packed: Packed, points: Questions) -> tuple[Packed, Ints]:
 
 def _at_the_point(cut: Packed, points: Questions, number_B: Ints) -> tuple[Ints, NDArray[np.bool_]]:
     """The place of each event, and whether it was measured at the very time of it."""
-    subject_S = np.repeat(np.arange(cut.n_subjects), np.diff(cut.first_set))
-    at_S = microseconds(cut.minute_S.astype(np.float64)) == points.microsecond_P[number_B[subject_S]]
-    n_events_S = np.diff(cut.first_event)
-    return number_B[np.repeat(subject_S, n_events_S)], np.repeat(at_S, n_events_S)
+    number_S = number_B[cut.subject_S]
+    at_S = microseconds(cut.minute_S.astype(np.float64)) == points.microsecond_P[number_S]
+    return number_S[cut.set_N], at_S[cut.set_N]
 
 
 def impute_table(

@@ -50,7 +50,7 @@ def sample_table(
     if vae.prior is not None:
         draw_one_after_the_other(vae, z_SZ, batch, new_S, len(minutes))
     set_E, variable_E, value_E = draw_events(vae, z_SZ, batch, new_S, sizes(known, new_S, whole, size, seed), generator)
-    subject_E = np.repeat(np.arange(whole.n_subjects), np.diff(whole.first_set))[set_E]
+    subject_E = whole.subject_S[set_E]
     names = np.array(
         [""] * n if packed is None else np.repeat([str(one) for one in packed.subject_id], n), dtype=object
     )
@@ -104,7 +104,7 @@ def with_new_sets(known: Packed | None, n: int, minutes_M: NDArray[np.float64]) 
         new_S[(first_set[1:, None] - np.arange(many, 0, -1)).reshape(-1)] = True
         minute_S, events_S = np.empty(len(new_S)), np.ones(len(new_S), dtype=np.int64)
         minute_S[~new_S], events_S[~new_S] = known.minute_S, np.diff(known.first_event)
-        minute_S[new_S] = (known.minute_S[known.first_set[1:] - 1][:, None] + minutes_M).reshape(-1)
+        minute_S[new_S] = (known.end_B[:, None] + minutes_M).reshape(-1)
         new_N = np.repeat(new_S, events_S)
         variable_N, value_N = np.zeros(len(new_N), dtype=np.int32), np.zeros(len(new_N), dtype=np.float32)
         variable_N[~new_N], value_N[~new_N] = known.variable_N, known.value_N
@@ -125,7 +125,7 @@ def sizes(known: Packed | None, new_S: NDArray[np.bool_], whole: Packed, size: i
     """Events of each new set: as given, or as many as one of the stay's own sets, drawn at random, has."""
     if size is not None or known is None:
         return np.full(int(new_S.sum()), size, dtype=np.int64)
-    subject_R = np.repeat(np.arange(whole.n_subjects), np.diff(whole.first_set))[new_S]
+    subject_R = whole.subject_S[new_S]
     n_sets_B = np.diff(known.first_set)
     chosen_R = known.first_set[subject_R] + (
         np.random.default_rng(seed).random(len(subject_R)) * n_sets_B[subject_R]
