@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,21 +19,8 @@ from seqsetvae.data.sources.demo import DEMO_FILE
 from tests.support.model_server import as_json, serve
 
 MODEL = "models:/seqsetvae-mortality@champion"
-SMALL = [
-    "--width",
-    "16",
-    "--latent_dim",
-    "8",
-    "--levels",
-    "1",
-    "--heads",
-    "2",
-    "--ff_dim",
-    "16",
-    "--history_layers",
-    "1",
-]
-SHORT = ["--max_epochs", "2", "--batch_size", "16", "--update_frequency", "10", "--check_frequency", "10"]
+SMALL = shlex.split("--width 16 --latent_dim 8 --levels 1 --heads 2 --ff_dim 16 --history_layers 1")
+SHORT = shlex.split("--max_epochs 2 --batch_size 16 --update_frequency 10 --check_frequency 10 --plot_frequency 40")
 QUIET = ["--log_system_metrics", "false"]
 
 

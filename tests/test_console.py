@@ -84,14 +84,12 @@ def test_nobody_reads_and_the_work_goes_on(monkeypatch):
         monkeypatch.undo()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("how", "out", "err"),
-    [
-        pytest.param("plain", "refused\n", "", marks=pytest.mark.nightly),
-        ("configured", "", "INFO seqsetvae.training.fit: refused\n"),
-    ],
+    [("plain", "refused\n", ""), ("configured", "", "INFO seqsetvae.training.fit: refused\n")],
 )
 def test_a_script_hears_what_is_said_once(how, out, err, tmp_path):
+    """A whole program, by which the tests above, of the handler within one, hold."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, how], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (out, err)

@@ -16,7 +16,7 @@ from seqsetvae.app.main import main
 from seqsetvae.data.store import Store
 
 QUIET = {
-    "pretrain": "--log_system_metrics false --progress_bar false",
+    "pretrain": "--log_system_metrics false --progress_bar false --plot_frequency 7",
     "finetune": "--log_system_metrics false --progress_bar false",
     "evaluate": "--log_system_metrics false",
 }

@@ -104,6 +104,7 @@ def test_help_needs_no_extra(arguments):
 @pytest.mark.usefixtures("empty_store")
 def test_the_core_trains_and_is_looked_at(tmp_path):
     small = {"width": 16, "heads": 2, "latent_dim": 4, "levels": 1, "ff_dim": 16, "history_layers": 1, "max_steps": 3}
+    small |= {"plot_frequency": 3}
     flags = [f"--{name}={value}" for name, value in small.items()]
     done = core(["pretrain", *flags], ["monitor", "--once"], ["analyze"])
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,8 @@ from tests.support.meds_data import write_events, write_labels
 DAY = 1440.0
 QUIET = ["--log_system_metrics", "false", "--progress_bar", "false"]
 SMALL = shlex.split(
-    "--width 16 --latent_dim 8 --levels 1 --heads 2 --ff_dim 16 --history_layers 1 --batch_size 16 --max_epochs 2"
+    "--width 16 --latent_dim 8 --levels 1 --heads 2 --ff_dim 16 --history_layers 1 --batch_size 16 --max_epochs 2 "
+    "--plot_frequency 30"
 )
 
 

@@ -97,7 +97,7 @@ def test_path_is_put_back(monkeypatch):
     assert os.environ["PATH"] == "/before"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_without_conda_the_python_that_runs_mlflow_is_used(bare_path, tmp_path):
     ended = mlflow_run(add_project(tmp_path / "project"), "-P", "max_beta=50")
     assert ended.returncode == 0, ended.stderr
@@ -105,7 +105,7 @@ def test_without_conda_the_python_that_runs_mlflow_is_used(bare_path, tmp_path):
     assert f"ran {PYTHON_FOLDER}/python ['--max_beta', '50']" in ended.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_conda_on_the_path_is_used(bare_path, tmp_path):
     calls = tmp_path / "calls"
     answers = """[ "$2" = list ] && echo '{"envs": []}'; [ "$2" != create ]"""
@@ -116,7 +116,7 @@ def test_a_conda_on_the_path_is_used(bare_path, tmp_path):
     assert re.search(r"^env create -n mlflow-\w+ --file .*/project/conda\.yaml$", calls.read_text(), re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_conda_asked_for_but_not_there_is_an_error(bare_path, tmp_path):
     ended = mlflow_run(add_project(tmp_path / "project"), "--env-manager", "conda")
     assert ended.returncode == 1
@@ -127,13 +127,20 @@ def test_conda_asked_for_but_not_there_is_an_error(bare_path, tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("empty_store")
 def test_pretrain_makes_one_finished_run(bare_path, tmp_path):
+    """The whole of it, where no conda is; what a conda changes is asked every night, and how it is looked for above."""
     from mlflow import MlflowClient
 
     project = tmp_path / "project"
     shutil.copytree(ROOT / "seqsetvae", project / "seqsetvae")
     for file in ("MLproject", "conda.yaml"):
         shutil.copy(ROOT / file, project)
-    settings = {"trainer.max_steps": 3, "model.width": 32, "model.heads": 2, "latent_dim": 8}
+    settings = {
+        "trainer.max_steps": 3,
+        "model.width": 32,
+        "model.heads": 2,
+        "latent_dim": 8,
+        "monitor.plot_frequency": 3,
+    }
     ended = mlflow_run(project, *(part for key, value in settings.items() for part in ("-P", f"{key}={value}")))
     assert ended.returncode == 0, ended.stderr[-4000:]
     assert len(FALLBACK_LINE.findall(ended.stderr)) == 1, ended.stderr

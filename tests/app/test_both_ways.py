@@ -16,7 +16,7 @@ from seqsetvae.app.main import main
 MODEL = {"width": 8, "latent_dim": 4, "levels": 1, "heads": 2, "ff_dim": 8, "history_layers": 1}
 OBJECTIVE = {"beta_warmup_steps": 2}
 TRAINER = {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1, "progress_bar": False}
-MONITOR = {"update_frequency": 2, "check_frequency": 2}
+MONITOR = {"update_frequency": 2, "check_frequency": 2, "plot_frequency": 5}
 TRACKING = {"log_system_metrics": False, "run_name": "both ways", "register_model": False}
 
 

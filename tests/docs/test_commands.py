@@ -29,7 +29,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL = "--width 16 --latent_dim 4 --levels 1 --heads 2 --ff_dim 16 --history_layers 1 --batch_size 16 --max_steps 40"
 QUIET = "--progress_bar false --log_system_metrics false"
 MORE = {
-    "pretrain": f"{SMALL} {QUIET}",
+    "pretrain": f"{SMALL} {QUIET} --plot_frequency 40",
     "check": SMALL,
     "prepare meds": "--min_subjects 1",
     "finetune": "--finetune.max_epochs 3 --head_input history --log_system_metrics false",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.commands import run_script
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own-model.md"
 
@@ -21,7 +21,7 @@ def test_the_script_of_the_page_ends_as_it_says(tmp_path: Path, beta: str, said:
     assert block is not None
     assert "OwnVAE(beta=10.0)" in block[1]
     (tmp_path / "own.py").write_text(block[1].replace("beta=10.0", f"beta={beta}"))
-    done = subprocess.run([sys.executable, "own.py"], cwd=tmp_path, capture_output=True, text=True)
+    done = run_script("own.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith(said)
     assert (tmp_path / "collapse_logs" / "final_statistics.txt").is_file()

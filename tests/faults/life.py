@@ -5,10 +5,8 @@ Processes are forked from a server that has imported everything already, so that
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -16,17 +14,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.preloaded"])
+from tests.support.commands import ROOT, fork, settle_in
+
 LONGEST_LIFE = 300.0
 """Seconds."""
-ROOT = Path(__file__).parents[2]
 STRUCK = "struck.txt"
 """File in the folder of a life: when a process sent itself its signal."""
 FOR_WORKER = "FAULT_OF_WORKER"
@@ -86,14 +82,9 @@ def live(
     log, struck = folder / "output.txt", folder / STRUCK
     struck.unlink(missing_ok=True)
     log.write_text("")  # a process may die before it opens it
-    # Its server is told of no search path, and loads nothing that it does not find where it starts.
-    with contextlib.chdir(ROOT):
-        ensure_running()
-    # The server of all lives has the environment of the test that came first.
     here = {**os.environ, **(environment or {})}
-    process = CONTEXT.Process(target=_live, args=(str(folder), list(arguments), fault, here))
     started = time.monotonic()
-    process.start()
+    process = fork(_live, str(folder), list(arguments), fault, here)
     told = 0.0
     if fault is not None and fault.kind == "moment":
         process.join(fault.at)
@@ -128,15 +119,7 @@ def _strike(pid: int, fault: Fault) -> None:
 
 def _live(folder: str, arguments: list[str], fault: Fault | None, environment: dict[str, str]) -> None:
     """In the process."""
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    log = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    settle_in(folder, environment, "output.txt", "output.txt")
     if fault is not None and fault.whom == "worker" and fault.kind != "moment":
         # Python imports what is called `sitecustomize`: see the folder.
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "faults" / "in_worker"), str(ROOT)])

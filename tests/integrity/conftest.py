@@ -12,7 +12,7 @@ from seqsetvae.data.sources import Synthetic
 SETTINGS = (
     "--batch_size 16 --width 8 --latent_dim 4 --levels 1 --heads 2 --ff_dim 8 --history_layers 1 --beta_warmup_steps 2 "
     "--max_epochs 1 --accelerator cpu --log_every_n_steps 1 --progress_bar false --log_system_metrics false "
-    "--update_frequency 2 --check_frequency 2"
+    "--update_frequency 2 --check_frequency 2 --plot_frequency 4"
 )
 TINY = SETTINGS.split()
 """Flags of `pretrain`."""

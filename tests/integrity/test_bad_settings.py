@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +13,7 @@ from seqsetvae.app.arguments import pretrain_config
 from seqsetvae.app.main import main
 from seqsetvae.config.given_values import check_settings_file
 from seqsetvae.errors import InputError
+from tests.support import commands
 
 BAD_FILES = {
     "binary": b"\x80\xff\x00\x01",
@@ -64,10 +62,8 @@ def test_what_is_no_file_is_refused_at_once(make, said, tmp_path, capsys):
         ["--store", "x" * 300],
     ],
 )
-def test_the_command_says_it_in_words_with_exit_code_2(arguments, tmp_path):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "seqsetvae", "pretrain", *arguments, "--accelerator", "cpu"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+def test_the_command_says_it_in_words_with_exit_code_2(arguments):
+    done = commands.run("pretrain", *arguments, "--accelerator", "cpu")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr) < 600

@@ -107,8 +107,9 @@ def test_a_name_is_one_folder_below_the_place_it_belongs_to(name, tmp_path):
     assert folder_name(name) != folder_name(f"{name}y")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_study_that_is_called_like_a_path_writes_below_the_work_folder_only(stays, tmp_path, capfd):
+    """What makes a folder of such a name is asked above; here a whole search."""
     before = {path.name for path in tmp_path.iterdir()}
     flags = f"--store {stays} {SETTINGS} --beta_warmup_steps null --max_steps 5 --n_trials 1 --work_dir work".split()
     with pytest.raises(SystemExit):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pytest
 
 from seqsetvae.app.main import main
 from tests.integrity.conftest import SETTINGS
+from tests.support import commands
 from tests.support.mlflow_server import MlflowServer, free_port
 
 PASSWORD, TOKEN = "pl4nted-passw0rd", "pl4nted-t0ken"
@@ -51,9 +50,7 @@ def test_a_planted_secret_is_found_nowhere(stays, server, tmp_path, monkeypatch,
     address = f"http://me:{PASSWORD}@127.0.0.1:{server.port}"
     # A model that collapses, so that an alert is sent, to nobody who answers.
     collapsing = ["--store", str(stays), "--tracking_uri", address, "--max_beta", "50", *SETTINGS.split()]
-    trained = subprocess.run(
-        [sys.executable, "-m", "seqsetvae", "pretrain", *collapsing], capture_output=True, text=True
-    )
+    trained = commands.run("pretrain", *collapsing)
     told = [trained.stdout + trained.stderr]
     assert trained.returncode in (0, 3), told
     nobody = free_port()

@@ -1,4 +1,4 @@
-"""Imported once by the server from which lives are forked: what a training needs, and no more, so that no thread and no file is open."""
+"""Imported once by the server from which commands are forked: what a training needs, and no more, so that no thread and no file is open."""
 
 import lightning.pytorch  # noqa: F401
 import mlflow.artifacts

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from PIL import Image
-from torch import multiprocessing
 
 from seqsetvae import names, palette
 from seqsetvae.app.main import main
@@ -34,6 +32,8 @@ from seqsetvae.training.monitor.collapse_outcome import PosteriorNotFinite
 from seqsetvae.training.monitor.decoder_probe import DecoderProbe
 from seqsetvae.training.monitor.offered import as_latents
 from seqsetvae.training.monitor.posterior_pool import PosteriorPool
+from tests.support.commands import fork
+from tests.support.mlflow_server import free_port
 from tests.training.plain_vae import PlainVAE, loader
 
 WATCH = MonitorConfig(update_frequency=5, plot_frequency=50, early_stop_patience=3, grace_steps=20)
@@ -100,6 +100,7 @@ def test_a_collapsed_run_is_red_backed_up_and_stopped(tmp_path, monkeypatch):
         "model: {width: 8, latent_dim: 4, levels: 1, heads: 2, ff_dim: 8, history_layers: 1}\n"
         "trainer: {max_epochs: 30, progress_bar: false}\n"
         "optimizer: {lr: 0.01}\n"
+        "monitor: {grace_steps: 20, plot_frequency: 100}\n"
         "tracking: {log_system_metrics: false}\n"
     )
     with pytest.raises(SystemExit) as ended:
@@ -146,8 +147,8 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
         tiny,
         optimizer=replace(tiny.optimizer, lr=1e-2),
         objective=ObjectiveConfig(max_beta=50.0),
-        monitor=MonitorConfig(on_collapse="rescue"),
-        trainer=replace(tiny.trainer, max_epochs=20),
+        monitor=MonitorConfig(on_collapse="rescue", grace_steps=20),
+        trainer=replace(tiny.trainer, max_epochs=12),
     )
     result = pretrain(config)
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
@@ -230,32 +231,28 @@ def figures_of(mu_SZ, logvar_SZ) -> dict[str, float]:
     }
 
 
-def on_one_rank(rank: int, port: int, mu_SZ, logvar_SZ, cut: int, out) -> None:
+def drawn_posterior() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1024, 6, generator=generator), torch.randn(1024, 6, generator=generator) - 1.0
+
+
+def on_one_rank(rank: int, port: int, out: Path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    mine = slice(0, cut) if rank == 0 else slice(cut, None)
-    out[rank] = figures_of(mu_SZ[mine], logvar_SZ[mine])
+    mine = slice(0, 512) if rank == 0 else slice(512, None)
+    figures = figures_of(*(part_SZ[mine] for part_SZ in drawn_posterior()))
+    (out / f"{rank}.json").write_text(json.dumps(figures))
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.mark.slow
-def test_two_devices_give_the_figures_of_one(unused_port):
-    generator = torch.Generator().manual_seed(0)
-    mu_SZ = torch.randn(1024, 6, generator=generator)
-    logvar_SZ = torch.randn(1024, 6, generator=generator) - 1.0
-    alone = figures_of(mu_SZ, logvar_SZ)
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        out = manager.dict()
-        multiprocessing.spawn(on_one_rank, (unused_port, mu_SZ, logvar_SZ, 512, out), nprocs=2)  # type: ignore[attr-defined]
-        for rank in (0, 1):
-            found = dict(out[rank])
-            # Each device exchanges latents of its own pool, with noise of its own.
-            assert found.pop("decoder") == pytest.approx(alone["decoder"], abs=0.1)
-            assert found == pytest.approx({key: alone[key] for key in found}, abs=1e-5)
-        assert out[0] == out[1]
+def test_two_devices_give_the_figures_of_one(tmp_path):
+    alone, port = figures_of(*drawn_posterior()), free_port()
+    processes = [fork(on_one_rank, rank, port, tmp_path) for rank in (0, 1)]
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert one == other
+    # Each device exchanges latents of its own pool, with noise of its own.
+    assert one.pop("decoder") == pytest.approx(alone["decoder"], abs=0.1)
+    assert one == pytest.approx({key: alone[key] for key in one}, abs=1e-5)

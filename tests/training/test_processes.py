@@ -18,13 +18,14 @@ from seqsetvae import names
 from seqsetvae.tracking.write.vanished import mend_stale_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.recording import as_yaml
+from tests.support.commands import Command
 from tests.support.mlflow_server import MlflowServer
 from tests.training.conftest import resuming
 
 
-def command(config, *more: str) -> list[str]:
+def words(config, *more: str) -> list[str]:
     Path("settings.yaml").write_text(as_yaml(config))
-    return [sys.executable, "-m", "seqsetvae", "pretrain", "--config", "settings.yaml", *more]
+    return ["pretrain", "--config", "settings.yaml", *more]
 
 
 def client() -> MlflowClient:
@@ -33,9 +34,9 @@ def client() -> MlflowClient:
 
 @pytest.mark.slow
 def test_a_run_killed_without_warning_is_mended_and_continued(tiny, history):
-    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=8, checkpoint_every_n_steps=7))
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=3, checkpoint_every_n_steps=7))
     expected = history(pretrain(config).run_id, names.TRAIN_LOSS)
-    with subprocess.Popen(command(config)) as process:
+    with Command(words(config), pause=0.05) as process:
         deadline = time.monotonic() + 120
         while not (written := list(Path("mlruns").glob("*/*/artifacts/checkpoints/last.ckpt"))[1:]):
             assert process.poll() is None, "the run ended before it was killed"
@@ -63,13 +64,13 @@ def server(tmp_path, empty_store) -> Iterator[MlflowServer]:
 
 @pytest.mark.slow
 def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkeypatch):
-    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=30))
+    config = replace(tiny, trainer=replace(tiny.trainer, max_epochs=6, checkpoint_every_n_steps=5))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
 
     def last_checkpoint() -> float:
         return max((path.stat().st_mtime for path in Path("outputs").rglob("last.ckpt")), default=0.0)
 
-    with subprocess.Popen(command(config)) as process:
+    with Command(words(config), pause=0.2) as process:
         deadline = time.monotonic() + 120
         while last_checkpoint() == 0.0:
             assert time.monotonic() < deadline
@@ -83,13 +84,13 @@ def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkey
     assert process.returncode == 0
     (run,) = client().search_runs(["1"])
     assert run.info.status == "FINISHED"
-    assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 301))
+    assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 61))
 
 
 @pytest.mark.slow
 def test_two_processes_share_one_run_and_the_batches(tiny, history):
     completed = subprocess.run(
-        command(tiny, "--devices", "2"),
+        [sys.executable, "-m", "seqsetvae", *words(tiny, "--devices", "2", "--plot_frequency", "10")],
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,4 +1,4 @@
-"""Processes that take trials. A file of its own, which loads no torch: each of four processes would load it, too."""
+"""Processes that take trials."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing, suppress
@@ -22,15 +20,17 @@ from optuna.trial import FrozenTrial, TrialState
 from seqsetvae import names
 from seqsetvae.training.recording import as_yaml
 from seqsetvae.tuning import slots
+from tests.support.commands import Command
 
 pytestmark = pytest.mark.slow
 STUDY = "mine"
 
 
-def command(config, *more: str) -> list[str]:
+def command(config, *more: str) -> Command:
+    """A running `seqsetvae tune`."""
     Path("settings.yaml").write_text(as_yaml(config))
     searched = ["--max_beta_range", "[0.01,0.1]", "--free_bits_range", "null", "--study", STUDY, "--pruner", "none"]
-    return [sys.executable, "-m", "seqsetvae", "tune", "--config", "settings.yaml", *searched, *more]
+    return Command(["tune", "--config", "settings.yaml", *searched, *more])
 
 
 def trials() -> list[FrozenTrial]:
@@ -38,7 +38,7 @@ def trials() -> list[FrozenTrial]:
     return optuna.load_study(study_name=STUDY, storage="sqlite:///tune.db").trials
 
 
-def wait_for(condition, process: subprocess.Popen, seconds: float = 180.0) -> None:
+def wait_for(condition, process: Command, seconds: float = 180.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, "the sweep ended too early"
@@ -83,23 +83,23 @@ def statuses() -> tuple[str, Counter[tuple[str, str]]]:
 
 @pytest.mark.nightly
 def test_a_killed_sweep_is_taken_up_again(tiny):
-    with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
+    with command(tiny, "--n_trials", "3") as leader:
         wait_for(is_training, leader)
         workers = psutil.Process(leader.pid).children(recursive=True)
         for process in (*workers, psutil.Process(leader.pid)):
             process.kill()
-    assert subprocess.run(command(tiny, "--n_trials", "3"), timeout=300).returncode == 0
+    assert command(tiny, "--n_trials", "3").wait() == 0
     assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 3, TrialState.FAIL: 1}
     assert statuses() == ("FINISHED", {("FINISHED", "complete"): 3, ("KILLED", "failed"): 1})
 
 
 @pytest.mark.nightly
 def test_workers_outlive_their_leader_for_one_trial_at_most(tiny):
-    with subprocess.Popen(command(tiny, "--n_trials", "3")) as leader:
+    with command(tiny, "--n_trials", "3") as leader:
         wait_for(is_training, leader)
         workers = psutil.Process(leader.pid).children(recursive=True)
-        leader.kill()
-    assert subprocess.run(command(tiny, "--n_trials", "3"), timeout=300).returncode == 0
+        leader.send_signal(signal.SIGKILL)
+    assert command(tiny, "--n_trials", "3").wait() == 0
     psutil.wait_procs(workers, timeout=30)
     assert not any(process.is_running() for process in workers)
     assert Counter(one.state for one in trials()) == {TrialState.COMPLETE: 3}
@@ -107,14 +107,14 @@ def test_workers_outlive_their_leader_for_one_trial_at_most(tiny):
 
 
 def test_a_sweep_stops_on_request_and_goes_on(tiny):
-    with subprocess.Popen(command(tiny, "--n_trials", "2", "--n_workers", "2")) as leader:
+    with command(tiny, "--n_trials", "2", "--n_workers", "2") as leader:
         wait_for(is_training, leader)
         leader.send_signal(signal.SIGTERM)
         assert leader.wait(150) == 143
     parent, _ = statuses()
     assert parent == "KILLED"
     assert not [one for one in trials() if one.state == TrialState.RUNNING]
-    assert subprocess.run(command(tiny, "--n_trials", "2"), timeout=300).returncode == 0
+    assert command(tiny, "--n_trials", "2").wait() == 0
     assert sum(one.state == TrialState.COMPLETE for one in trials()) == 2
     parent, children = statuses()
     assert parent == "FINISHED"
@@ -145,11 +145,11 @@ def pause(processes: list[psutil.Process]) -> None:
 @pytest.mark.nightly
 def test_another_command_can_help(tiny):
     settings = ("--n_trials", "4", "--heartbeat_seconds", "600")  # the paused trial is not to be taken for lost
-    with subprocess.Popen(command(tiny, *settings)) as leader:
+    with command(tiny, *settings) as leader:
         wait_for(is_training, leader)
         workers = psutil.Process(leader.pid).children(recursive=True)
         pause(workers)
-        with subprocess.Popen(command(tiny, *settings, "--join", "true")) as helper:
+        with command(tiny, *settings, "--join", "true") as helper:
             wait_for(lambda: len(trials_by_process()) == 2, helper)
             for process in workers:
                 process.resume()

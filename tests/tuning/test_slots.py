@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import socket
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from seqsetvae import names
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.storage import close_storage, open_storage
 from seqsetvae.tuning.worker import signs_of_life
+from tests.support.commands import CONTEXT, fork
 from tests.tuning.takers import take, take_all
 
 NOBODY = {names.TAG_HOST: socket.gethostname(), names.TAG_PID: "999999999", names.TAG_PROCESS_START: "1.00"}
@@ -114,11 +114,8 @@ def test_what_is_drawn_depends_on_the_number_alone(tmp_path):
 )
 def test_four_processes_take_each_trial_once(url, study):
     slots.fill_slots(study, 40, max_retries=0)
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(4)
-    processes = [context.Process(target=take_all, args=(url, together)) for _ in range(4)]
-    for process in processes:
-        process.start()
+    together = CONTEXT.Barrier(4)
+    processes = [fork(take_all, url, together) for _ in range(4)]
     for process in processes:
         process.join(120)
     found = study.get_trials()
