@@ -197,7 +197,8 @@ def _per_set(value_N: Tensor, batch: EventBatch) -> Tensor:
 def scheduled_beta(config: SettledObjective, step: int, total_steps: int) -> float:
     """Weight of the KL term at an optimizer step (0 = the first), for a schedule that does not look at the KL.
 
-    `linear`: Bowman et al. 2016. `cyclical`: Fu et al. 2019, eq. 6-7, with a linear ramp.
+    `linear`: Bowman et al. 2016; to a power, slow at first, in a run that is too short for it. `cyclical`: Fu et al. 2019,
+    eq. 6-7, with a linear ramp.
 
     >>> from seqsetvae.config import ObjectiveConfig
     >>> from seqsetvae.config.settling import settle_objective
@@ -211,7 +212,7 @@ def scheduled_beta(config: SettledObjective, step: int, total_steps: int) -> flo
     require_settled(config, SettledObjective, "settle_objective")
     if config.beta_schedule == "linear":
         warmup = config.beta_warmup_steps
-        return config.max_beta * min(1.0, step / warmup) if warmup else config.max_beta
+        return config.max_beta * min(1.0, step / warmup) ** config.beta_warmup_power if warmup else config.max_beta
     if config.beta_schedule == "cyclical":
         period = total_steps / config.beta_cycles
         return config.max_beta * min(1.0, (step % period) / period / config.beta_ramp)

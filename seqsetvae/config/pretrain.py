@@ -134,6 +134,9 @@ class ObjectiveConfig:
     beta_warmup_steps: int | None = None
     """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80, and 80 more for each 0.1 of max_beta, as far as the
     run is long. Longer than the run is refused."""
+    beta_warmup_power: float | None = None
+    """Of the warm-up's course: 1 rises steadily, 3 slowly at first. None: 1, but 3 where nobody has said how long the warm-up is, and a
+    steady rise would be too steep for so short a run."""
     beta_cycles: int = 4
     """Cycles of the cyclical schedule."""
     beta_ramp: float = 0.5
@@ -171,6 +174,8 @@ class ObjectiveConfig:
             self.beta_warmup_steps,
             "0 or more",
         )
+        power = self.beta_warmup_power
+        require(power is None or power >= 1.0, "objective.beta_warmup_power", power, "at least 1, or null")
         require(self.beta_cycles >= 1, "objective.beta_cycles", self.beta_cycles, "at least 1")
         require(0.0 < self.beta_ramp <= 1.0, "objective.beta_ramp", self.beta_ramp, "above 0 and at most 1")
         require(self.kl_target > 0.0, "objective.kl_target", self.kl_target, "above 0")

@@ -42,6 +42,7 @@ class SettledObjective(_WithoutGaps, ObjectiveConfig):
     """Said by `beta_schedule` and `max_beta`."""
     beta_warmup_steps: int = field()
     """Optimizer steps; looked at where the schedule is `linear`."""
+    beta_warmup_power: float = field()
     hide_values: float = field()
 
 

@@ -30,6 +30,10 @@ and latents that are weighed down before that are never heard. In 120 steps of t
 """
 BEARABLE_BETA = 0.1
 """Of which this holds. A higher one is warmed up to as slowly, as far as the run is long enough."""
+SLOW_AT_FIRST = 3.0
+"""Power of the course of beta where a run is too short for a steady rise. Three epochs of the demo with --max_beta 0.5 so end with
+latents in use, and one epoch as well; with a steady rise the three collapse, whether it takes 80 steps or all 120.
+"""
 LEAST_LR_WARMUP = 20
 """Optimizer steps: with fewer, short runs learn to do without the latents before they have learned anything else."""
 LEAST_GRACE = 100
@@ -123,13 +127,15 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
 
     >>> [settle_objective(ObjectiveConfig(), total_steps=steps).beta_warmup_steps for steps in (50, 120, 500)]
     [50, 80, 100]
-    >>> settle_objective(ObjectiveConfig(max_beta=0.5), total_steps=1000).beta_warmup_steps
-    400
+    >>> high = [settle_objective(ObjectiveConfig(max_beta=0.5), total_steps=steps) for steps in (120, 1000)]
+    >>> [(one.beta_warmup_steps, one.beta_warmup_power) for one in high]
+    [(120, 3.0), (400, 1.0)]
     >>> constant = settle_objective(ObjectiveConfig(beta=0.5), total_steps=500)
     >>> constant.beta_schedule, constant.max_beta
     ('constant', 0.5)
     """
     schedule, max_beta, warmup = config.beta_schedule, config.max_beta, config.beta_warmup_steps
+    power = 1.0
     if config.beta is not None:
         schedule, max_beta = "constant", config.beta
     elif schedule == "linear" and False in (config.warmup_beta, config.kl_annealing):
@@ -138,6 +144,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
         warmup = warmup or 0
     elif warmup is None:
         warmup = min(total_steps, max(usual_warmup(total_steps), gentle_warmup(max_beta)))
+        power = SLOW_AT_FIRST if warmup < gentle_warmup(max_beta) else 1.0
     elif warmup > total_steps:
         raise InputError(
             f"--objective.beta_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer "
@@ -152,6 +159,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
             f"{USUALLY_HIDDEN:g}."
         )
     settled = {"beta": None, "beta_schedule": schedule, "max_beta": max_beta, "beta_warmup_steps": warmup}
+    settled["beta_warmup_power"] = power if config.beta_warmup_power is None else config.beta_warmup_power
     settled["hide_values"] = hidden
     settled |= {name: getattr(config, name) is not False for name in ("warmup_beta", "kl_annealing")}
     return SettledObjective(**_given(config) | settled)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from seqsetvae.collapse.forecast import Forecast
-from seqsetvae.config.settling import BEARABLE_BETA, LEAST_BETA_WARMUP, gentle_warmup
+from seqsetvae.config import ObjectiveConfig
+from seqsetvae.config.settled import SettledObjective
+from seqsetvae.config.settling import BEARABLE_BETA, LEAST_BETA_WARMUP, settle_objective
+from seqsetvae.objective import scheduled_beta
 from seqsetvae.training.beta_forecast import forecast_for
-from seqsetvae.training.outlook import beta_outlook
 from seqsetvae.training.plan import Plan
 
 TOO_FAST = 1.5
@@ -31,20 +33,26 @@ def dangers(plan: Plan, told: Forecast | None = None) -> list[str]:
 def too_fast(plan: Plan) -> str:
     """What to say of a beta that is high while the decoder cannot have learned to listen; empty where it is not."""
     objective, total = plan.config.objective, plan.total_steps
-    beta_at = beta_outlook(objective, total).beta_at
-    steps = min(LEAST_BETA_WARMUP, total)
-    if beta_at is None or objective.free_bits > 0.0:  # a controller lowers it, and free bits cost nothing
+    if (
+        objective.beta_schedule == "controller" or objective.free_bits > 0.0
+    ):  # the one lowers it, the others cost nothing
         return ""
-    beta = max(beta_at(step) for step in range(steps))
+    beta = early_beta(objective, total)
     if beta <= TOO_FAST * BEARABLE_BETA:
         return ""
-    needed = gentle_warmup(objective.max_beta)
+    by_itself = settle_objective(ObjectiveConfig(max_beta=objective.max_beta), total)
     remedy = (
-        f"give --objective.beta_warmup_steps {needed}"
-        if needed <= total
-        else f"a run of {total} steps is too short for it: lower --objective.max_beta, or train {needed} steps and more"
+        "Give --objective.max_beta alone: the warm-up to it is then slow enough"
+        if early_beta(by_itself, total) <= TOO_FAST * BEARABLE_BETA
+        else "The run is too short for it: lower --objective.max_beta, or train longer"
     )
+    steps = min(LEAST_BETA_WARMUP, total)
     return (
-        f"beta is {beta:.2g} within the first {steps} steps, in which a decoder learns to listen if it is no more than {BEARABLE_BETA:g}; "
+        f"beta is {beta:.2g} within the first {steps} steps, in which a decoder learns to listen if it is no more than {BEARABLE_BETA:g}. "
         f"{remedy}."
     )
+
+
+def early_beta(objective: SettledObjective, total_steps: int) -> float:
+    """The highest weight of the KL term in the steps in which a decoder learns to listen."""
+    return max(scheduled_beta(objective, step, total_steps) for step in range(min(LEAST_BETA_WARMUP, total_steps)))

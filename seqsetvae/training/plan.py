@@ -63,9 +63,10 @@ class Plan:
         store = self.data.store
         counts = ", ".join(f"{split} {store.n_subjects(split)}" for split in store.splits)
         batch = f"{data.max_events_per_batch} events" if data.max_events_per_batch else f"{data.batch_size} patients"
+        slowly = ", slowly at first" if objective.beta_warmup_power > 1.0 else ""
         schedule = {
             "constant": f"constant {objective.max_beta:g}",
-            "linear": f"0 to {objective.max_beta:g} over {objective.beta_warmup_steps} steps",
+            "linear": f"0 to {objective.max_beta:g} over {objective.beta_warmup_steps} steps{slowly}",
             "cyclical": f"0 to {objective.max_beta:g} in {objective.beta_cycles} cycles",
             "controller": f"held so that KL is {objective.kl_target:g} nats per set, at most {objective.max_beta:g}",
         }[objective.beta_schedule]

@@ -159,7 +159,7 @@ def run_name(plan: Plan) -> str:
     held = objective.beta_schedule == "controller"
     goal = f"KL {objective.kl_target:g}" if held else f"beta {objective.max_beta:g}"
     main = f"{goal} {objective.beta_schedule}, z {config.model.latent_dim}, {Path(config.data.store).name}"
-    said = ("max_beta", "beta_schedule", "latent_dim", "store", "kl_target")
+    said = ("max_beta", "beta_schedule", "beta_warmup_power", "latent_dim", "store", "kl_target")
     return config.tracking.run_name or told_name(main, plan.changed, said)
 
 
