@@ -132,8 +132,8 @@ class ObjectiveConfig:
     kl_annealing: bool | None = None
     """The guides' second word for warmup_beta: False for either turns the warm-up off."""
     beta_warmup_steps: int | None = None
-    """Optimizer steps of the linear warm-up. None: a fifth of the run, at least 80, and 80 more for each 0.1 of max_beta, as far as the
-    run is long. Longer than the run is refused."""
+    """Optimizer steps of the linear warm-up. None: a fifth of the run, and at least 80 for each 0.1 of max_beta, or all of a run that is
+    too short for that. Longer than the run is refused."""
     beta_warmup_power: float | None = None
     """Of the warm-up's course: 1 rises steadily, 3 slowly at first. None: 1, but 3 where nobody has said how long the warm-up is, and a
     steady rise would be too steep for so short a run."""

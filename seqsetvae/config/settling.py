@@ -30,6 +30,8 @@ and latents that are weighed down before that are never heard. In 120 steps of t
 """
 BEARABLE_BETA = 0.1
 """Of which this holds. A higher one is warmed up to as slowly, as far as the run is long enough."""
+TOO_HIGH_BETA = 0.15
+"""Above that within so many steps no decoder learns to listen."""
 SLOW_AT_FIRST = 3.0
 """Power of the course of beta where a run is too short for a steady rise. Three epochs of the demo with --max_beta 0.5 so end with
 latents in use, and one epoch as well; with a steady rise the three collapse, whether it takes 80 steps or all 120.
@@ -143,8 +145,7 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
     if schedule != "linear":
         warmup = warmup or 0
     elif warmup is None:
-        warmup = min(total_steps, max(usual_warmup(total_steps), gentle_warmup(max_beta)))
-        power = SLOW_AT_FIRST if warmup < gentle_warmup(max_beta) else 1.0
+        warmup, power = warmup_for(max_beta, total_steps)
     elif warmup > total_steps:
         raise InputError(
             f"--objective.beta_warmup_steps is {warmup}, but the whole run has only {total_steps} optimizer "
@@ -168,6 +169,24 @@ def settle_objective(config: ObjectiveConfig, total_steps: int, fills_in: bool =
 def usual_warmup(total_steps: int) -> int:
     """Optimizer steps of the warm-up to a beta that is borne."""
     return max(total_steps // 5, LEAST_BETA_WARMUP)
+
+
+def warmup_for(max_beta: float, total_steps: int) -> tuple[int, float]:
+    """Optimizer steps of the warm-up that a run gets by itself, and the power of its course.
+
+    A steady rise where there is time for it, one that is slow at first where that helps; else nothing does, and the usual one shows it
+    soonest.
+
+    >>> [warmup_for(0.1, steps) for steps in (40, 120, 1000)]
+    [(40, 3.0), (80, 1.0), (200, 1.0)]
+    >>> [warmup_for(0.5, steps) for steps in (80, 120, 400)], warmup_for(50.0, 400)
+    ([(80, 1.0), (120, 3.0), (400, 1.0)], (80, 1.0))
+    """
+    usual, gentle = min(total_steps, usual_warmup(total_steps)), gentle_warmup(max_beta)
+    if gentle <= total_steps:
+        return max(usual, gentle), 1.0
+    early = max_beta * min(1.0, LEAST_BETA_WARMUP / total_steps) ** SLOW_AT_FIRST
+    return (total_steps, SLOW_AT_FIRST) if early <= TOO_HIGH_BETA else (usual, 1.0)
 
 
 def gentle_warmup(max_beta: float) -> int:

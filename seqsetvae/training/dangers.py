@@ -5,13 +5,10 @@ from __future__ import annotations
 from seqsetvae.collapse.forecast import Forecast
 from seqsetvae.config import ObjectiveConfig
 from seqsetvae.config.settled import SettledObjective
-from seqsetvae.config.settling import BEARABLE_BETA, LEAST_BETA_WARMUP, settle_objective
+from seqsetvae.config.settling import BEARABLE_BETA, LEAST_BETA_WARMUP, TOO_HIGH_BETA, settle_objective
 from seqsetvae.objective import scheduled_beta
 from seqsetvae.training.beta_forecast import forecast_for
 from seqsetvae.training.plan import Plan
-
-TOO_FAST = 1.5
-"""Times the beta that is borne after so many steps, from which on a run is warned of."""
 
 
 def dangers(plan: Plan, told: Forecast | None = None) -> list[str]:
@@ -38,12 +35,12 @@ def too_fast(plan: Plan) -> str:
     ):  # the one lowers it, the others cost nothing
         return ""
     beta = early_beta(objective, total)
-    if beta <= TOO_FAST * BEARABLE_BETA:
+    if beta <= TOO_HIGH_BETA:
         return ""
     by_itself = settle_objective(ObjectiveConfig(max_beta=objective.max_beta), total)
     remedy = (
         "Give --objective.max_beta alone: the warm-up to it is then slow enough"
-        if early_beta(by_itself, total) <= TOO_FAST * BEARABLE_BETA
+        if early_beta(by_itself, total) <= TOO_HIGH_BETA
         else "The run is too short for it: lower --objective.max_beta, or train longer"
     )
     steps = min(LEAST_BETA_WARMUP, total)
