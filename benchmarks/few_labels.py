@@ -41,15 +41,12 @@ FOLDS = 5
 EPOCHS = 4
 PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
 REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
-FILLING, READING = (
-    replace(REMEMBERING, model=replace(REMEMBERING.model, **more)) for more in ({"fill_in": True}, {"reads": 6})
-)
 PRETRAININGS = {
     "plain": PLAIN,
     "remembers and foresees": REMEMBERING,
-    "fills in, after one epoch": replace(FILLING, trainer=replace(PLAIN.trainer, max_epochs=1)),
-    "with reads of each variable, after one epoch": replace(READING, trainer=replace(PLAIN.trainer, max_epochs=1)),
-    "with reads of each variable": READING,
+    "with reads of each variable, after one epoch": replace(
+        REMEMBERING, model=replace(REMEMBERING.model, reads=6), trainer=replace(PLAIN.trainer, max_epochs=1)
+    ),
 }
 HEADS = "heads"
 SAID_OF = {

@@ -49,4 +49,5 @@ def test_it_runs_whole_in_small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     values, told, imputed = forecast.measure(quick=True)
     assert [row[0] for row in values.rows] == [row[0] for row in told.rows] == ["1 h", "6 h", "24 h"]
-    assert [row[1] for row in imputed.rows] == ["200", "200"]
+    assert [row[1] for row in imputed.rows] == ["200"] * 4
+    assert [str(row[0]).split(",")[0] for row in imputed.rows] == ["head", "head", "decoder", "decoder"]
