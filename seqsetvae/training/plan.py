@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 
-from seqsetvae.config import DataConfig, ModelConfig, PretrainConfig, TrainerConfig
+from seqsetvae.config import DataConfig, ModelConfig, ObjectiveConfig, PretrainConfig, TrainerConfig
 from seqsetvae.config.settled import SettledConfig, SettledMonitor
 from seqsetvae.config.settling import Machine, settle, settle_trainer
 from seqsetvae.config.told import changed
@@ -33,7 +33,7 @@ class Plan:
     validate_every: int
     """Batches between two validations, on this process."""
     usual: SettledConfig
-    """What the settings would be, had nobody said anything, for as many steps."""
+    """What the settings would be, had nobody said anything but beta, for as many steps."""
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -117,7 +117,10 @@ def make_plan(config: PretrainConfig, done: StepsDone | None = None) -> Plan:
     patients = data.store.n_subjects("train")
     settled = settle(replace(config, model=model), total, machine, patients)
     check_validation(trainer, settled.data, batches)
-    usual = settle(PretrainConfig(model=model_for(ModelConfig(), data.store)), total, machine, patients)
+    # What follows from beta alone, such as a longer warm-up, nobody has chosen.
+    objective = ObjectiveConfig(max_beta=settled.objective.max_beta, beta_schedule=settled.objective.beta_schedule)
+    by_itself = PretrainConfig(model=model_for(ModelConfig(), data.store), objective=objective)
+    usual = settle(by_itself, total, machine, patients)
     return Plan(settled, data, batches, total, validation_interval(trainer, batches), usual)
 
 

@@ -7,17 +7,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mlflow
+import pytest
 from mlflow import MlflowClient
 
 from seqsetvae import names
 from seqsetvae.app.arguments import pretrain_config
+from seqsetvae.config import ObjectiveConfig, OptimizerConfig, PretrainConfig
 from seqsetvae.config.told import PRETRAIN
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.tracking.params import flatten
 from seqsetvae.tracking.read.run_reader import open_runs
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.plan import make_plan
-from seqsetvae.training.recording import without_secrets
+from seqsetvae.training.recording import run_name, without_secrets
 
 
 def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
@@ -73,3 +75,22 @@ def test_a_run_is_recorded_once_and_completely(tiny, tmp_path):
     )
     again = pretrain_config("pretrain", "", ["--config", config_yaml])
     assert asdict(again) == asdict(make_plan(tiny).config)
+
+
+@pytest.mark.parametrize(
+    ("objective", "optimizer", "name"),
+    [
+        ({}, {}, "beta 0.1 linear, z 256, demo"),
+        ({"max_beta": 0.5}, {}, "beta 0.5 linear, z 256, demo"),
+        ({"beta": 0.5}, {"lr": 0.003}, "lr 0.003, beta 0.5 constant, z 256, demo"),
+        (
+            {"beta_warmup_steps": 100, "free_bits": 0.1},
+            {},
+            "free_bits 0.1, beta_warmup_steps 100, beta 0.1 linear, z 256, demo",
+        ),
+        ({"beta_schedule": "controller"}, {}, "KL 10 controller, z 256, demo"),
+    ],
+)
+def test_the_name_of_a_run_says_what_somebody_has_chosen_and_nothing_that_follows(objective, optimizer, name):
+    config = PretrainConfig(objective=ObjectiveConfig(**objective), optimizer=OptimizerConfig(**optimizer))
+    assert run_name(make_plan(config)) == name
