@@ -45,8 +45,8 @@ COLLAPSING = PretrainConfig(
     model=ModelConfig(width=8, latent_dim=4, levels=1, heads=2, ff_dim=8, history_layers=1, dropout=0.1),
     objective=ObjectiveConfig(max_beta=50.0),
     optimizer=OptimizerConfig(lr=1e-2),
-    trainer=TrainerConfig(max_epochs=20, accelerator="cpu", log_every_n_steps=3, progress_bar=False),
-    monitor=MonitorConfig(on_collapse="rescue", early_warning=True),
+    trainer=TrainerConfig(max_epochs=12, accelerator="cpu", log_every_n_steps=3, progress_bar=False),
+    monitor=MonitorConfig(on_collapse="rescue", early_warning=True, grace_steps=60),
     tracking=TrackingConfig(log_system_metrics=False, run_name="hot"),
 )
 HEALTHY = replace(

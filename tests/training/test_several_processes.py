@@ -77,7 +77,7 @@ def test_1_2_and_4_processes_train_alike(tiny, ranks, history):
 
 @pytest.mark.slow
 def test_a_signal_or_the_death_of_one_process_ends_all_and_the_run_goes_on(tiny, ranks, history):
-    config = trained(tiny, max_epochs=8, checkpoint_every_n_steps=10)
+    config = trained(tiny, max_epochs=5, checkpoint_every_n_steps=5)
     assert ranks.start(config, per_node=2).codes() == [0, 0], Path("ranks.log").read_text()
     (whole,) = runs()
 
@@ -146,7 +146,7 @@ def test_two_processes_rescue_a_run(tiny, ranks, history):
         objective=ObjectiveConfig(beta=300.0),
         monitor=MonitorConfig(on_collapse="rescue", update_frequency=2, grace_steps=20, early_stop_patience=1),
     )
-    started = ranks.start(trained(config, max_epochs=16), per_node=2)
+    started = ranks.start(trained(config, max_epochs=9), per_node=2)
     assert started.codes() == [0, 0], Path("ranks.log").read_text()
     collapsed, rescued, *_ = runs()
     assert collapsed.data.tags[names.TAG_RESCUED_BY] == rescued.info.run_id
