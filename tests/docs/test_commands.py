@@ -128,7 +128,7 @@ class World:
             "seqsetvae-mortality/2": "seqsetvae-mortality/1",
             "bf16-mixed": "32",
             "--subjects 10000": "--subjects 200",
-            "postgresql://me@db/tune --n_trials 200": "sqlite:///tune.db --n_trials 3",
+            "postgresql://me@db/tune --n_trials 200": "sqlite:///tune.db --n_trials 3 --max_steps 240 --max_epochs 60 --lr 0.01",
             "-P max_beta=50": f"-P max_beta=50 {LONG_ENOUGH}",
         }.items():
             line = line.replace(word, meant)
