@@ -20,6 +20,8 @@ from seqsetvae.certify.zoo import (
 )
 
 DEAF = 0.0
+UNTIL_DEAD = 1200
+"""Steps in which what dies slowly is dead."""
 PLAIN = ZooRun("", "plain", SmallVAE)
 
 
@@ -75,7 +77,8 @@ def _priors() -> list[ZooRun]:
     )
     return [
         replace(PLAIN, case=f"{name}, beta {beta:g}", family=name, model=model, beta=beta, collapses=beta > 1.0,
-                source=planted.classes if model is ConditionalVAE else planted.factors)
+                source=planted.classes if model is ConditionalVAE else planted.factors,
+                steps=UNTIL_DEAD if model is VampVAE and beta > 1.0 else PLAIN.steps)
         for name, model, too_much in families
         for beta in (1.0, too_much)
     ]  # fmt: skip
@@ -105,6 +108,6 @@ def _decoders() -> list[ZooRun]:
 def _nothing() -> list[ZooRun]:
     noise = replace(PLAIN, family="noise", source=planted.noise)
     return [
-        replace(noise, case="noise, beta 2", beta=2.0, asks="nothing to encode", collapses=True),
+        replace(noise, case="noise, beta 2", beta=2.0, asks="nothing to encode", collapses=True, steps=UNTIL_DEAD),
         replace(noise, case="noise, beta 0.2, encoded all the same", beta=0.2),
     ]
