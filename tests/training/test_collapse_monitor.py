@@ -147,8 +147,8 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
         tiny,
         optimizer=replace(tiny.optimizer, lr=1e-2),
         objective=ObjectiveConfig(max_beta=50.0),
-        monitor=MonitorConfig(on_collapse="rescue", grace_steps=20),
-        trainer=replace(tiny.trainer, max_epochs=12),
+        monitor=MonitorConfig(on_collapse="rescue"),
+        trainer=replace(tiny.trainer, max_epochs=20),
     )
     result = pretrain(config)
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
