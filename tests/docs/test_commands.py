@@ -527,7 +527,8 @@ def test_a_sweep_is_led_helped_taken_up_again_looked_at_and_its_winner_trained(w
     assert len(trials) == 3, "helpers and the second start have found nothing left to do"
     world.say(world.filled(OF_A_STUDY.replace("my_study", "icu")))
     compared(world, "")
-    assert names.ARTIFACT_ANALYSIS in {one.path for one in world.client.list_artifacts(parent.info.run_id)}
+    for trial in trials:
+        assert names.ARTIFACT_ANALYSIS in {one.path for one in world.client.list_artifacts(trial.info.run_id)}
     best = world.client.download_artifacts(parent.info.run_id, names.ARTIFACT_BEST_CONFIG, str(world.folder))
     assert Path(best).name == "best_config.yaml"
     trained_with(max_epochs="100")(world, world.say(world.filled(BEST)))
