@@ -43,6 +43,11 @@ class Checks:
     def base_rate(self) -> float:
         return float(self.weight_N @ self.ended_N)
 
+    def where(self, chosen_N: NDArray[np.bool_]) -> Checks:
+        """Some of them, whose weights again sum to 1."""
+        weight_N = self.weight_N[chosen_N]
+        return Checks(self.found_NK[chosen_N], self.ended_N[chosen_N], weight_N / weight_N.sum(), self.run_N[chosen_N])
+
 
 class _Recorder(Detector):
     """Keeps what each check rested on."""
@@ -113,15 +118,13 @@ def fit(trajectories: Sequence[Trajectory]) -> Logistic:
 
 def surprise(seen: Checks, fold_N: NDArray[np.int64], ridge: float) -> float:
     """Mean of -ln of the probability of what came, of each fold by a fit on the others; nats."""
-    total = 0.0
+    chance_N = np.zeros(len(fold_N))
     for fold in set(fold_N.tolist()):
-        rest, here = fold_N != fold, fold_N == fold
-        weight_N = seen.weight_N[rest] / seen.weight_N[rest].sum()
-        model = Logistic.fitted(seen.found_NK[rest], seen.ended_N[rest], weight_N, ridge)
-        chance_N = np.array([model(found) for found in seen.found_NK[here]]).clip(1e-6, 1.0 - 1e-6)
-        came_N = np.where(seen.ended_N[here] > 0.5, chance_N, 1.0 - chance_N)
-        total -= float(seen.weight_N[here] @ np.log(came_N))
-    return total
+        here, rest = fold_N == fold, seen.where(fold_N != fold)
+        model = Logistic.fitted(rest.found_NK, rest.ended_N, rest.weight_N, ridge)
+        chance_N[here] = predicted(model, seen.where(here))
+    chance_N = chance_N.clip(1e-6, 1.0 - 1e-6)
+    return float(-seen.weight_N @ np.log(np.where(seen.ended_N > 0.5, chance_N, 1.0 - chance_N)))
 
 
 def predicted(model: Logistic, seen: Checks) -> Floats:

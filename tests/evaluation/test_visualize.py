@@ -151,3 +151,15 @@ def test_what_is_left_out_is_said():
         "Left out, because the model does not know them: Lactate (1,200 events), Pulse (3 events).\n"
         "Left out: 2 stays without any variable that the model knows.\n"
     )
+
+
+def test_a_model_of_other_scales_is_not_compared(exported, tmp_path):
+    model = load(exported)
+    wider = replace(model.vocabulary, spread_V=2.0 * model.vocabulary.spread_V)
+    recipe = replace(model.recipe, spread=wider.spread_V.tolist())
+    export(replace(model, vocabulary=wider, recipe=recipe), tmp_path / "wider")
+    config = VisualizeConfig(str(exported), before=str(tmp_path / "wider"))
+    with pytest.raises(
+        InputError, match=r"--visualize\.before .*wider does not know the same variables on the same scales"
+    ):
+        visualize(config, TrackingConfig())

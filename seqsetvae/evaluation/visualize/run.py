@@ -102,9 +102,12 @@ def compared(model: Pretrained, config: VisualizeConfig, tracking: TrackingConfi
     if config.before is None:
         return None
     other, _ = find_model(config.before, tracking)
-    if other.vocabulary.names != model.vocabulary.names:
+    mine, theirs = (
+        (list(one.names), one.center_V.tolist(), one.spread_V.tolist()) for one in (model.vocabulary, other.vocabulary)
+    )
+    if mine != theirs:
         raise InputError(
-            f"--visualize.before {config.before} does not know the same variables as {config.model}. "
+            f"--visualize.before {config.before} does not know the same variables on the same scales as {config.model}. "
             "Compare models of one run, or of one store."
         )
     return other

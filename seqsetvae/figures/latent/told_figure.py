@@ -10,6 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from seqsetvae.collapse.information import CANDIDATES
 from seqsetvae.figures import style
 from seqsetvae.figures.latent.arrays import VariableTold
 
@@ -19,7 +20,7 @@ ROW = 0.26
 """Inches of height of one variable."""
 TELLS = 0.05
 """Nats per value from which something is told."""
-CEILING = math.log(8)
+CEILING = math.log(CANDIDATES)
 
 
 def by_loss(told: Sequence[VariableTold]) -> list[VariableTold]:

@@ -46,8 +46,7 @@ class Lane:
         self._told = False
         self._marks: list[threading.Event] = []
         self._drained, self._giving_up, self._wake = threading.Event(), threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=self._run, daemon=True, name=f"seqsetvae-ship-{name}")
-        self.thread.start()
+        threading.Thread(target=self._run, daemon=True, name=f"seqsetvae-ship-{name}").start()
 
     def put(self, record: Record) -> None:
         """Hand over a record; :meth:`write` writes it. For the writing thread."""

@@ -85,8 +85,7 @@ class SpoolWriter:
         self.records = Lane(spool.records, "records", connect, self._leave)
         self.uploads = Lane(spool.uploads, "files", connect, self._leave)
         self._lanes = (self.records, self.uploads)
-        self._writer = threading.Thread(target=self._write_until_closed, daemon=True, name="seqsetvae-spool")
-        self._writer.start()
+        threading.Thread(target=self._write_until_closed, daemon=True, name="seqsetvae-spool").start()
 
     @property
     def trouble(self) -> str:
