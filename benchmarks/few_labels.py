@@ -7,19 +7,15 @@ is what the settings of the pretrainings were chosen by.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegressionCV
 
-from benchmarks.mortality import PRETRAINING, QUICK
+from benchmarks.backbones import PLAIN, READING, REMEMBERING, pretrained
 from seqsetvae.certify.table import Table
-from seqsetvae.config import PretrainConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.tasks import kind_of, open_task
 from seqsetvae.errors import InputError
@@ -30,23 +26,16 @@ from seqsetvae.training.finetuning.features import LabelledStays, compute_featur
 from seqsetvae.training.pretrained.exported import Pretrained
 from seqsetvae.training.pretrained.loading import from_checkpoint
 
-FOLDER = Path("few_labels_comparison")
-"""Where the checkpoints are kept: a comparison that was stopped goes on with what is missing."""
 SHARES = {"all labels": (1.0, 1), "10 %": (0.1, 5), "1 %": (0.01, 10)}
 """Share of the training labels, and how many draws of it."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """C of the logistic regression: the smaller, the nearer to 0 are its weights."""
 FOLDS = 5
 """Of the cross-validation; each holds at least one stay of either outcome."""
-EPOCHS = 4
-PLAIN = replace(PRETRAINING, trainer=replace(PRETRAINING.trainer, max_epochs=EPOCHS))
-REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
 PRETRAININGS = {
     "plain": PLAIN,
     "remembers and foresees": REMEMBERING,
-    "with reads of each variable, after one epoch": replace(
-        REMEMBERING, model=replace(REMEMBERING.model, reads=6), trainer=replace(PLAIN.trainer, max_epochs=1)
-    ),
+    "with reads of each variable": READING,
 }
 HEADS = "heads"
 SAID_OF = {
@@ -67,7 +56,7 @@ def measure(
     """
     rows: list[tuple[object, ...]] = []
     for name, config in PRETRAININGS.items():
-        model = from_checkpoint(pretrained(name, config, store, quick))
+        model = from_checkpoint(pretrained(config, store, quick))
         stays = stays_of(model, store, labels, task)
         features = {split: features_of(model, one) for split, one in stays.items()}
         for part in features["train"]:
@@ -80,28 +69,12 @@ def measure(
     test = stays["test"].label_B
     note = (
         f"AUROC / AUPRC on {len(test)} test stays, {int(test.sum())} positive; of shares the mean over {SHARES['10 %'][1]} and "
-        f"{SHARES['1 %'][1]} draws, ± their standard deviation. {EPOCHS} epochs of pretraining where nothing else is said."
+        f"{SHARES['1 %'][1]} draws, ± their standard deviation. {PLAIN.trainer.max_epochs} epochs of pretraining."
     )
     header = ("features", "validation, all labels", *SHARES)
     return [
         Table(f"Few labels: linear probes of frozen backbones, {task or 'outcomes of the store'}", header, rows, note)
     ]
-
-
-def pretrained(name: str, config: PretrainConfig, store: str, quick: bool) -> Path:
-    """The checkpoint of a pretraining, made where it is missing."""
-    from seqsetvae.training.fit import pretrain
-
-    kept = FOLDER / f"{name.replace(' ', '_')}.json"
-    if not kept.is_file():
-        config = replace(config, data=replace(config.data, store=store))
-        if quick:
-            asked = {name: getattr(config.model, name) for name in ("remember", "foresee_hours", "fill_in", "reads")}
-            config = replace(config, model=replace(QUICK, **asked), trainer=replace(config.trainer, max_epochs=1))
-        checkpoint = pretrain(config).final_checkpoint
-        FOLDER.mkdir(exist_ok=True)
-        kept.write_text(json.dumps({"checkpoint": str(checkpoint)}), encoding="utf-8")
-    return Path(json.loads(kept.read_text(encoding="utf-8"))["checkpoint"])
 
 
 def stays_of(

@@ -8,13 +8,13 @@ vocabulary's scale: 1 is a spread of the variable. Variables that always have th
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.few_labels import REMEMBERING, pretrained
+from benchmarks.backbones import FILLING, pretrained
 from seqsetvae.certify.table import Table
 from seqsetvae.data.aligned import align
 from seqsetvae.data.by_length import by_length
@@ -27,12 +27,6 @@ from seqsetvae.training.pretrained.loading import from_checkpoint
 
 Floats = NDArray[np.float64]
 
-MODEL = "remembers, foresees and fills in, after one epoch"
-FILLING = replace(
-    REMEMBERING,
-    model=replace(REMEMBERING.model, fill_in=True),
-    trainer=replace(REMEMBERING.trainer, max_epochs=1),
-)
 FEWEST = 100
 """Values of a variable, below which it is not compared."""
 REPEATS = 500
@@ -56,7 +50,7 @@ class Later:
 
 def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     """Coverage and error of forecasts and of imputed values."""
-    model = from_checkpoint(pretrained(MODEL, FILLING, store, quick))
+    model = from_checkpoint(pretrained(FILLING, store, quick))
     opened = open_store(store)
     assert model.vae.history_heads is not None
     found = {split: later_values(model, opened, split) for split in ("train", "test")}

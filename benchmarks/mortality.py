@@ -6,34 +6,21 @@ The test stays choose nothing: epochs, members and heads are chosen on the valid
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.backbones import READING, TRACKING, finetuned, pretrained
 from seqsetvae import names
 from seqsetvae.certify.table import Table
-from seqsetvae.config import (
-    DataConfig,
-    EvaluateConfig,
-    FinetuneConfig,
-    ModelConfig,
-    PretrainConfig,
-    TrackingConfig,
-    TrainerConfig,
-)
-from seqsetvae.scores import auroc, average_precision, difference
+from seqsetvae.config import EvaluateConfig, FinetuneConfig
+from seqsetvae.data.demo_store import open_store
+from seqsetvae.evaluation.baselines import Stays, baseline_risks
+from seqsetvae.evaluation.hand_features import features_of
+from seqsetvae.evaluation.predictions import hand_made
+from seqsetvae.scores import Floats, auroc, average_precision, difference, with_intervals
+from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.pretrained.exported import DESCRIPTION
 
-FOLDER = Path("mortality_comparison")
-"""Where the models are kept: a comparison that was stopped goes on with what is missing."""
-TRACKING = TrackingConfig(experiment="mortality comparison", log_system_metrics=False, register_model=False)
-PRETRAINING = PretrainConfig(
-    data=DataConfig(batch_size=16),
-    model=ModelConfig(width=128, latent_dim=64, levels=1, heads=4, ff_dim=256, history_layers=2),
-    trainer=TrainerConfig(max_epochs=8),
-    tracking=TRACKING,
-)
-QUICK = ModelConfig(width=32, latent_dim=16, levels=1, heads=2, ff_dim=32, history_layers=1)
 SEEDS = 3
 FROZEN = FinetuneConfig(loss="plain", n_seeds=SEEDS)
 UNFROZEN = replace(
@@ -46,22 +33,26 @@ UNFROZEN = replace(
     max_epochs=8,
     patience=3,
 )
-FEW_LABELS = replace(UNFROZEN, label_share=0.1, max_epochs=15, patience=5)
+SHARE = 0.1
+FEW_LABELS = replace(UNFROZEN, label_share=SHARE, max_epochs=15, patience=5)
 VARIANTS = {
-    "frozen, posterior": replace(FROZEN, head_input="posterior"),
-    "frozen, history": replace(FROZEN, head_input="history"),
-    "summaries alone": replace(FROZEN, head_input="summaries"),
-    "frozen, history and summaries": replace(FROZEN, head_input="history+summaries"),
     "unfrozen": UNFROZEN,
     "from scratch": replace(UNFROZEN, from_scratch=True),
     "unfrozen, 10 % of labels": FEW_LABELS,
     "from scratch, 10 % of labels": replace(FEW_LABELS, from_scratch=True),
+    "summaries alone": replace(FROZEN, head_input="summaries"),
+    "frozen, posterior": replace(FROZEN, head_input="posterior"),
+    "frozen, pooled state": replace(FROZEN, head_input="history"),
+    "frozen, pooled state and summaries": replace(FROZEN, head_input="history+summaries"),
 }
 """What is compared, in the order of the table. `unfrozen` is the one to use."""
+BOOSTING = "gradient boosting"
+FEW_BOOSTING = "gradient boosting, 10 % of labels"
 PAIRS = (
-    ("unfrozen", "gradient boosting"),
+    ("unfrozen", BOOSTING),
     ("unfrozen", "summaries alone"),
     ("unfrozen", "from scratch"),
+    ("unfrozen, 10 % of labels", FEW_BOOSTING),
     ("unfrozen, 10 % of labels", "from scratch, 10 % of labels"),
 )
 
@@ -70,18 +61,22 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     """Pretrain, finetune in every way, and evaluate all of it once on the test stays."""
     from seqsetvae.evaluation.evaluate import evaluate
 
-    pretrained = pretrained_model(store, quick)
-    folders = {name: finetuned_model(name, pretrained, store, quick) for name in VARIANTS}
-    config = EvaluateConfig(",".join(map(str, folders.values())), store)
+    backbone = str(pretrained(READING, store, quick))
+    folder_of = {
+        name: finetuned(name, replace(config, model=backbone, store=store), quick) for name, config in VARIANTS.items()
+    }
+    config = EvaluateConfig(",".join(map(str, folder_of.values())), store)
     found = evaluate(config, replace(TRACKING, run_name=f"comparison on {Path(store).name}"))
-    model_of = {name: str(folders.get(name, name)) for name in (*VARIANTS, "logistic regression", "gradient boosting")}
+    name_of = {str(folder): name for name, folder in folder_of.items()}
+    risks = {name_of.get(model, model): risk_B for model, risk_B in found.risks.items()}
+    risks[FEW_BOOSTING] = boosting_with_few_labels(store)
     rows: list[tuple[object, ...]] = []
-    for name, model in model_of.items():
-        scores = found.scores[model]
-        rows.append((name, validation_auroc(folders.get(name)), scores["auroc"], scores["auprc_average_precision"]))
+    for name, risk_B in risks.items():
+        scores = with_intervals(found.label_B, risk_B)
+        rows.append((name, validation_auroc(folder_of.get(name)), scores["auroc"], scores["auprc_average_precision"]))
     compared: list[tuple[object, ...]] = []
     for first, second in PAIRS:
-        pair = found.label_B, found.risks[model_of[first]], found.risks[model_of[second]]
+        pair = found.label_B, risks[first], risks[second]
         compared.append((first, second, difference(*pair, auroc), difference(*pair, average_precision)))
     note = (
         f"{found.stays} test stays, {found.positives} positive, 95 % bootstrap intervals. {SEEDS} members each, whose logits are averaged. "
@@ -98,40 +93,12 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     ]
 
 
-def pretrained_model(store: str, quick: bool) -> Path:
-    """The checkpoint of the pretraining, made where it is missing."""
-    from seqsetvae.training.fit import pretrain
-
-    kept = FOLDER / "pretrained.json"
-    if kept.is_file():
-        return Path(json.loads(kept.read_text(encoding="utf-8"))["checkpoint"])
-    config = replace(
-        PRETRAINING,
-        data=replace(PRETRAINING.data, store=store),
-        trainer=replace(PRETRAINING.trainer, max_epochs=1) if quick else PRETRAINING.trainer,
-        model=QUICK if quick else PRETRAINING.model,
-    )
-    checkpoint = pretrain(config).final_checkpoint
-    FOLDER.mkdir(exist_ok=True)
-    kept.write_text(json.dumps({"checkpoint": str(checkpoint)}), encoding="utf-8")
-    return checkpoint
-
-
-def finetuned_model(name: str, pretrained: Path, store: str, quick: bool) -> Path:
-    """Folder of one finetuned model, made where it is missing."""
-    from seqsetvae.training.finetuning.finetune import finetune
-    from seqsetvae.training.finetuning.mortality import export_risk_model
-
-    folder = FOLDER / name.replace(" %", "_percent").replace(", ", "_").replace(" ", "_")
-    if not folder.is_dir():
-        config = replace(VARIANTS[name], model=str(pretrained), store=store, progress_bar=False)
-        config = replace(config, max_epochs=1, n_seeds=1) if quick else config
-        print(f"\n{name}", flush=True)
-        result = finetune(config, replace(TRACKING, run_name=name))
-        with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:  # whole or not at all
-            export_risk_model(result.model, Path(scratch) / "model", result.val_metrics)
-            (Path(scratch) / "model").rename(folder)
-    return folder
+def boosting_with_few_labels(store: str) -> Floats:
+    """Risk of the test stays by boosting on hand-made features of the very stays that `FEW_LABELS` draws; all validation stays choose."""
+    opened = open_store(store)
+    train = labelled_stays(opened.vocabulary, opened, "train").some(SHARE, FEW_LABELS.seed)
+    few = Stays(features_of(train.packed, opened.vocabulary), train.label_B.double().numpy())
+    return baseline_risks(few, hand_made(opened, "valid"), hand_made(opened, "test"))[BOOSTING]
 
 
 def validation_auroc(folder: Path | None) -> str:

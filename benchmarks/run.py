@@ -25,7 +25,7 @@ NAMES = (
     "dashboard",
 )
 """Modules of this package, each with `measure(quick) -> list[Table]`."""
-BY_NAME = ("gpu", "mortality", "few_labels", "forecast")
+BY_NAME = ("gpu", "mortality", "few_labels", "tasks", "forecast")
 """Those that only run when asked for: `gpu`, for a machine that has one; the others an hour or more, on data of the user's, whose models
 are kept. The latter also take `store`."""
 
@@ -42,10 +42,10 @@ def run_benchmarks(
 
     Args:
         only: One of step, pretrain, vocabulary, loader, tracking, monitor, survivors, store_scale, meds_scale, tuning, tuning_compare,
-            analyze, finetune, serving, dashboard, gpu, mortality, few_labels, forecast. None: all of them but gpu, for a machine that has
-            one, and the last three, which take long and keep their models in the folders mortality_comparison and few_labels_comparison.
+            analyze, finetune, serving, dashboard, gpu, mortality, few_labels, tasks, forecast. None: all of them but gpu, for a
+            machine that has one, and the last four, which take long and keep their models in the folder benchmark_models.
         quick: Smaller sizes and fewer repetitions, to see that they run.
-        store: Data for the benchmarks mortality, few_labels and forecast: a folder that `seqsetvae prepare` wrote, or `demo`.
+        store: Data for the benchmarks mortality, few_labels, tasks and forecast: a folder that `seqsetvae prepare` wrote, or `demo`.
         labels: Table of other outcomes for few_labels (.csv, .csv.gz, .parquet).
         task: Its column.
         write: Folder for what was measured, a file per benchmark; `make bench` gives docs/benchmarks, from which the site has its page.

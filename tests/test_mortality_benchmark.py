@@ -9,12 +9,13 @@ import pytest
 from mlflow import MlflowClient
 
 from benchmarks import mortality
+from benchmarks.backbones import FOLDER, TRACKING
 from seqsetvae import names
 
 
 def kinds() -> list[str]:
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-    experiment = client.get_experiment_by_name(mortality.TRACKING.experiment)
+    experiment = client.get_experiment_by_name(TRACKING.experiment)
     return sorted(run.data.tags[names.TAG_KIND] for run in client.search_runs([experiment.experiment_id]))
 
 
@@ -27,10 +28,11 @@ def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(tmp_path, mo
     monkeypatch.setattr(mortality, "PAIRS", (("unfrozen", "from scratch"), ("unfrozen", "gradient boosting")))
     first, differences = mortality.measure(quick=True)
     assert kinds() == ["evaluate", "finetune", "finetune", "finetune", "pretrain"]
-    assert [row[0] for row in first.rows] == [*few, "logistic regression", "gradient boosting"]
+    assert [row[0] for row in first.rows] == [*few, "logistic regression", "gradient boosting", mortality.FEW_BOOSTING]
     assert [row[:2] for row in differences.rows] == list(mortality.PAIRS)
 
-    shutil.rmtree(mortality.FOLDER / "unfrozen")
+    [kept] = FOLDER.glob("unfrozen_*")
+    shutil.rmtree(kept)
     again, _ = mortality.measure(quick=True)
     assert kinds() == ["evaluate", "evaluate", "finetune", "finetune", "finetune", "finetune", "pretrain"]
     assert [list(map(str, row)) for row in again.rows] == [list(map(str, row)) for row in first.rows]

@@ -47,6 +47,9 @@ class FinetuneConfig:
     """What the outcomes are. auto: by the column of the MEDS label schema (categorical_value is multiclass, or multilabel where a patient
     has several at one time); several of 0 and 1 are multilabel, one with a column NAME_hours beside it is time_to_event, and any other is
     binary."""
+    outcome_scale: Literal["linear", "log"] = "linear"
+    """Of a regression: `log` learns log(1 + outcome), for outcomes of 0 or more with a long tail, such as lengths of stay: smaller
+    absolute errors, and intervals that widen with the value and are never below 0."""
     at_hours: float | None = None
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     head_input: str = "auto"

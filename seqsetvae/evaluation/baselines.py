@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -139,23 +140,25 @@ def _known(stays: Stays, column: int) -> Stays:
 
 
 def _values(kind: Regression, train: Stays, valid: Stays, evaluated: Stays) -> dict[str, Array]:
-    """Values with the setting of the least squared error, and intervals as the models have them."""
-
-    def answer(of: Regression, model: Any, x_BF: Array) -> Array:
-        output = torch.from_numpy((model.predict(x_BF) - of.mean) / of.std)
-        return of.answer(output).numpy()
-
-    found = {}
+    """Values with the setting of the least squared error, each with intervals as the models have them; first the median, for all."""
+    seen_B, unseen_B = (kind.target(torch.from_numpy(stays.label_B)).numpy() for stays in (train, valid))
+    models = {"median for all": DummyRegressor(strategy="median").fit(train.x_BF, seen_B)}
     for name, (make, settings) in REGRESSORS.items():
-        fitted = [make(one).fit(train.x_BF, train.label_B) for one in settings]
-        best = min(fitted, key=lambda model: float(((model.predict(valid.x_BF) - valid.label_B) ** 2).mean()))
-        own = replace(kind, half_width=0.0).settled(answer(kind, best, valid.x_BF), valid.label_B)
-        found[name] = answer(own, best, evaluated.x_BF)
+        fitted = [make(one).fit(train.x_BF, seen_B) for one in settings]
+        models[name] = min(fitted, key=lambda model: float(((model.predict(valid.x_BF) - unseen_B) ** 2).mean()))
+    found = {}
+    for name, model in models.items():
+        of_valid, of_evaluated = (torch.from_numpy(model.predict(stays.x_BF)) for stays in (valid, evaluated))
+        own = replace(kind, half_width=0.0)
+        found[name] = own.settled(own.answer(of_valid).numpy(), valid.label_B).answer(of_evaluated).numpy()
     return found
 
 
 def _hazards(kind: TimeToEvent, train: Stays, valid: Stays, evaluated: Stays) -> dict[str, Array]:
-    """A binary baseline of all intervals of all stays, which is told the interval, with the setting of the best validation C-index."""
+    """A binary baseline of all intervals of all stays, which is told the interval, with the setting of the best validation C-index.
+
+    First the share of the training stays in each interval, for all: Kaplan and Meier's curve.
+    """
     seen_BJ, happened_BJ = kind.periods(train.label_B)
     stay, interval = np.nonzero(seen_BJ)
     x_PF, y_P = np.hstack([train.x_BF[stay], np.eye(kind.outputs)[interval]]), happened_BJ[stay, interval]
@@ -165,7 +168,9 @@ def _hazards(kind: TimeToEvent, train: Stays, valid: Stays, evaluated: Stays) ->
         hazard_BJ = model.predict_proba(each)[:, 1].reshape(len(x_BF), kind.outputs)
         return kind.of_hazards(torch.from_numpy(hazard_BJ)).numpy()
 
-    c_index, found = kind.measures()["c_index"], {}
+    share_J = happened_BJ.sum(0) / np.maximum(seen_BJ.sum(0), 1)
+    found = {"Kaplan-Meier for all": kind.of_hazards(torch.from_numpy(share_J).repeat(len(evaluated.x_BF), 1)).numpy()}
+    c_index = kind.measures()["c_index"]
     for name, (make, settings) in BASELINES.items():
         fitted = [make(one).fit(x_PF, y_P) for one in settings]
         best = max(fitted, key=lambda model: c_index(valid.label_B, answer(model, valid.x_BF)))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
+from seqsetvae.errors import InputError
 from seqsetvae.scores import Curve, Score, calibration
 from seqsetvae.tasks.kind import Floats, Kind, require_finite
 
@@ -27,9 +28,11 @@ class Regression(Kind):
 
     mean: float
     std: float
-    """Of the training outcomes; never 0."""
+    """Of the training outcomes on the scale; never 0."""
     half_width: float = 0.0
-    """Of the interval: of the validation stays 90 % lay so near (split conformal prediction, Lei et al. 2018)."""
+    """Of the interval, on the scale: of the validation stays 90 % lay so near (split conformal prediction, Lei et al. 2018)."""
+    scale: str = "linear"
+    """On which outcomes are learned: as they are, or `log`, log(1 + outcome)."""
 
     name: ClassVar[str] = "regression"
     says: ClassVar[str] = "Prediction of"
@@ -50,7 +53,12 @@ class Regression(Kind):
 
     @classmethod
     def fit(cls, label: Tensor, names: Sequence[str], config: FinetuneConfig) -> Regression:
-        return cls(float(label.mean()), max(float(label.std(correction=0)), 1e-6))
+        if config.outcome_scale == "log" and (least := float(label.min())) < 0:
+            raise InputError(
+                f"--outcome_scale log learns log(1 + outcome) of outcomes that are 0 or more, but one is {least:g}. Leave it out."
+            )
+        scaled = label.log1p() if config.outcome_scale == "log" else label
+        return cls(float(scaled.mean()), max(float(scaled.std(correction=0)), 1e-6), scale=config.outcome_scale)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -58,11 +66,16 @@ class Regression(Kind):
 
     def loss(self, output: Tensor, label: Tensor) -> Tensor:
         """Squared near the outcome and linear from one standard deviation on: a wild outcome moves no more than a far one."""
-        return F.huber_loss(output, (label - self.mean) / self.std)
+        return F.huber_loss(output, self.target(label))
+
+    def target(self, label: Tensor) -> Tensor:
+        """Outcomes as a head learns them: on the scale, with a mean of 0 and a spread of 1 in training."""
+        return ((label.log1p() if self.scale == "log" else label) - self.mean) / self.std
 
     def answer(self, output: Tensor) -> Tensor:
-        value_B = output * self.std + self.mean
-        return torch.stack([value_B, value_B - self.half_width, value_B + self.half_width], dim=1)
+        scaled_B = output * self.std + self.mean
+        answer = torch.stack([scaled_B, scaled_B - self.half_width, scaled_B + self.half_width], dim=1)
+        return answer.expm1().clamp(min=0.0) if self.scale == "log" else answer
 
     def metrics(self, answer: Tensor, label: Tensor) -> dict[str, float]:
         # Here, not above: a served model is installed without torchmetrics.
@@ -87,13 +100,14 @@ class Regression(Kind):
 
     def recalibration(self, output: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Least squares, with a slope that turns no order around."""
-        x_B, y_B = output.double(), (label.double() - self.mean) / self.std
+        x_B, y_B = output.double(), self.target(label.double())
         spread = x_B - x_B.mean()
         slope = (spread * y_B).sum().clamp(min=0.0) / spread.square().sum().clamp(min=1e-12)
         return slope, y_B.mean() - slope * x_B.mean()
 
     def settled(self, answer: Floats, label: Floats) -> Regression:
-        distance_B = np.sort(np.abs(answer[:, 0] - label))
+        said_B, came_B = (self.target(torch.from_numpy(one)).numpy() for one in (answer[:, 0], label))
+        distance_B = np.sort(np.abs(said_B - came_B)) * self.std
         rank = min(math.ceil((len(label) + 1) * COVERAGE), len(label))
         return replace(self, half_width=float(distance_B[rank - 1]))
 

@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import multiclass_auroc
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
+from seqsetvae.errors import InputError
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.kinds import KINDS, restore
@@ -98,6 +99,30 @@ def test_numbers_are_found_with_intervals_that_hold_nine_in_ten() -> None:
     assert as_in_training[names.FINETUNE_SPEARMAN] == pytest.approx(found["spearman"], abs=1e-4)
     for predicted, observed, _ in kind.calibration(label, answer):
         assert predicted == pytest.approx(observed, abs=1.5)
+
+
+def lengths(n: int, seed: int) -> Examples:
+    """e^(3 + x + noise of 0.5) - 1, never below 0 and with a long tail."""
+    x_BF, generator = inputs(n, seed)
+    return Examples(x_BF, torch.expm1(3.0 + x_BF[:, 0] + 0.5 * torch.randn(n, generator=generator)).clamp(min=0.0))
+
+
+def test_lengths_with_a_long_tail_are_learned_on_their_logarithm() -> None:
+    config = replace(CONFIG, outcome_scale="log")
+    kind, answer, label, x_BF = learned(Regression, lengths, config)
+    # Of no answer is the mean absolute error smaller than of the median.
+    best = np.abs(np.expm1(3.0 + x_BF[:, 0].double().numpy()).clip(0.0) - label).mean()
+    found = {key: score(label, answer) for key, score in kind.measures().items()}
+    assert found["mae"] < 1.1 * best
+    as_they_are = learned(Regression, lengths)[1]
+    assert found["mae"] < np.abs(as_they_are[:, 0] - label).mean()
+    assert found["coverage_90"] == pytest.approx(0.9, abs=0.02)
+    assert (answer[:, 1] >= 0.0).all()
+    # The intervals are those of the noise, 1.645 * 0.5 to both sides on the logarithm: wide where the value is large.
+    value, _, high = np.log1p(answer[answer[:, 0] > 0]).T
+    np.testing.assert_allclose(high - value, 1.645 * 0.5, atol=0.08)
+    with pytest.raises(InputError, match=r"--outcome_scale log .* one is -1"):
+        Regression.fit(torch.tensor([3.0, -1.0]), ("a",), config)
 
 
 def test_several_labels_are_learned_from_what_is_known_of_each() -> None:

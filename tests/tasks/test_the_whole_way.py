@@ -14,13 +14,16 @@ from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from seqsetvae.evaluation.evaluate import evaluate
+from seqsetvae.evaluation.evaluate import Evaluation, evaluate
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.pretrained.exported import export
 
 SOURCE = Synthetic(subjects=400, variables=6, sets=5, events_per_set=4, noise=0.3)
 QUIET = TrackingConfig(log_system_metrics=False)
-BASELINES = {"regression": ["ridge regression", "gradient boosting"]}
+BASELINES = {
+    "regression": ["median for all", "ridge regression", "gradient boosting"],
+    "time_to_event": ["Kaplan-Meier for all", "logistic regression", "gradient boosting"],
+}
 
 
 def outcomes(store: Store) -> pd.DataFrame:
@@ -75,10 +78,11 @@ def test_the_whole_way(task, kind, score, least, untrained, tmp_path: Path, monk
     uri = done.version.uri
     found = evaluate(EvaluateConfig(uri, bootstrap=10, **chosen), QUIET)
     assert list(found.scores) == [uri, *BASELINES.get(kind, ["logistic regression", "gradient boosting"])]
-    for scores in found.scores.values():
-        assert scores[score].value > least
+    for name, scores in found.scores.items():
+        assert scores[score].value > least or name.endswith("for all")
         assert scores[score].low <= scores[score].high
     assert found.scores[uri].keys() == found.scores["gradient boosting"].keys()
+    check_floor(found, uri, done.model.kind.columns)
 
     # Served it says the same as in the evaluation, in columns of its own.
     packed = store.shard("test", 0).rows(0, 3)
@@ -104,6 +108,26 @@ def test_the_whole_way(task, kind, score, least, untrained, tmp_path: Path, monk
         evaluate(EvaluateConfig(uri, store="store", baselines=False), QUIET)
 
 
+def check_floor(found: Evaluation, uri: str, columns: tuple[str, ...]) -> None:
+    """What is said of all stays alike is the training stays' median or Kaplan and Meier's share, and worse than the model."""
+    frame, store = pd.read_csv("tasks.csv", dtype={"subject_id": str}), Store.open(Path("store"))
+    train, test = (frame[frame["subject_id"].isin(ids(store, split))] for split in ("train", "test"))
+    if median := found.scores.get("median for all"):
+        assert median["mae"].value == pytest.approx((test["score"] - train["score"].median()).abs().mean(), abs=1e-4)
+        assert median["mae"].value > found.scores[uri]["mae"].value
+        assert median["spearman"].value == 0.0
+    if curve := found.scores.get("Kaplan-Meier for all"):
+        assert curve["c_index"].value == 0.5
+        assert curve["brier_ipcw"].value > found.scores[uri]["brier_ipcw"].value
+        edge = float(columns[0].removeprefix("risk_by_").removesuffix("h"))
+        sure = train[(train["died_hours"] > edge) | (train["died"] == 1)]
+        assert found.risks["Kaplan-Meier for all"][0, 0] == pytest.approx((sure["died_hours"] <= edge).mean(), abs=1e-6)
+
+
+def ids(store: Store, split: str) -> list[str]:
+    return store.subject_ids(split, range(store.n_subjects(split)))
+
+
 def check_data_report(run_id: str, task: str, store: Store, kind: str) -> None:
     """Table and page of the run say of each split what pandas says of the rows of its stays."""
     frame = pd.read_csv("tasks.csv", dtype={"subject_id": str})
@@ -113,7 +137,7 @@ def check_data_report(run_id: str, task: str, store: Store, kind: str) -> None:
     page = mlflow.artifacts.load_text(f"runs:/{run_id}/data_report.html")
     assert f"<h2>Task {task}</h2>" in page
     for split in store.splits:
-        mine = frame[frame["subject_id"].isin(store.subject_ids(split, range(store.n_subjects(split))))]
+        mine = frame[frame["subject_id"].isin(ids(store, split))]
         measure, of_frame = {
             "regression": ("median", pd.Series.median),
             "multilabel": (f"share with {first}", pd.Series.mean),

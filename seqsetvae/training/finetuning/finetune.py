@@ -26,6 +26,7 @@ from seqsetvae.model.classifier import RiskNet
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Curve
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.regression import Regression
 from seqsetvae.tracking.compat.experiment_page import artifact_links
 from seqsetvae.tracking.connection.address import recorded
 from seqsetvae.tracking.read.run_summary import read_run
@@ -102,6 +103,11 @@ def finetune_listening(
     store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
+    if config.outcome_scale != "linear" and train.kind is not Regression:
+        raise InputError(
+            f"--outcome_scale {config.outcome_scale} is for numbers, but the outcomes are {train.kind.name}. Leave it out, or say --kind "
+            "regression."
+        )
     kind = train.kind.fit(train.label_B, names_of(store), config)
     outcomes = TaskOverview.of(store, task_of(config))
     tags = {
