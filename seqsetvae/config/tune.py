@@ -26,6 +26,15 @@ class SpaceConfig:
     """Lowest and highest learning rate, drawn evenly on the logarithm."""
     latent_dims: tuple[int, ...] | None = None
     """Latent sizes to choose from, e.g. `[32, 64, 128]`."""
+    priors: tuple[Literal["standard", "learned"], ...] | None = None
+    """Priors to choose from, e.g. `[standard, learned]`."""
+    remember_weight_range: tuple[float, float] | None = None
+    """Lowest and highest remember_weight, drawn evenly on the logarithm; with --model.remember. The validation NLL is the lower the
+    less the history is asked for: `--goal pareto --against history` shows the choice."""
+    foresee_weight_range: tuple[float, float] | None = None
+    """Lowest and highest foresee_weight, as above; with --model.foresee_hours."""
+    hide_values_range: tuple[float, float] | None = None
+    """Lowest and highest share of hidden values."""
 
     def __post_init__(self) -> None:
         for name, floor, above in (
@@ -33,6 +42,9 @@ class SpaceConfig:
             ("free_bits_range", 0.0, False),
             ("warmup_range", 0.0, False),
             ("lr_range", 0.0, True),
+            ("remember_weight_range", 0.0, True),
+            ("foresee_weight_range", 0.0, True),
+            ("hide_values_range", 0.0, False),
         ):
             given: tuple[float, float] | str | None = getattr(self, name)
             if given is None or isinstance(given, str):
@@ -46,7 +58,9 @@ class SpaceConfig:
             self.warmup_range,
             "shares of the trial's steps, at most 1: beta would never reach max_beta",
         )
-        for name in ("schedules", "latent_dims"):
+        hidden = self.hide_values_range
+        require(hidden is None or hidden[1] < 1.0, "space.hide_values_range", hidden, "shares below 1")
+        for name in ("schedules", "latent_dims", "priors"):
             choices = getattr(self, name)
             require(choices is None or len(choices) > 0, f"space.{name}", choices, "at least one choice, or null")
         require(
@@ -81,8 +95,9 @@ class TuneConfig:
     goal: Literal["constrained", "pareto"] = "constrained"
     """`constrained`: the lowest validation NLL among trials whose latents are in use. `pareto`: the front of validation NLL against
     `against`."""
-    against: Literal["mutual_information", "active_units"] = "mutual_information"
-    """The second objective of `pareto`, maximized."""
+    against: Literal["mutual_information", "active_units", "history"] = "mutual_information"
+    """The second objective of `pareto`: information or active units, maximized, or what the history does not remember and foresee on the
+    validation split, minimized."""
     prune_collapsed: bool = True
     """End a trial as soon as its collapse is confirmed."""
     pruner: Literal["median", "hyperband", "none"] = "median"

@@ -29,9 +29,11 @@ KINDS: dict[str, tuple[str, str, float]] = {
 LOGARITHMIC = {"max_beta", "lr"}
 DASHES = (0, (4, 2))
 SECOND = {
-    "mutual_information": ("mutual information", "nats"),
-    "active_units": ("active units", "share of dimensions"),
+    "mutual_information": ("mutual information", "nats", "mutual_information"),
+    "active_units": ("active units", "share of dimensions", "active_units_ratio"),
+    "history": ("what the history misses", "loss of its heads", "history_missed"),
 }
+"""Of the second objective what it is called, its unit, and where a row has it."""
 
 
 def kind(row: TrialRow) -> str:
@@ -73,11 +75,11 @@ def draw_history(rows: Sequence[TrialRow], title: str) -> bytes:
 
 
 def draw_pareto(rows: Sequence[TrialRow], front: Sequence[int], title: str, against: str) -> bytes:
-    """Validation NLL against the information in the latents; `front` holds the numbers of the winners."""
-    label, unit = SECOND[against]
+    """Validation NLL against the second objective; `front` holds the numbers of the winners."""
+    label, unit, attribute = SECOND[against]
 
     def place(row: TrialRow) -> tuple[float | None, float | None]:
-        return row.val_recon, row.mutual_information if against == "mutual_information" else row.active_units_ratio
+        return row.val_recon, getattr(row, attribute)
 
     with style.DRAWING:
         figure = style.new_figure(title, subtitle(rows))

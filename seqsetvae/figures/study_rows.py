@@ -30,6 +30,8 @@ class TrialRow:
     planned_steps: int = 0
     training_seconds: float = 0.0
     run_id: str = ""
+    history_missed: float | None = None
+    """By the heads on the history, on the validation split; 0 without such."""
 
     @property
     def candidate(self) -> bool:

@@ -70,6 +70,7 @@ def row_of(trial: FrozenTrial) -> TrialRow:
         val_recon=known.get("val_recon"),
         level=known.get("level", ""),
         mutual_information=known.get("mutual_information"),
+        history_missed=known.get("history_missed"),
         active_units_ratio=known.get("active_units_ratio"),
         decoder_use=known.get("decoder_use"),
         steps=known.get("steps", 0),
@@ -89,7 +90,7 @@ def winners(trials: Sequence[FrozenTrial]) -> list[int]:
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether `one` (NLL, information) is no worse in both and better in one.
+    """Whether `one` (NLL, and what is to be large) is no worse in both and better in one.
 
     >>> dominates((10.0, 2.0), (11.0, 2.0)), dominates((10.0, 1.0), (11.0, 2.0))
     (True, False)

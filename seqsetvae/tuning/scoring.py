@@ -72,7 +72,7 @@ def directions(config: TuneConfig) -> list[Literal["minimize", "maximize"]]:
 
 
 def values(val_metrics: Mapping[str, float], evidence: TrialHealth, config: TuneConfig) -> list[float]:
-    """What Optuna compares: validation NLL, and with `pareto` the information in the latents.
+    """What Optuna compares: validation NLL, and with `pareto` the information in the latents, or minus what the history misses.
 
     >>> values({"val_recon": 12.5}, TrialHealth(Level.GREEN, 0.5, 2.0, 0.5), TuneConfig(goal="pareto"))
     [12.5, 2.0]
@@ -80,5 +80,18 @@ def values(val_metrics: Mapping[str, float], evidence: TrialHealth, config: Tune
     nll = val_metrics[names.VAL_RECON]
     if config.goal == "constrained":
         return [nll]
-    used = evidence.mutual_information if config.against == "mutual_information" else evidence.active_units_ratio
-    return [nll, used]
+    second = {
+        "mutual_information": evidence.mutual_information,
+        "active_units": evidence.active_units_ratio,
+        "history": -history_missed(val_metrics),
+    }
+    return [nll, second[config.against]]
+
+
+def history_missed(val_metrics: Mapping[str, float]) -> float:
+    """What the heads on the history miss on the validation split, of the past and of what comes; 0 of a model without them.
+
+    >>> history_missed({"val_remember": 0.25, "val_foresee": 0.5, "val_recon": 12.0})
+    0.75
+    """
+    return sum(val_metrics.get(name, 0.0) for name in names.VAL_HISTORY[:2])

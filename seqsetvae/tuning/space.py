@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from seqsetvae.collapse.forecast import Forecast
 
 Params = Mapping[str, Any]
-"""Of one trial: max_beta, free_bits, warmup (share of the trial's steps), beta_schedule, lr, latent_dim; those that are searched."""
+"""Of one trial: max_beta, free_bits, warmup (share of the trial's steps), beta_schedule, lr, latent_dim, prior, remember_weight,
+foresee_weight, hide_values; those that are searched."""
+
+
+OF_THE_OBJECTIVE = ("max_beta", "free_bits", "beta_schedule", "remember_weight", "foresee_weight", "hide_values")
 
 
 class Suggests(Protocol):
@@ -42,6 +46,14 @@ def suggest(trial: Suggests, space: SpaceConfig, base: PretrainConfig) -> dict[s
         params["lr"] = trial.suggest_float("lr", *space.lr_range, log=True)
     if space.latent_dims:
         params["latent_dim"] = trial.suggest_categorical("latent_dim", space.latent_dims)
+    if space.priors:
+        params["prior"] = trial.suggest_categorical("prior", space.priors)
+    if space.remember_weight_range:
+        params["remember_weight"] = trial.suggest_float("remember_weight", *space.remember_weight_range, log=True)
+    if space.foresee_weight_range:
+        params["foresee_weight"] = trial.suggest_float("foresee_weight", *space.foresee_weight_range, log=True)
+    if space.hide_values_range:
+        params["hide_values"] = trial.suggest_float("hide_values", *space.hide_values_range)
     return params
 
 
@@ -52,14 +64,15 @@ def apply(base: PretrainConfig, params: Params, total_steps: int) -> PretrainCon
     >>> config.objective.max_beta, config.objective.beta_warmup_steps
     (0.5, 100)
     """
-    objective = {key: params[key] for key in ("max_beta", "free_bits", "beta_schedule") if key in params}
+    objective = {key: params[key] for key in OF_THE_OBJECTIVE if key in params}
+    model = {key: params[key] for key in ("latent_dim", "prior") if key in params}
     if "warmup" in params:
         objective["beta_warmup_steps"] = round(params["warmup"] * total_steps)
     return replace(
         base,
         objective=replace(base.objective, **objective),
         optimizer=replace(base.optimizer, lr=params["lr"]) if "lr" in params else base.optimizer,
-        model=replace(base.model, latent_dim=params["latent_dim"]) if "latent_dim" in params else base.model,
+        model=replace(base.model, **model),
     )
 
 
@@ -104,6 +117,15 @@ def check_base(base: PretrainConfig, space: SpaceConfig) -> None:
             f"--objective.beta {base.objective.beta:g} fixes what is to be searched. Leave it out, or give --space.max_beta_range null "
             "and no --space.schedules."
         )
+    for searched, asked, flag in (
+        (space.remember_weight_range, base.model.remember, "remember"),
+        (space.foresee_weight_range, bool(base.model.foresee_hours), "foresee_hours"),
+    ):
+        if searched and not asked:
+            weight = flag.removesuffix("_hours")
+            raise InputError(
+                f"--space.{weight}_weight_range searches a weight that nothing has: give --model.{flag}, or leave it out."
+            )
     if base.monitor.disable_metrics_monitoring:
         raise InputError("--monitor.disable_metrics_monitoring: a sweep judges its trials by what the monitor sees.")
     if base.monitor.on_collapse == "rescue":

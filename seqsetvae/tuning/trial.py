@@ -27,7 +27,7 @@ from seqsetvae.training.monitor.watching import WatcherCallback
 from seqsetvae.training.recording import PretrainResult
 from seqsetvae.tuning import slots
 from seqsetvae.tuning.job import Job
-from seqsetvae.tuning.scoring import TrialHealth, constraints, values
+from seqsetvae.tuning.scoring import TrialHealth, constraints, history_missed, values
 from seqsetvae.tuning.space import suggest, trial_config
 
 _log = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ STEPS = "steps"
 PLANNED = "planned_steps"
 SECONDS = "training_seconds"
 VAL_RECON = "val_recon"
+HISTORY_MISSED = "history_missed"
 """The last validation NLL, also of a trial that was pruned."""
 
 Emit = Callable[[dict[str, Any]], None]
@@ -135,6 +136,7 @@ def conclude(
     nll = result.val_metrics.get(names.VAL_RECON, math.nan)
     if math.isfinite(nll):
         trial.set_user_attr(VAL_RECON, nll)
+        trial.set_user_attr(HISTORY_MISSED, history_missed(result.val_metrics))
     if outcome is None or outcome.last is None:
         record_failure(study, trial, "the run was too short to measure whether the latents are in use")
         return

@@ -41,6 +41,7 @@ def test_figures_can_be_drawn_of_any_rows(rows):
         study_figures.draw_parallel_coordinates(rows, "Study"),
         study_figures.draw_pareto(rows, winners, "Study", "mutual_information"),
         study_figures.draw_pareto(rows, winners, "Study", "active_units"),
+        study_figures.draw_pareto(rows, winners, "Study", "history"),
     ):
         assert picture(png).shape == (1000, 1400, 3)
 

@@ -8,8 +8,10 @@ import optuna
 import pytest
 import torch
 
+from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.collapse.forecast import Forecast
 from seqsetvae.config import (
+    ModelConfig,
     MonitorConfig,
     ObjectiveConfig,
     PretrainConfig,
@@ -20,6 +22,8 @@ from seqsetvae.config import (
 from seqsetvae.config.settling import settle_objective
 from seqsetvae.errors import InputError
 from seqsetvae.tuning.job import Job
+from seqsetvae.tuning.results import dominates
+from seqsetvae.tuning.scoring import TrialHealth, directions, values
 from seqsetvae.tuning.space import apply, check_base, settled, suggest, trial_config
 
 EVERYTHING = SpaceConfig(
@@ -28,6 +32,10 @@ EVERYTHING = SpaceConfig(
     schedules=("linear", "cyclical", "controller"),
     lr_range=(1e-4, 1e-2),
     latent_dims=(4, 8),
+    priors=("standard", "learned"),
+    remember_weight_range=(1.0, 100.0),
+    foresee_weight_range=(2.0, 50.0),
+    hide_values_range=(0.0, 0.4),
 )
 
 
@@ -58,6 +66,14 @@ def test_what_is_drawn_lies_in_its_range():
     drawn = draws(EVERYTHING)
     assert all(0.01 <= params["max_beta"] <= 50.0 and 1e-4 <= params["lr"] <= 1e-2 for params in drawn)
     assert {params["latent_dim"] for params in drawn} == {4, 8}
+    for params in drawn:
+        config = apply(PretrainConfig(), params, 100)
+        assert 1.0 <= config.objective.remember_weight == params["remember_weight"] <= 100.0
+        assert 2.0 <= config.objective.foresee_weight == params["foresee_weight"] <= 50.0
+        assert 0.0 <= config.objective.hide_values == params["hide_values"] <= 0.4
+        assert (config.model.prior, config.model.latent_dim) == (params["prior"], params["latent_dim"])
+    assert {params["prior"] for params in drawn} == {"standard", "learned"}
+    assert sum(params["remember_weight"] < 10.0 for params in drawn) == pytest.approx(50, abs=15), "on the logarithm"
     assert sum(params["max_beta"] < 0.7 for params in drawn) == pytest.approx(50, abs=15), "evenly on the logarithm"
 
 
@@ -97,6 +113,29 @@ def test_settings_that_contradict_a_sweep_are_refused(base, flag):
 
 
 @pytest.mark.parametrize(
+    ("weight", "flag"),
+    [("remember_weight_range", "--model.remember"), ("foresee_weight_range", "--model.foresee_hours")],
+)
+def test_a_weight_of_what_the_model_is_not_asked_for_is_not_searched(weight, flag):
+    space = SpaceConfig(**{weight: (1.0, 10.0)})
+    with pytest.raises(InputError, match=f"--space.{weight} .*{flag}"):
+        check_base(PretrainConfig(), space)
+    asked = {"remember": True} if "remember" in flag else {"foresee_hours": [6.0]}
+    check_base(PretrainConfig(model=ModelConfig(**asked)), space)
+
+
+def test_the_front_against_the_history_prefers_what_misses_less():
+    health = TrialHealth(Level.GREEN, 1.0, 5.0, None)
+    config = TuneConfig(goal="pareto", against="history")
+    knows, forgets = (
+        values({"val_recon": 12.0, "val_remember": missed, "val_foresee": 0.5}, health, config) for missed in (0.2, 0.7)
+    )
+    assert (knows, forgets) == ([12.0, -0.7], [12.0, -1.2])
+    assert directions(config) == ["minimize", "maximize"]
+    assert dominates(knows, forgets)
+
+
+@pytest.mark.parametrize(
     "space",
     [
         {"max_beta_range": (50.0, 0.01)},
@@ -106,6 +145,10 @@ def test_settings_that_contradict_a_sweep_are_refused(base, flag):
         {"lr_range": (1e-2, float("inf"))},
         {"latent_dims": ()},
         {"latent_dims": (0, 8)},
+        {"priors": ()},
+        {"remember_weight_range": (0.0, 1.0)},
+        {"foresee_weight_range": (5.0, 1.0)},
+        {"hide_values_range": (0.0, 1.0)},
         {"max_beta_range": None, "free_bits_range": None, "warmup_range": None},
     ],
 )
