@@ -98,7 +98,7 @@ def boosting_with_few_labels(store: str) -> Floats:
     opened = open_store(store)
     train = labelled_stays(opened.vocabulary, opened, "train").some(SHARE, FEW_LABELS.seed)
     few = Stays(features_of(train.packed, opened.vocabulary), train.label_B.double().numpy())
-    return baseline_risks(few, hand_made(opened, "valid"), hand_made(opened, "test"))[BOOSTING]
+    return baseline_risks(few, hand_made(opened, "valid"), hand_made(opened, "test"), (BOOSTING,))[BOOSTING]
 
 
 def validation_auroc(folder: Path | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,10 +93,13 @@ def baseline_answers(kind: Kind, train: Stays, valid: Stays, evaluated: Stays) -
     return baseline_risks(train, valid, evaluated)
 
 
-def baseline_risks(train: Stays, valid: Stays, evaluated: Stays) -> dict[str, Array]:
+def baseline_risks(
+    train: Stays, valid: Stays, evaluated: Stays, names: Iterable[str] = tuple(BASELINES)
+) -> dict[str, Array]:
     """Risk of the evaluated stays by each baseline, with the setting of the best validation AUROC."""
     risks = {}
-    for name, (make, settings) in BASELINES.items():
+    for name in names:
+        make, settings = BASELINES[name]
         fitted = [make(one).fit(train.x_BF, train.label_B) for one in settings]
         best = max(fitted, key=lambda model: auroc(valid.label_B, model.predict_proba(valid.x_BF)[:, 1]))
         risks[name] = best.predict_proba(evaluated.x_BF)[:, 1]

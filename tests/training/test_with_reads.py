@@ -48,6 +48,6 @@ def test_a_model_with_reads_is_trained_loaded_exported_and_finetuned_as_any_othe
         np.array(read_pretrained(tmp_path / "exported").last_states(events)["state"][0]), state
     )
 
-    finetuning = FinetuneConfig(model=str(result.final_checkpoint), head_input="history", n_seeds=1, max_epochs=1)
+    finetuning = FinetuneConfig(model=str(result.final_checkpoint), head_input="history", unfreeze="all", max_epochs=1)
     found = finetune(replace(finetuning, progress_bar=False), QUIET)
     assert 0.0 < found.model.risk(events)["risk"][0] < 1.0
