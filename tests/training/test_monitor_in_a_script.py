@@ -60,6 +60,13 @@ def test_the_guides_second_method_keeps_log_figures_and_a_backup_that_is_from_be
     assert "Collapse detected: no" in (tmp_path / "logs" / "final_statistics.txt").read_text()
 
 
+def test_figures_are_drawn_once_for_each_time_that_they_are_asked_for_however_often_checks_fall_between(tmp_path):
+    often = {**SETTINGS, "update_frequency": 20, "check_frequency": 5, "plot_frequency": 30}
+    fit(PlainVAE(beta=0.5), CollapseMonitor(log_dir=str(tmp_path), **often))
+    steps = sorted(int(path.stem.rpartition("_")[2]) for path in tmp_path.glob("monitoring_plot_step_*.png"))
+    assert steps == [30, 60, 90, 100]
+
+
 class Changes(pl.Callback):
     """The guides' stages: a check every 10 steps at first, then every 20."""
 

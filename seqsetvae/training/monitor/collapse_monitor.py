@@ -337,6 +337,7 @@ class CollapseMonitor(pl.Callback):
         if self._pending is None:
             return
         pending, self._pending = self._pending, None
+        before = self.updates[-1].step if len(self.updates) else 0
         # Every process judges the figures of the first: a last digit must not make them disagree on whether to stop.
         judged = self.observer.judge(pending, self._seconds / 3600.0, trainer.strategy.broadcast)
         self._consequences.tell(judged.checks, self.primary)
@@ -345,12 +346,9 @@ class CollapseMonitor(pl.Callback):
         if not judged.whole.finite:
             self._consequences.act(trainer, self.primary)
             raise PosteriorNotFinite(step)
-        if self._figures is not None and self._plot_is_due(step):
-            self._figures.draw(self.updates, step)
-
-    def _plot_is_due(self, step: int) -> bool:
         every = self.config.plot_frequency
-        return step // every > (step - self.config.update_frequency) // every
+        if self._figures is not None and step // every > before // every:  # the first update behind a multiple of it
+            self._figures.draw(self.updates, step)
 
     def _log(self, trainer: pl.Trainer, metrics: dict[str, float], step: int) -> None:
         if self.name:
