@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -21,6 +22,16 @@ def test_there_are_notebooks_and_their_page_names_each():
     page = (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8")
     assert len(NOTEBOOKS) == 5
     assert [path.name for path in NOTEBOOKS if f"notebooks/{path.name}" not in page] == []
+
+
+def test_the_number_of_certified_runs_is_that_of_the_report():
+    report = (ROOT / "docs" / "collapse-report.md").read_text(encoding="utf-8")
+    [certified] = re.findall(r"^\| every run ends as it was built to \| \d+ of (\d+) runs", report, re.MULTILINE)
+    pages = [*NOTEBOOKS, *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    said = {path.name: re.findall(r"some (\d+) runs", path.read_text(encoding="utf-8")) for path in pages}
+    told = {name: numbers for name, numbers in said.items() if numbers}
+    assert {"04_collapse_explained.ipynb", "collapse.md"} <= told.keys()
+    assert {number for numbers in told.values() for number in numbers} == {certified}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -178,6 +178,7 @@ def test_one_run_logged_to_itself_from_the_command_line(store, tmp_path, capsys)
         main(arguments)
     assert ended.value.code == 0
     written = {file.name for file in (tmp_path / "a").iterdir()}
+    assert {"loss_curves.png", "training_dynamics.png", "collapse_analysis.txt", "report.html"} <= written
     logged = {file.path for file in MlflowClient(store).list_artifacts(run_id, "analysis")}
     assert logged == {f"analysis/{name}" for name in written}
     assert "among the artifacts of the run, in analysis/" in capsys.readouterr().out

@@ -122,6 +122,8 @@ def test_partial_collapse_is_said_and_is_not_red():
     assert set(levels(detector(grace_steps=4000), [few] * 60)) == {
         "g"
     }  # an untrained posterior may still find its units
+    lower = detector(grace_steps=0, active_units_threshold=0.05)
+    assert set(levels(lower, [few] * 60)) == {"g"}, "one of sixteen is more than a twentieth"
     judged = watcher.check(replace(few, step=9000))
     assert "1 of 16 dimensions are in use" in judged.advice
 

@@ -14,7 +14,8 @@ from seqsetvae.tracking.write.run import Run
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
 from seqsetvae.training.loop import make_trainer
 from seqsetvae.training.plan import make_plan
-from tests.docs.test_from_the_guides import GUIDES
+from tests.docs.test_commands import CASES, NIGHTLY
+from tests.docs.test_from_the_guides import DOCUMENT, GUIDES, rows
 
 ROOT = Path(__file__).parents[2]
 TRIED: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("tried.yaml").read_text())
@@ -33,6 +34,21 @@ def test_the_test_is_there(test):
     path, _, name = test.partition("::")
     defined = {node.name for node in ast.parse((ROOT / path).read_text()).body if isinstance(node, ast.FunctionDef)}
     assert name in defined
+
+
+def test_what_the_commands_of_the_pages_are_to_try_is_among_them():
+    """A flag by itself, anything else by what it is called here."""
+    lines = [line for line, _ in CASES + NIGHTLY]
+
+    def words(item: str) -> set[str]:
+        if item.startswith("--"):
+            return {item}
+        here = [span for left, right in rows(DOCUMENT) if item in left for span in right]
+        flags = {span.replace(span[2 : span.find(".") + 1], "") for span in here if span.startswith("--")}
+        return {span for span in here if span.startswith("seqsetvae ")} | flags
+
+    by_command = TRIED["tests/docs/test_commands.py::test_a_command_does_what_its_page_says"]
+    assert [item for item in by_command if not any(word in line for word in words(item) for line in lines)] == []
 
 
 def test_what_the_guides_switch_off_is_off(tmp_path, monkeypatch):

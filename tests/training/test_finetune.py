@@ -96,6 +96,7 @@ def test_the_whole_way_finds_the_planted_severity(checkpoint, planted, capsys):
     assert run.data.tags[names.TAG_KIND] == "finetune"
     assert run.data.metrics[names.FINETUNE_AUC] == pytest.approx(result.val_metrics[names.FINETUNE_AUC], abs=1e-6)
     assert {"history/val_auc", "posterior_history/val_auprc", "posterior/train_loss"} <= run.data.metrics.keys()
+    assert all(0.0 < run.data.metrics[f"val_{name}"] < 1.0 for name in ("auprc", "accuracy", "pred"))
 
     # Served, in batch, and after a round trip: the same risk; a bad row spares the others.
     import mlflow

@@ -61,8 +61,10 @@ def test_the_guides_second_method_keeps_log_figures_and_a_backup_that_is_from_be
 
 
 def test_figures_are_drawn_once_for_each_time_that_they_are_asked_for_however_often_checks_fall_between(tmp_path):
-    often = {**SETTINGS, "update_frequency": 20, "check_frequency": 5, "plot_frequency": 30}
-    fit(PlainVAE(beta=0.5), CollapseMonitor(log_dir=str(tmp_path), **often))
+    often = {**SETTINGS, "update_frequency": 20, "check_frequency": 15, "plot_frequency": 30}
+    monitor = CollapseMonitor(log_dir=str(tmp_path), **often)
+    fit(PlainVAE(beta=0.5), monitor)
+    assert monitor.steps_history == [15, 20, 30, 40, 45, 60, 75, 80, 90, 100]
     steps = sorted(int(path.stem.rpartition("_")[2]) for path in tmp_path.glob("monitoring_plot_step_*.png"))
     assert steps == [30, 60, 90, 100]
 
