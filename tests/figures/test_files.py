@@ -12,11 +12,13 @@ from matplotlib.text import Annotation
 from PIL import Image
 
 from seqsetvae.config.figures import ON_SCREEN, FigureConfig
+from seqsetvae.curves import bands, net_benefit_of_all
 from seqsetvae.errors import InputError
 from seqsetvae.figures import study as study_figures
 from seqsetvae.figures import style
 from seqsetvae.figures.calibration import draw_calibration
 from seqsetvae.figures.comparison import comparison
+from seqsetvae.figures.risk_curves import risk_curves
 from seqsetvae.figures.study_rows import TrialRow
 from seqsetvae.scores import calibration
 from seqsetvae.tracking.read.recorded_run import RecordedRun, Series
@@ -129,3 +131,17 @@ def test_panels_of_a_comparison_share_their_steps():
     assert figure is not None
     assert {axes.get_xlim() for axes in figure.axes[0::2]} == {(10.0, 300.0)}
     assert {axes.get_xlim() for axes in figure.axes[1::2]} == {(0.0, 5.0)}, "minutes since the start"
+
+
+def test_the_curves_of_ten_models_are_all_drawn_and_no_two_look_alike():
+    label_B = np.tile([0.0, 1.0], 20)
+    risk_B = np.linspace(0.0, 1.0, 40)
+    found = {f"model {number}": bands(label_B, risk_B, repeats=3) for number in range(10)}
+    with style.DRAWING:
+        figure = risk_curves(found, net_benefit_of_all(label_B), 0.5, "death")
+    for axes in figure.axes:
+        curves = [line for line in axes.lines if line.get_color() != style.GRAY]
+        assert len({(line.get_color(), str(line._dash_pattern)) for line in curves}) == 10
+        assert len(axes.collections) == 10, "each has its band"
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [*found, "without a model"]

@@ -48,7 +48,7 @@ def told_figure(told: Sequence[VariableTold], title: str) -> Figure:
     now = np.array([one.bound for one in shown])
     colors = [style.PURPLE if is_lost(one) else style.BLUE for one in shown]
     axes.barh(at, np.maximum(now, 0.0), 0.62, color=colors, xerr=[2.0 * one.error for one in shown], ecolor=style.GRAY)
-    handles: list[Artist] = [Patch(color=style.BLUE, label="this model, +- 2 standard errors")]
+    handles: list[Artist] = [Patch(color=style.BLUE, label="this model, ± 2 standard errors")]
     if compared:
         before = np.array([math.nan if one.before is None else one.before for one in shown])
         label = "earlier model"
