@@ -60,7 +60,7 @@ def risk_curves(found: Mapping[str, Mapping[str, Band]], of_all_T: Floats, share
             axes.plot(band.x_T, band.y_T, color=color, linestyle=dashes, linewidth=1.5, zorder=3)
         _reference(axes, key, of_all_T, share)
     handles = [
-        Line2D([], [], color=color, linestyle=dashes, label=style.legible(name))
+        Line2D([], [], color=color, ls=dashes, label=style.legible(name))
         for (dashes, color), name in zip(looks, found, strict=True)
     ]
     figure.legend(

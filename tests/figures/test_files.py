@@ -141,7 +141,7 @@ def test_the_curves_of_ten_models_are_all_drawn_and_no_two_look_alike():
         figure = risk_curves(found, net_benefit_of_all(label_B), 0.5, "death")
     for axes in figure.axes:
         curves = [line for line in axes.lines if line.get_color() != style.GRAY]
-        assert len({(line.get_color(), str(line._dash_pattern)) for line in curves}) == 10
+        assert len({(line.get_color(), line.get_linestyle()) for line in curves}) == 10
         assert len(axes.collections) == 10, "each has its band"
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [*found, "without a model"]
