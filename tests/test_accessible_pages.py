@@ -13,6 +13,9 @@ from tests.dashboard.conftest import recorded  # noqa: F401
 from tests.dashboard.test_web import page
 from tests.support.accessible import beyond_the_window, press, reached_by_tab, resize, violations
 
+ALL = "[...document.querySelectorAll('%s')]"
+"""Elements of a page, for a script."""
+
 
 @pytest.fixture(scope="module")
 def report(recorded: str, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
@@ -29,6 +32,10 @@ def test_the_report(report):
             resize(browser, width)
             assert violations(browser) == []
             assert beyond_the_window(browser) <= 0
+        drawn = browser.run("Math.min(...[...document.images].map(one => one.getBoundingClientRect().width))")
+        assert drawn > 800, "on a telephone a figure of 1,400 pixels is still large enough to be read"
+        why = browser.run("Math.min(...[...document.querySelectorAll('td.why')].map(one => one.offsetWidth))")
+        assert why > 250, "and a reason is no column of single words"
         reached = reached_by_tab(browser)
         assert reached.count("a") == 2, "each run of the overview"
         assert reached.count("summary") == 2, "the settings of each run"
@@ -43,6 +50,10 @@ def test_the_page_of_the_monitor(recorded):  # noqa: F811
             resize(browser, width)
             assert violations(browser) == []
             assert beyond_the_window(browser) <= 0
+            assert browser.run(f"Math.max(...{ALL % '.card'}.map(one => one.scrollWidth - one.clientWidth))") <= 0
+            assert browser.run(f"{ALL % '.flag'}.every(one => one.getClientRects().length === 1)"), "no flag is broken"
+            run, bar = (browser.run(f"document.querySelector('{one}').offsetWidth") for one in (".run", ".bar div"))
+            assert bar > 0.9 * run, "all of the steps are all of the width"
         assert "input" in reached_by_tab(browser, until="input"), "the list of runs"
         for key in ("ArrowDown", "ArrowDown", "Enter"):
             press(browser, key)

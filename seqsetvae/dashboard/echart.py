@@ -26,7 +26,10 @@ def options(chart: Chart) -> dict[str, Any]:
         "left": 12,
         "top": 8,
         "textStyle": {
-            "rich": {"name": {"fontSize": 14, "fontWeight": "bold"}, "unit": {"fontSize": 12, "color": "#666"}}
+            "rich": {
+                "name": {"fontSize": 14, "fontWeight": "bold"},
+                "unit": {"fontSize": 12, "fontWeight": "normal", "color": "#666"},
+            }
         },
     }
     return {
@@ -53,10 +56,21 @@ def options(chart: Chart) -> dict[str, Any]:
             "splitNumber": 4,
         },
         "yAxis": {"type": "value" if chart.log_below is None else "log", "min": low, "max": high, "splitNumber": 4}
-        # The bounds of a share are said where they are round; others have many digits.
-        | {"axisLabel": {"showMinLabel": chart.share and low == 0.0, "showMaxLabel": chart.share and high == 1.0}},
+        | ({"interval": 0.25} if chart.share and (low, high) == (0.0, 1.0) else {})
+        | {"axisLabel": _numbers(chart, low, high)},
         "series": [_series(chart, trace, color) for trace, color in zip(chart.traces, COLORS, strict=False)],
     }
+
+
+def _numbers(chart: Chart, low: float, high: float) -> dict[str, Any]:
+    """Beside the y axis."""
+    # The bounds of a share are said where they are round; others have many digits.
+    shown: dict[str, Any] = {"showMinLabel": chart.share and low == 0.0, "showMaxLabel": chart.share and high == 1.0}
+    least = chart.log_below
+    if least is not None and any((trace.value_T < least).any() for trace in chart.traces):
+        # A colon marks what is JavaScript. Where the axis ends stands whatever is lower still.
+        shown[":formatter"] = f"value => (value < {1.001 * least:g} ? '≤ ' : '') + Number(value.toPrecision(3))"
+    return shown
 
 
 def _series(chart: Chart, trace: StepCurve, color: str) -> dict[str, Any]:

@@ -29,6 +29,8 @@ ROWS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Mutual information", "nats", (names.COLLAPSE_MUTUAL_INFORMATION,)),
 )
 """Title, unit, and the metrics that may stand for it, of which all runs have the first that any has."""
+UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
+"""Of wall time: the longest of which a run has two."""
 RIGHT, BOTTOM, TOP, GAP = 0.775, 0.06, 0.885, 0.06
 LINE = 34
 """Letters of a name on one line beside the figure."""
@@ -52,7 +54,7 @@ def comparison(runs: Sequence[RecordedRun]) -> Figure | None:
     )
     looks = looks_of(shown)
     seconds = max(float(series.time_T[-1]) - run.start_time for run in shown for series in run.metrics.values())
-    unit_seconds, unit_name = (3600.0, "hours") if seconds > 7200 else (60.0, "minutes")
+    unit_seconds, unit_name = next(unit for unit in UNITS if seconds > 2.0 * unit[0] or unit is UNITS[-1])
     # A column has one scale, however far each metric reaches.
     drawn = [[_curves(looks, shown, key, unit) for unit in (0.0, unit_seconds)] for _, _, key in rows]
     x_T = [np.concatenate([one.x_T for row in drawn for one in row[column]]) for column in (0, 1)]
@@ -119,8 +121,9 @@ def looks_of(runs: Sequence[RecordedRun]) -> list[Look]:
 def _legend(figure: Figure, shown: Sequence[RecordedRun], looks: Sequence[Look]) -> None:
     """To the right of all panels, one line for each run, with how it ended."""
     handles = []
+    lines = 3 if len(shown) <= 10 else 2  # so that all of them fit beside the panels
     for (color, dashes), run in zip(looks, shown, strict=True):
-        name = textwrap.fill(run.name, LINE, max_lines=3, placeholder=" …")
+        name = textwrap.fill(run.name, LINE, max_lines=lines, placeholder=" …")
         level = run.tags.get(names.TAG_COLLAPSE)
         label = f"{name}\n{run.run_id[:8]}, {run.status.lower()}{f', {level}' if level else ''}"
         handles.append(Line2D([], [], color=color, ls=dashes, linewidth=2.0, label=style.legible(label)))

@@ -35,7 +35,7 @@ def draw_contributions(events: Sequence[Contributor], subtitle: str) -> bytes:
             "Why this answer: what its events contribute", f"{subtitle}. To the right they raise it", height
         )
         bottom, top = 0.55 / height, 1 - 1.05 / height
-        axes = figure.add_axes((0.2, bottom, style.RIGHT - 0.2, top - bottom))
+        axes = figure.add_axes((0.24, bottom, style.RIGHT - 0.24, top - bottom))
         style.dress(axes, f"The {len(most)} of {len(events):,} events that count most", "")
         place = np.arange(len(most))
         ways = {
@@ -50,7 +50,10 @@ def draw_contributions(events: Sequence[Contributor], subtitle: str) -> bytes:
         axes.set(xlim=(-reach, reach), ylim=(len(most) - 0.4, -0.6))
         axes.axvline(0.0, color=style.GRAY, linewidth=1.0, zorder=4)
         style.plain_ticks(axes.xaxis)
-        names = [f"{one.variable} {'' if one.value is None else f'{one.value:g} '}at {one.hour:.1f} h" for one in most]
+        names = [
+            f"{style.short(one.variable, 26)} {'' if one.value is None else f'{one.value:g} '}at {one.hour:.1f} h"
+            for one in most
+        ]
         axes.set_yticks(place, [style.legible(name) for name in names], **style.font(style.SMALL))
         style.label_below(axes, "contribution to the head's output, for a risk its logit")
         axes.legend(

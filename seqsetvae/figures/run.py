@@ -191,10 +191,12 @@ def _figure(
         )
     count = len(panels) + (extra is not None)
     rows = -(-count // columns)
-    height = (style.TOP - style.BOTTOM + GAP) / rows - GAP
+    # What is no curve over steps stands below the axis labels of those that are.
+    gap = (1.5 if extra is None else 2.2) * GAP
+    height = (style.TOP - style.BOTTOM + gap) / rows - gap
     grid = figure.add_gridspec(
         rows, columns, left=style.LEFT, right=style.RIGHT, top=style.TOP if run.watched else 0.9, bottom=style.BOTTOM,
-        hspace=1.5 * GAP / height, wspace=0.17,
+        hspace=gap / height, wspace=0.17,
     )  # fmt: skip
     for index, panel in enumerate(panels):
         axes = figure.add_subplot(grid[index // columns, index % columns])

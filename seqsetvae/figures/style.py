@@ -92,6 +92,15 @@ def legible(text: str) -> str:
     return "".join(letter if letter == "\n" or ord(letter) in characters() else "□" for letter in text)
 
 
+def short(text: str, most: int) -> str:
+    """The text, or as much of its beginning as `most` letters hold.
+
+    >>> short("Non-invasive systolic pressure", 13), short("HR", 13)
+    ('Non-invasive…', 'HR')
+    """
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def font(size: float) -> dict[str, Any]:
     """Size and families of a text; said at each one, because the defaults are everyone's."""
     return {"fontsize": size, "fontfamily": font_families()}
@@ -102,8 +111,7 @@ def new_figure(title: str, subtitle: str, height: float = SIZE[1]) -> Figure:
     figure = Figure(figsize=(SIZE[0], height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     # A run may be called anything: "$" is no formula, and a long name must not run out of the picture.
-    short = title if len(title) <= 100 else title[:99] + "…"
-    for inches, text, size, weight in ((0.15, short, LARGE, "bold"), (0.42, subtitle, TEXT + 1, "normal")):
+    for inches, text, size, weight in ((0.15, short(title, 100), LARGE, "bold"), (0.42, subtitle, TEXT + 1, "normal")):
         heading = legible(text)
         figure.text(
             LEFT,
@@ -160,7 +168,12 @@ def log_ticks(axes: Axes, linear_below: float) -> None:
     axes.set_yscale("symlog", linthresh=linear_below)
     axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=linear_below))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+    def said(value: float, _: int) -> str:
+        crowded = axes.get_ylim()[1] > 1e5 * linear_below  # there 0 stands too close for a number beside it
+        return "" if crowded and 0.0 < abs(value) < 2.0 * linear_below else f"{value:g}"
+
+    axes.yaxis.set_major_formatter(FuncFormatter(said))
 
 
 def legend_above(axes: Axes, handles: Sequence[Artist]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.filters import do_forceescape, do_mark_safe
 
 from seqsetvae import palette
 
@@ -17,6 +19,18 @@ ENVIRONMENT = Environment(
     keep_trailing_newline=True,
 )
 ENVIRONMENT.globals["level_colors"] = palette.LEVELS
+
+
+def whole_flags(text: str) -> str:
+    """The text as HTML, in which no flag is broken between two lines.
+
+    >>> str(whole_flags("Lower --objective.max_beta, if < 1."))
+    'Lower <span class="flag">--objective.max_beta</span>, if &lt; 1.'
+    """
+    return do_mark_safe(re.sub(r"--\w[\w.]*\w", r'<span class="flag">\g<0></span>', str(do_forceescape(text))))
+
+
+ENVIRONMENT.filters["whole_flags"] = whole_flags
 
 
 def page(name: str, **values: object) -> str:

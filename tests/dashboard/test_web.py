@@ -95,3 +95,6 @@ def test_a_chart_as_the_browser_gets_it():
     for axis in (chart["yAxis"] for chart in charts.values()):
         assert axis["axisLabel"]["showMaxLabel"] in (False, axis["max"] == 1.0), "no bound with sixteen digits"
     assert len(charts["Posterior variance"]["series"]) == 2
+    assert charts["Active units"]["yAxis"]["interval"] == 0.25, "no 0.9 right below 1"
+    least = charts["Mutual information"]["yAxis"]["axisLabel"][":formatter"]
+    assert "'≤ '" in least, "a curve that leaves the axis below is not drawn as if it ended there"

@@ -24,6 +24,7 @@ from seqsetvae.figures.latent.reconstruction_figure import reconstruction_figure
 from seqsetvae.figures.latent.stay_figure import stay_figure
 from seqsetvae.figures.latent.summary import summarize
 from seqsetvae.figures.latent.umap_figure import OUTCOMES, umap_figure
+from tests.support.drawn_texts import unreadable
 
 THRESHOLDS = settle_monitor(MonitorConfig(kl_threshold=0.02), total_steps=10_000)
 PROBES = Probes(0.71, 0.2, None)
@@ -112,29 +113,8 @@ FIGURES = {
 def test_nothing_overlaps_and_nothing_is_cut(name):
     figure: Any = FIGURES[name]()
     with style.DRAWING:
-        style.png(figure)
+        assert unreadable(figure) == []
         renderer = figure.canvas.get_renderer()
-        said = [*figure.texts, *figure.legends]
-        for axes in figure.axes:
-            said += [axes.title, axes._left_title, axes._right_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
-            for axis, along in ((axes.xaxis, 0), (axes.yaxis, 1)):
-                low, high = sorted(axis.get_view_interval())
-                said += [one for one in axis.get_ticklabels() if low <= one.get_position()[along] <= high]
-            said += [axes.get_legend()] if axes.get_legend() else []
-        boxes = [
-            (one, one.get_window_extent(renderer))
-            for one in said
-            if one.get_visible() and (not hasattr(one, "get_text") or one.get_text())
-        ]
-    width, height = figure.bbox.width, figure.bbox.height
-    for number, (one, box) in enumerate(boxes):
-        assert box.x0 >= -1, one
-        assert box.y0 >= -1, one
-        assert box.x1 <= width + 1, one
-        assert box.y1 <= height + 1, one
-        for other, its in boxes[number + 1 :]:
-            overlap = min(box.x1, its.x1) - max(box.x0, its.x0), min(box.y1, its.y1) - max(box.y0, its.y0)
-            assert min(overlap) <= 1.5, (one, other)
     for axes in figure.axes:
         if axes.get_legend():
             inside, legend = axes.get_window_extent(renderer), axes.get_legend().get_window_extent(renderer)

@@ -79,7 +79,7 @@ def draw_cell(axes: Axes, error: VariableError) -> None:
         axes.spines[side].set_visible(False)
     style.plain_ticks(axes.xaxis, most=4)
     axes.tick_params(axis="x", pad=1, length=2)
-    name = error.name if len(error.name) <= 26 else error.name[:25] + "…"
+    name = style.short(error.name, 26)
     axes.set_title(
         style.legible(f"{name}, {error.unit}"),
         loc="left",

@@ -56,7 +56,7 @@ def told_figure(told: Sequence[VariableTold], title: str) -> Figure:
         handles += [Patch(color=style.PURPLE, label="lost: less than a quarter is left")]
     axes.axvline(CEILING, color=style.GRAY, linewidth=1.0, linestyle=(0, (1, 2)))
     axes.text(CEILING, len(shown) - 0.4, "most that can be shown ", ha="right", va="bottom", **style.font(style.SMALL))
-    axes.set_yticks(at, [style.legible(one.name if len(one.name) <= 30 else one.name[:29] + "…") for one in shown])
+    axes.set_yticks(at, [style.legible(style.short(one.name, 30)) for one in shown])
     axes.tick_params(axis="y", labelsize=style.SMALL, labelfontfamily=style.font_families())
     axes.set_ylim(-0.7, len(shown) + 0.3)
     axes.set_xlim(0.0, 1.04 * CEILING)
