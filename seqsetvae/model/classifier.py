@@ -28,19 +28,18 @@ def parts_of(chosen: str) -> tuple[str, ...]:
     return tuple(chosen.split("+"))
 
 
-def pool_state(vae: SeqSetVAE, state_SD: Tensor, batch: EventBatch) -> Tensor:
+def pool_state(vae: SeqSetVAE, history_SD: Tensor, batch: EventBatch) -> Tensor:
     """The states of each stay in one row, (B, F): the history's pooled over time and, where there are such, the reads at the last set.
 
     Reads are pooled over time already. What the pretrained heads say at the last set is linear in the state there: it adds nothing but
     directions, those that tell the past and the hours to come, and where labels are few these are what a probe would have to find.
     """
-    history_SD, read_SF = state_SD.split([state_SD.shape[1] - vae.read_width, vae.read_width], dim=1)
     pooled = [pool_over_time(history_SD, batch)]
-    if vae.read_width:
-        last_B = batch.last_set_B
-        pooled.append(read_SF.index_select(0, last_B))
+    if vae.reads is not None:
+        pooled.append(vae.reads.at_end(batch).to(history_SD.dtype))
         if vae.history_heads is not None:
-            pooled.append(vae.history_heads.statements(state_SD.index_select(0, last_B)))
+            last_BD = history_SD.index_select(0, batch.last_set_B)
+            pooled.append(vae.history_heads.statements(torch.cat([last_BD, pooled[-1]], dim=1)))
     return torch.cat(pooled, dim=1)
 
 
@@ -73,7 +72,7 @@ def stay_features(
             z_SZ = posterior.mu_SZ
             if generator is not None:
                 z_SZ = posterior.sample(torch.randn(z_SZ.shape, generator=generator, dtype=z_SZ.dtype))
-            found[HISTORY] = pool_state(vae, vae.state(z_SZ, batch), batch)
+            found[HISTORY] = pool_state(vae, vae.history(z_SZ, batch), batch)
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found

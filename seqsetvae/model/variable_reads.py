@@ -69,15 +69,35 @@ class VariableReads(nn.Module):
 
     def forward(self, batch: EventBatch) -> Tensor:
         """The reads after each set, (S, V * 2 R): of each variable R values, then how much was seen for each."""
+        of_set_2SC = self._added(self._amounts(batch), batch.set_N, batch.n_sets, batch)
+        return self._said(fading_sums(of_set_2SC, self.log_tau_C.exp().reciprocal(), batch))
+
+    def at_end(self, batch: EventBatch) -> Tensor:
+        """Those after the last set of each subject, (B, V * 2 R), without the ones before: each event fades once."""
+        ends_S = batch.minute_S.index_select(0, batch.last_set_B).index_select(0, batch.subject_S)
+        age_N = (ends_S - batch.minute_S).to(self.log_tau_C.dtype).index_select(0, batch.set_N)
+        rate_VR = self.log_tau_C.exp().reciprocal().view(self.variables, self.reads)
+        faded_NR = torch.exp(-age_N[:, None] * rate_VR.index_select(0, batch.variable_N))
+        subject_N = batch.subject_S.index_select(0, batch.set_N)
+        return self._said(self._added(self._amounts(batch) * faded_NR, subject_N, batch.n_subjects, batch))
+
+    def _amounts(self, batch: EventBatch) -> Tensor:
+        """w u and w of each event when it comes, (2, N, R)."""
         slope_NRF = GAIN * self.slope_VRF.index_select(0, batch.variable_N)
         score_NR, value_NR = (slope_NRF @ event_features(batch)[:, :, None]).squeeze(2).chunk(2, dim=1)
         weight_NR = (LARGEST_SCORE * torch.tanh(score_NR / LARGEST_SCORE)).exp()
-        cell_N = batch.set_N * self.variables + batch.variable_N
-        amount_2NR = torch.stack([weight_NR * value_NR, weight_NR])
-        of_set = amount_2NR.new_zeros(2, batch.n_sets * self.variables, self.reads).index_add(1, cell_N, amount_2NR)
-        rate_C = self.log_tau_C.exp().reciprocal()
-        weighted_SC, total_SC = fading_sums(of_set.view(2, batch.n_sets, -1), rate_C, batch)
-        shape = batch.n_sets, self.variables, self.reads
+        return torch.stack([weight_NR * value_NR, weight_NR])
+
+    def _added(self, amount_2NR: Tensor, row_N: Tensor, rows: int, batch: EventBatch) -> Tensor:
+        """Sums over the events of each row and variable, (2, rows, C)."""
+        cell_N = row_N * self.variables + batch.variable_N
+        found = amount_2NR.new_zeros(2, rows * self.variables, self.reads).index_add(1, cell_N, amount_2NR)
+        return found.view(2, rows, -1)
+
+    def _said(self, sums_2SC: Tensor) -> Tensor:
+        """From both sums to what is read, (S, V * 2 R)."""
+        weighted_SC, total_SC = sums_2SC
+        shape = total_SC.shape[0], self.variables, self.reads
         read_SVR, seen_SVR = (weighted_SC / (1.0 + total_SC)).view(shape), total_SC.log1p().view(shape)
         return torch.cat([read_SVR, seen_SVR], dim=2).flatten(1)
 

@@ -16,7 +16,7 @@ from seqsetvae.config import ModelConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import gather
 from seqsetvae.model.attention import OfPairs, OnGrid
-from seqsetvae.model.classifier import RiskHead, RiskNet
+from seqsetvae.model.classifier import RiskHead, RiskNet, stay_features
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.training.checkpoints import Recipe
@@ -35,8 +35,9 @@ def risk_model(**settings: object) -> RiskModel:
     scaling = vocabulary.center_V.tolist(), vocabulary.spread_V.tolist()
     recipe = Recipe({"model": asdict(config)}, list(vocabulary.names), *scaling, 1, "0" * 32)
     backbones = [SeqSetVAE(config, len(vocabulary)).eval() for _ in range(2)]
-    inputs = 9 * len(vocabulary) + 3 * 16
-    heads = [RiskHead(inputs + 2 * config.reads * len(vocabulary), 8, 0.0) for _ in range(2)]
+    first = store.gather("test", 0, np.arange(2))
+    parts = stay_features(backbones[0], first, ("history", "summaries"))
+    heads = [RiskHead(sum(part.shape[1] for part in parts.values()), 8, 0.0) for _ in range(2)]
     net = RiskNet(backbones, heads, "history+summaries").eval()
     net.slope, net.offset = torch.tensor(1.3), torch.tensor(-0.7)
     return RiskModel(Pretrained(backbones[0], vocabulary, config, recipe), net, 8, Binary())
@@ -64,9 +65,10 @@ def test_attention_of_pairs_is_that_of_the_grid():
 
 
 @pytest.mark.slow
-def test_the_graph_answers_real_stays_as_the_model_does(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("settings", [{}, {"reads": 2, "remember": True}], ids=["plain", "with reads"])
+def test_the_graph_answers_real_stays_as_the_model_does(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    model = exported(Path("model"))
+    model = exported(Path("model"), **settings)
     assert ended("--model model --output risk.onnx") == 0
     assert "risk.onnx: model, " in capsys.readouterr().out
     session = onnxruntime.InferenceSession("risk.onnx", providers=["CPUExecutionProvider"])
@@ -83,11 +85,9 @@ def test_the_graph_answers_real_stays_as_the_model_does(tmp_path, monkeypatch, c
 
 def test_what_cannot_be_exported_is_named_and_nothing_is_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exported(Path("with_reads"), reads=2)
-    assert ended("--model with_reads") == 2
-    assert "with reads of each variable (--model.reads) cannot be exported" in capsys.readouterr().err
+    exported(Path("model"))
     assert ended("--model nowhere") == 2
     assert "nowhere: no such model" in capsys.readouterr().err
-    assert ended("--model with_reads --output risk.pt") == 2
+    assert ended("--model model --output risk.pt") == 2
     assert "export.output is 'risk.pt', but must be a file that ends in .onnx" in capsys.readouterr().err
-    assert [path.name for path in Path().iterdir()] == ["with_reads"]
+    assert [path.name for path in Path().iterdir()] == ["model"]

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from seqsetvae.config import FinetuneConfig, PretrainConfig, TrackingConfig
 from seqsetvae.training.finetuning.finetune import finetune
@@ -51,3 +52,8 @@ def test_a_model_with_reads_is_trained_loaded_exported_and_finetuned_as_any_othe
     finetuning = FinetuneConfig(model=str(result.final_checkpoint), head_input="history", unfreeze="all", max_epochs=1)
     found = finetune(replace(finetuning, progress_bar=False), QUIET)
     assert 0.0 < found.model.risk(events)["risk"][0] < 1.0
+    # All of it is trained along but the decoder.
+    before, after = model.vae.state_dict(), found.model.net.backbones[0].state_dict()
+    same = {key for key, tensor in before.items() if torch.equal(tensor, after[key])}
+    assert not {key for key in same if key.startswith(("reads.", "history.", "set_encoder."))}
+    assert {key for key in before if key.startswith("set_decoder.")} <= same

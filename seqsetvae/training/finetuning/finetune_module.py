@@ -96,7 +96,7 @@ def unfrozen_parts(vae: SeqSetVAE, unfreeze: str) -> Iterator[nn.Module]:
     if unfreeze != "none":
         yield vae.history
     if unfreeze == "all":
-        yield vae.set_encoder
+        yield from (part for part in (vae.set_encoder, vae.reads, vae.history_heads) if part is not None)
 
 
 class StayDataset(Dataset[EventBatch]):

@@ -83,8 +83,6 @@ def to_onnx(model: RiskModel) -> OnnxModel:
 
     if model.pretrained.vocabulary.bare_V is not None and model.pretrained.vocabulary.bare_V.any():
         raise InputError("A model of events without a number cannot be exported: ONNX gets a value for each event.")
-    if any(cast(SeqSetVAE, vae).read_width for vae in model.net.backbones):
-        raise InputError("A model with reads of each variable (--model.reads) cannot be exported.")
     graph = Graph(model).eval()
     dims = {name: torch.export.Dim(name, min=2) for name in ("events", "sets", "subjects")}
     shapes = ({0: dims["events"]},) * 3 + ({0: dims["sets"]},) * 2 + ({0: dims["subjects"]},)
