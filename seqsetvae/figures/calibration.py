@@ -61,7 +61,7 @@ def draw_calibration(
     reading = reading or usual
     with style.DRAWING:
         figure = style.new_figure(title, f"{subtitle}. {reading}", height)
-        width = (style.RIGHT - style.LEFT) / columns
+        width = (style.RIGHT - style.LEFT) / max(2, columns)  # one alone is no strip along the page
         for number, (name, curve) in enumerate(curves.items()):
             row, column = divmod(number, columns)
             bottom = 1 - (MARGINS[0] + (row + 1) * PANEL + row * MARGINS[1]) / height

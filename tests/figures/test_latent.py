@@ -14,15 +14,24 @@ from matplotlib.figure import Figure
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config import MonitorConfig
 from seqsetvae.config.settling import settle_monitor
+from seqsetvae.data.units import AS_RECORDED
 from seqsetvae.figures import style
 from seqsetvae.figures.latent import text
-from seqsetvae.figures.latent.arrays import LatentSample, Quartiles, StayView, VariableError, VariableTrace
+from seqsetvae.figures.latent.arrays import (
+    LatentSample,
+    Quartiles,
+    StayView,
+    VariableError,
+    VariableTold,
+    VariableTrace,
+)
 from seqsetvae.figures.latent.correlation_figure import correlation_figure
 from seqsetvae.figures.latent.embedding import Embedding, Probes
 from seqsetvae.figures.latent.posterior_figure import posterior_figure
 from seqsetvae.figures.latent.reconstruction_figure import reconstruction_figure
 from seqsetvae.figures.latent.stay_figure import stay_figure
 from seqsetvae.figures.latent.summary import summarize
+from seqsetvae.figures.latent.told_figure import told_figure
 from seqsetvae.figures.latent.umap_figure import OUTCOMES, umap_figure
 from tests.support.drawn_texts import unreadable
 
@@ -201,6 +210,20 @@ def test_each_variable_has_its_errors_in_its_unit_the_best_first():
     ]
     rows = text.reconstruction_text(ERRORS).splitlines()
     assert rows[1].split() == ["MAP", "mmHg", "4,000", "2", "(1", "to", "4)", "8", "(4", "to", "24)", "0.25"]
+
+
+def test_a_unit_that_nobody_knows_is_no_part_of_a_heading():
+    figure = reconstruction_figure([error("MAP", 2.0, 8.0, AS_RECORDED)], "run", "subtitle")
+    assert list(panels(figure)) == ["MAP"]
+
+
+@pytest.mark.parametrize(("most", "says_the_limit"), [(0.03, False), (2.0, True)])
+def test_little_that_is_told_is_seen_as_well_as_much(most, says_the_limit):
+    told = [VariableTold("HR", most, 0.001), VariableTold("pH", most / 2, 0.001)]
+    axes = told_figure(told, "run").axes[0]
+    assert most < axes.get_xlim()[1] < max(4 * most, 2.2)
+    assert most / axes.get_xlim()[1] > 0.25, "the longest bar takes a good part of the panel"
+    assert [text.get_text() for text in axes.texts] == ["most that can be shown "] * says_the_limit
 
 
 def test_correlations_stand_in_clustered_order():

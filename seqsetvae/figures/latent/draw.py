@@ -71,7 +71,8 @@ def draw_model(drawn: Drawn, config: FigureConfig = ON_SCREEN) -> dict[str, byte
             RECONSTRUCTION: reconstruction_figure(
                 errors,
                 title,
-                f"absolute error of {values:,} recorded values (n); ×: median error over that of always saying the training median",
+                f"absolute error of {values:,} recorded values (n) in the variable's unit; "
+                "×: median error over that of always saying the training median",
             ),
             TOLD: told_figure(drawn.told, title),
             CORRELATION: correlation_figure(

@@ -81,7 +81,7 @@ def draw_cell(axes: Axes, error: VariableError) -> None:
     axes.tick_params(axis="x", pad=1, length=2)
     name = style.short(error.name, 26)
     axes.set_title(
-        style.legible(f"{name}, {error.unit}"),
+        style.legible(style.with_unit(name, error.unit)),
         loc="left",
         pad=2,
         fontweight="bold",

@@ -33,6 +33,12 @@ def is_lost(one: VariableTold) -> bool:
     return one.before is not None and one.before >= TELLS and one.bound < one.before / 4.0
 
 
+def reach_of(told: Sequence[VariableTold]) -> float:
+    """Where the axis ends: behind the longest bar, so that little is seen as well as much."""
+    longest = max((max(one.bound + 2.0 * one.error, one.before or 0.0) for one in told), default=0.0)
+    return min(1.04 * CEILING, max(2.0 * TELLS, 1.15 * longest))
+
+
 def told_figure(told: Sequence[VariableTold], title: str) -> Figure:
     """A bar for each variable, and a mark at what the earlier model told."""
     compared = any(one.before is not None for one in told)
@@ -54,13 +60,16 @@ def told_figure(told: Sequence[VariableTold], title: str) -> Figure:
         label = "earlier model"
         handles += [axes.scatter(before, at, marker="|", s=140, linewidths=2.5, color="black", label=label, zorder=4)]
         handles += [Patch(color=style.PURPLE, label="lost: less than a quarter is left")]
-    axes.axvline(CEILING, color=style.GRAY, linewidth=1.0, linestyle=(0, (1, 2)))
-    axes.text(CEILING, len(shown) - 0.4, "most that can be shown ", ha="right", va="bottom", **style.font(style.SMALL))
+    reach = reach_of(told)
+    if reach > CEILING:
+        axes.axvline(CEILING, color=style.GRAY, linewidth=1.0, linestyle=(0, (1, 2)))
+        words = "most that can be shown "
+        axes.text(CEILING, len(shown) - 0.4, words, ha="right", va="bottom", **style.font(style.SMALL))
     axes.set_yticks(at, [style.legible(style.short(one.name, 30)) for one in shown])
     axes.tick_params(axis="y", labelsize=style.SMALL, labelfontfamily=style.font_families())
     axes.set_ylim(-0.7, len(shown) + 0.3)
-    axes.set_xlim(0.0, 1.04 * CEILING)
+    axes.set_xlim(0.0, reach)
     style.plain_ticks(axes.xaxis)
-    axes.set_xlabel("nats per recorded value (a lower bound)", **style.font(style.TEXT))
+    axes.set_xlabel(f"nats per recorded value (a lower bound, at most {CEILING:.2f})", **style.font(style.TEXT))
     style.legend_above(axes, handles)
     return figure

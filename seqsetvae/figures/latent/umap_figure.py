@@ -30,7 +30,7 @@ def umap_figure(sample: LatentSample, embedding: Embedding | None, probes: Probe
     width, gap = 0.285, 0.03
     panels = []
     for number, name in enumerate(("Outcome (stays)", "Time in the stay", "Severity")):
-        axes = figure.add_axes((0.03 + number * (width + gap), bottom, width, top - bottom))
+        axes = figure.add_axes((style.LEFT + number * (width + gap), bottom, width, top - bottom))
         style.dress(axes, name, "")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(NullLocator())
