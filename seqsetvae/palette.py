@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zlib import crc32
+from collections.abc import Collection
 
 BLACK, BLUE, SKY, GREEN = "#000000", "#0072B2", "#56B4E9", "#009E73"
 YELLOW, ORANGE, VERMILION, PURPLE = "#F0E442", "#E69F00", "#D55E00", "#CC79A7"
@@ -18,10 +18,19 @@ RUNS = (
 ALARMING = ("orange", "red")
 
 
-def run_color(run_id: str, level: str) -> str:
-    """Of a run in a chart: warm where it collapsed or is about to, else one of twelve, by its id.
+def next_color(taken: Collection[str | None]) -> str:
+    """The color of a new run: the first of the twelve that the runs before it have left.
 
-    >>> run_color("0c" * 16, "red"), run_color("0c" * 16, "green"), run_color("0d" * 16, "yellow")
-    ('#D55E00', '#AA4499', '#7F7F7F')
+    >>> next_color([]), next_color([BLUE, None]), next_color(RUNS)
+    ('#0072B2', '#56B4E9', '#0072B2')
     """
-    return LEVELS[level] if level in ALARMING else RUNS[crc32(run_id.encode()) % len(RUNS)]
+    return next((color for color in RUNS if color not in taken), RUNS[0])
+
+
+def run_color(own: str, level: str) -> str:
+    """Of a run in a chart: warm where it collapsed or is about to, else its own.
+
+    >>> run_color(BLUE, "red"), run_color(BLUE, "green")
+    ('#D55E00', '#0072B2')
+    """
+    return LEVELS[level] if level in ALARMING else own

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from itertools import combinations
 
 import numpy as np
+import pytest
+from mlflow import MlflowClient
 from numpy.typing import NDArray
 
 from seqsetvae import palette
+from seqsetvae.config import TrackingConfig
+from seqsetvae.tracking.write.start import start_run
 
 
 def lab(color: str) -> NDArray[np.float64]:
@@ -26,6 +31,14 @@ def test_twelve_colors_of_runs_are_far_apart():
     assert [pair for pair in pairs if np.linalg.norm(lab(pair[0]) - lab(pair[1])) < 25] == []
 
 
-def test_runs_get_all_of_them():
-    given = {palette.run_color(f"{number:032x}", "green") for number in range(200)}
-    assert given == set(palette.RUNS)
+@pytest.mark.usefixtures("empty_store")
+def test_any_twelve_runs_that_follow_each_other_have_twelve_colors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    colors = []
+    for number in range(14):
+        config = TrackingConfig(log_system_metrics=False, run_name=f"run {number}")
+        with start_run(config, kind="pretrain", run_name=None, params={}, config_yaml="", tags={}) as run:
+            colors.append(run.color)
+        stored = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(run.run_id)
+        assert stored.data.tags["mlflow.runColor"] == run.color
+    assert all(len(set(colors[first : first + 12])) == 12 for first in range(3))

@@ -27,7 +27,7 @@ TUNE = (
 SILENT = frozenset(
     {
         *("data/num_workers", "data/pin_memory", "data/persistent_workers"),
-        *("monitor/log_dir", "monitor/notify", "monitor/verbose", "monitor/max_rescues"),
+        *("monitor/log_dir", "monitor/notify", "monitor/verbose", "monitor/max_rescues", "monitor/plot_frequency"),
         *("trainer/progress_bar", "trainer/resume_from_checkpoint", "trainer/log_every_n_steps", "trainer/save_top_k"),
         *("trainer/checkpoint_every_n_steps", "trainer/checkpoint_every_minutes", "finetune/progress_bar"),
     }

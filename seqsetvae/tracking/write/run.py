@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seqsetvae import names
+from seqsetvae import names, palette
 from seqsetvae.tracking.compat.experiment_page import run_page, runs_page
 from seqsetvae.tracking.compat.image_series import image_series, small, thumbnail
 from seqsetvae.tracking.connection.address import local_folder, without_password
@@ -47,6 +47,7 @@ class Run:
         known_params: set[str],
         finish_seconds: float,
         start_time: int = 0,
+        color: str = palette.BLUE,
     ) -> None:
         """`writer` None: a rank that records nothing. `known_params`: keys that the store has already, and never changes."""
         self.tracking_uri = tracking_uri
@@ -56,6 +57,8 @@ class Run:
         self.work_dir = work_dir
         self.start_time = start_time
         """Milliseconds since the epoch, of its first part."""
+        self.color = color
+        """In MLflow's charts, where nothing is wrong with it: another one than that of the runs before it."""
         self.local_artifact_dir = local_folder(artifact_uri)
         """Where the run's artifacts lie, if that is a folder of this machine."""
         self._writer = writer

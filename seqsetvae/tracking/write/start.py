@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqsetvae import names
+from seqsetvae import names, palette
 from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.compat.server import context_tags, newest_points
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+RUN_COLOR = "mlflow.runColor"
 RANK_RUN_ID = "SEQSETVAE_RUN_ID"
 """Tells the other ranks, which Lightning starts with a copy of this environment, what rank 0 records to."""
 
@@ -71,9 +72,14 @@ def start_run(
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
         mend_stale_runs(client, experiment_id, work_dir, uri)
+        color = _free_color(client, experiment_id)
         stored = _find_or_create(
             client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id
         )
+        if (own := stored.data.tags.get(RUN_COLOR)) in palette.RUNS:
+            color = own
+        else:
+            client.set_tag(stored.info.run_id, RUN_COLOR, color)
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 
@@ -99,11 +105,20 @@ def start_run(
         known_params=set(stored.data.params),
         finish_seconds=finish_seconds,
         start_time=stored.info.start_time,
+        color=color,
     )
     os.environ[RANK_RUN_ID] = run.run_id
     run.log_params(params)
     run.log_text(without_password(config_yaml), names.ARTIFACT_CONFIG)
     return run
+
+
+def _free_color(client: MlflowClient, experiment_id: str) -> str:
+    """One that none of the newest runs has."""
+    newest = client.search_runs(
+        [experiment_id], order_by=["attributes.start_time DESC"], max_results=len(palette.RUNS) - 1
+    )
+    return palette.next_color([run.data.tags.get(RUN_COLOR) for run in newest])
 
 
 def _find_or_create(
