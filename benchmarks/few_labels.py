@@ -48,15 +48,20 @@ SPLITS = ("train", "valid", "test")
 
 
 def measure(
-    quick: bool = False, store: str = "demo", labels: str | None = None, task: str | None = None
+    quick: bool = False,
+    store: str = "demo",
+    labels: str | None = None,
+    task: str | None = None,
+    pretrained_on: str | None = None,
 ) -> list[Table]:
     """Pretrain in each way, and probe each part of the states; the summaries of each variable, without a backbone, beside them.
 
-    The pretrainings see no outcome: they are the same for the store's own and for those of a table of `labels`.
+    The pretrainings see no outcome: they are the same for the store's own and for those of a table of `labels`. They may be of another
+    store: then no stay that is probed, trained or tested on was seen in pretraining.
     """
     rows: list[tuple[object, ...]] = []
     for name, config in PRETRAININGS.items():
-        model = from_checkpoint(pretrained(config, store, quick))
+        model = from_checkpoint(pretrained(config, pretrained_on or store, quick))
         stays = stays_of(model, store, labels, task)
         features = {split: features_of(model, one) for split, one in stays.items()}
         for part in features["train"]:

@@ -36,6 +36,7 @@ def run_benchmarks(
     store: str = "demo",
     labels: str | None = None,
     task: str | None = None,
+    pretrained_on: str | None = None,
     write: str | None = None,
 ) -> None:
     """Run the benchmarks and print their tables as Markdown.
@@ -48,6 +49,7 @@ def run_benchmarks(
         store: Data for the benchmarks mortality, few_labels, tasks and forecast: a folder that `seqsetvae prepare` wrote, or `demo`.
         labels: Table of other outcomes for few_labels (.csv, .csv.gz, .parquet).
         task: Its column.
+        pretrained_on: Another store that few_labels pretrains on: what is pretraining on other patients worth? None: the same.
         write: Folder for what was measured, a file per benchmark; `make bench` gives docs/benchmarks, from which the site has its page.
     """
     known = (*NAMES, *BY_NAME)
@@ -58,7 +60,7 @@ def run_benchmarks(
     for name in NAMES if only is None else (only,):
         options: dict[str, str | None] = {"store": store} if name in BY_NAME[1:] else {}
         if name == "few_labels":
-            options |= {"labels": labels, "task": task}
+            options |= {"labels": labels, "task": task, "pretrained_on": pretrained_on}
         tables = importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options)
         for table in tables:
             print(table.markdown(), end="\n\n", flush=True)
