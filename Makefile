@@ -13,6 +13,9 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 # `mlflow` and the `python` it starts must be those of the environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# What Python compiles is kept, also where a machine's settings forbid that: else each process compiles again, 11 s of its start.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 
 # Tests of one file stay with one process: they share what they train and the servers they start. Files with slow tests come first
 # (conftest.py), so that the fast ones fill what is left at the end. One thread each, so that they do not wait for each other on two cores.
