@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
@@ -20,9 +22,10 @@ from seqsetvae.evaluation.closer_look import CloserLook
 from seqsetvae.evaluation.hand_features import MOST_VARIABLES, most_frequent
 from seqsetvae.evaluation.latents import LatentScores, latent_scores
 from seqsetvae.evaluation.leak_audit import leak_audit
-from seqsetvae.evaluation.predictions import Array, find_risk_model, predict_all, whose_answers
+from seqsetvae.evaluation.predictions import Array, Models, find_risk_model, predict_all, whose_answers
 from seqsetvae.evaluation.subgroups import subgroup_rows, subgroups
 from seqsetvae.evaluation.tables import (
+    SubgroupRow,
     comparison,
     place,
     record_calibration,
@@ -36,9 +39,9 @@ from seqsetvae.scores import Interval
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.multilabel import MultiLabel
 from seqsetvae.tracking.connection.address import recorded
-from seqsetvae.tracking.registry.versions import Registered, record_input, tag_version
+from seqsetvae.tracking.registry.versions import record_input, tag_version
+from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
-from seqsetvae.training.finetuning.mortality import RiskModel
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +66,52 @@ class Evaluation:
         return f"<Evaluation {self.run_id}: {self.stays} stays, {self.positives} positive; {len(self.scores)} models>"
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Models and baselines on the same stays, before any of it is recorded."""
+
+    head: str
+    """Which stays, and how many."""
+    kind: Kind
+    """Of the task."""
+    kinds: dict[str, Kind]
+    """By model."""
+    label_B: Array
+    risks: dict[str, Array]
+    scores: dict[str, dict[str, Interval]]
+    latents: dict[str, LatentScores]
+    groups: dict[str, NDArray[np.bool_]]
+    """Whether a stay is in a subgroup, (B,)."""
+    rows: list[SubgroupRow]
+    closer: CloserLook
+    notes: list[str]
+
+    def text(self, bootstrap: int) -> str:
+        """The tables for the terminal."""
+        parts = [
+            f"{self.head}; 95 % intervals from {bootstrap} bootstrap samples of the stays",
+            text_table(*comparison(self.scores, self.latents, self.kind)),
+        ]
+        if self.groups:
+            parts.append(subgroup_text(self.rows, list(self.groups), list(self.risks), self.kind))
+        return "\n\n".join([*parts, *self.closer.texts, *self.notes])
+
+    def record(self, run: Run) -> None:
+        """Everything as metrics, tables, figures and the description of the run."""
+        record_scores(run, self.scores, self.latents, self.kind)
+        curves = {name: self.kinds[name].calibration(self.label_B, said) for name, said in self.risks.items()}
+        record_calibration(run, curves, self.head, self.kind.is_share, self.risks)
+        self.closer.record(run, self.label_B, self.head)
+        run.log_metrics(
+            {f"{place(name)}/{key}": x for name, one in self.latents.items() for key, x in asdict(one).items()}, step=0
+        )
+        if self.rows:
+            run.log_table(subgroup_table(self.rows, self.kind), names.ARTIFACT_EVALUATION_SUBGROUPS)
+        said = "".join(f"\n\n{note}" for note in self.notes)
+        shown = tables_of(run, bool(self.rows), bool(self.closer.curves), self.closer.explained is not None)
+        run.describe(f"**{self.head}.**\n\n{short_table(self.scores, self.kind)}{said}\n\n{shown}")
+
+
 @console()
 def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     """Score models and baselines on the labelled stays of a split, print the table, record it with the run and the versions.
@@ -73,28 +122,11 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
     """
     whole = open_store(config.store)
     models = dict(find_risk_model(name, tracking) for name in config.models)
-    first = next(iter(models.values()))[0].kind
-    learned = first.labels if isinstance(first, MultiLabel) else ()
+    kind = next(iter(models.values()))[0].kind
+    learned = kind.labels if isinstance(kind, MultiLabel) else ()
     store = open_task(whole, config.labels, config.task, config.at_hours, config.kind, learned)
-    stays, risks, answered = predict_all(models, store, config)
-    notes = what_to_know(models, store, config)
-    if config.leak_audit:
-        notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
-    label_B = stays.label_B
-    kinds: dict[str, Kind] = {name: models[name][0].kind if name in models else first for name in risks}
-    scores = {name: kinds[name].with_intervals(label_B, said, config.bootstrap) for name, said in risks.items()}
-    latents = {name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()}
-    groups = (
-        subgroups(stays.x_BF, [store.vocabulary.names[row] for row in most_frequent(store.vocabulary)])
-        if config.subgroups
-        else {}
-    )
-    closer = CloserLook.take(answered, risks, label_B, config)
-    rows = subgroup_rows(label_B, risks, groups, config.bootstrap, kinds)
-    data, positive = Path(config.store).name, first.events(label_B)
-    counted = first.counted(label_B).replace(" of them", "")
-    where = "All splits" if config.split == ALL else f"{config.split.capitalize()} split"
-    head = f"{where} of {data}: {len(label_B)} stays, {counted}"
+    scored = score(models, kind, whole, store, config)
+    data = Path(config.store).name
     settings = {"evaluate": asdict(config), "tracking": asdict(recorded(tracking))}
     found = changed({"evaluate": config}, {"evaluate": EvaluateConfig()})
     with start_run(
@@ -105,36 +137,55 @@ def evaluate(config: EvaluateConfig, tracking: TrackingConfig) -> Evaluation:
         config_yaml=settings_yaml(settings),
         tags={names.TAG_DATA: data, names.TAG_DATA_HASH: store.content_hash},
     ) as run:
-        intervals = f"95 % intervals from {config.bootstrap} bootstrap samples of the stays"
-        parts = [f"{head}; {intervals}", text_table(*comparison(scores, latents, first))]
-        parts += [subgroup_text(rows, list(groups), list(risks), first)] if groups else []
-        parts += [*closer.texts, *notes]
-        _log.info("\n\n".join(parts))
-        record_scores(run, scores, latents, first)
-        curves = {name: kinds[name].calibration(label_B, said) for name, said in risks.items()}
-        record_calibration(run, curves, head, first.is_share, risks)
-        closer.record(run, label_B, head)
-        run.log_metrics(
-            {f"{place(name)}/{key}": x for name, one in latents.items() for key, x in asdict(one).items()}, step=0
-        )
-        if rows:
-            run.log_table(subgroup_table(rows, first), names.ARTIFACT_EVALUATION_SUBGROUPS)
-        said = "".join(f"\n\n{note}" for note in notes)
-        shown = tables_of(run, bool(rows), bool(closer.curves), closer.explained is not None)
-        run.describe(f"**{head}.**\n\n{short_table(scores, first)}{said}\n\n{shown}")
+        _log.info(scored.text(config.bootstrap))
+        scored.record(run)
         uri, run_id = run.tracking_uri, run.run_id
         _log.info(f"\n{run.where_to_look}")
     for name, (_, version) in models.items():
         if version is not None:
             record_input(uri, run_id, version.model_id)
-            found = {key: str(one) for key, one in scores[name].items()} | asdict(latents[name])
-            tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in found.items()})
-    return Evaluation(run_id, len(label_B), positive, scores, latents, label_B, risks)
+            figures = {key: str(one) for key, one in scored.scores[name].items()} | asdict(scored.latents[name])
+            tag_version(uri, version, {f"{config.split}_{key}": str(one) for key, one in figures.items()})
+    label_B = scored.label_B
+    return Evaluation(run_id, len(label_B), kind.events(label_B), scored.scores, scored.latents, label_B, scored.risks)
 
 
-def what_to_know(
-    models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
-) -> list[str]:
+def score(models: Models, kind: Kind, whole: Store, store: Store, config: EvaluateConfig) -> Scored:
+    """Ask every model and baseline, and score the answers.
+
+    Args:
+        models: by name, with the version that it is.
+        kind: of the task.
+        whole: the store before it was cut to the task, for the leak audit.
+        store: what is scored.
+        config: of the verb.
+    """
+    stays, risks, answered = predict_all(models, store, config)
+    notes = what_to_know(models, store, config)
+    if config.leak_audit:
+        notes.insert(0, str(leak_audit(whose_answers(models, config.baselines), whole, config)))
+    label_B = stays.label_B
+    kinds: dict[str, Kind] = {name: models[name][0].kind if name in models else kind for name in risks}
+    columns = [store.vocabulary.names[row] for row in most_frequent(store.vocabulary)]
+    groups = subgroups(stays.x_BF, columns) if config.subgroups else {}
+    where = "All splits" if config.split == ALL else f"{config.split.capitalize()} split"
+    counted = kind.counted(label_B).replace(" of them", "")
+    return Scored(
+        head=f"{where} of {Path(config.store).name}: {len(label_B)} stays, {counted}",
+        kind=kind,
+        kinds=kinds,
+        label_B=label_B,
+        risks=risks,
+        scores={name: kinds[name].with_intervals(label_B, said, config.bootstrap) for name, said in risks.items()},
+        latents={name: latent_scores(model.pretrained, store, config.split) for name, (model, _) in models.items()},
+        groups=groups,
+        rows=subgroup_rows(label_B, risks, groups, config.bootstrap, kinds),
+        closer=CloserLook.take(answered, risks, label_B, config),
+        notes=notes,
+    )
+
+
+def what_to_know(models: Models, store: Store, config: EvaluateConfig) -> list[str]:
     """Where all splits are scored: what that means for models and baselines that have learned from some of them."""
     many = config.baselines and len(store.vocabulary) > MOST_VARIABLES
     if config.split != ALL:

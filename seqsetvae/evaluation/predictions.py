@@ -33,6 +33,8 @@ from seqsetvae.training.pretrained.loading import naming
 _log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
+Models = Mapping[str, tuple[RiskModel, Registered | None]]
+"""By the name to record them under, each with the version that it is, if any."""
 
 
 def find_risk_model(name: str, tracking: TrackingConfig) -> tuple[str, tuple[RiskModel, Registered | None]]:
@@ -64,7 +66,7 @@ class Answered(NamedTuple):
 
 
 def predict_all(
-    models: dict[str, tuple[RiskModel, Registered | None]], store: Store, config: EvaluateConfig
+    models: Models, store: Store, config: EvaluateConfig
 ) -> tuple[Stays, dict[str, Array], dict[str, Answered]]:
     """The stays that every model can say something about, their risk by each, and all that each model has answered.
 
@@ -101,7 +103,7 @@ def predict_all(
     return evaluated, risks, answered
 
 
-def of_one_kind(models: Mapping[str, tuple[RiskModel, Registered | None]], store: Store) -> Kind:
+def of_one_kind(models: Models, store: Store) -> Kind:
     """The kind of the task, as the first model has learned it.
 
     Raises:
@@ -120,7 +122,7 @@ def of_one_kind(models: Mapping[str, tuple[RiskModel, Registered | None]], store
     return next(iter(models.values()))[0].kind
 
 
-def whose_answers(models: Mapping[str, tuple[RiskModel, Registered | None]], baselines: bool) -> dict[str, Answer]:
+def whose_answers(models: Models, baselines: bool) -> dict[str, Answer]:
     """What a leak audit asks: each model, and the features that baselines are fitted on, about all stays of a store."""
 
     def of_model(model: RiskModel) -> Answer:

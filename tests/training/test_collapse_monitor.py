@@ -147,7 +147,7 @@ def test_a_rescue_ends_healthy_and_shows_where_it_comes_from(tiny):
         tiny,
         optimizer=replace(tiny.optimizer, lr=1e-2),
         objective=ObjectiveConfig(max_beta=50.0),
-        monitor=MonitorConfig(on_collapse="rescue"),
+        monitor=MonitorConfig(on_collapse="rescue", update_frequency=5),
         trainer=replace(tiny.trainer, max_epochs=20),
     )
     result = pretrain(config)

@@ -1,11 +1,11 @@
-"""Of which variables do the latents tell the decoder anything: information in nats, by exchanging latents between stays.
+"""What a model's latents tell its decoder, of whole sets and of each variable, in nats: by exchanging latents between stays.
 
 Shapes: K candidates, the first of which is a set's own latent; N events.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
 
 import numpy as np
 import torch
@@ -16,32 +16,53 @@ from seqsetvae.batch import EventBatch
 from seqsetvae.collapse.information import DecoderInformation, decoder_information
 from seqsetvae.config import PretrainConfig
 from seqsetvae.training.module import PretrainModule
-from seqsetvae.training.monitor.decoder_probe import exchanged
+from seqsetvae.training.monitor.decoder_probe import Heard, ask, exchanged
+from seqsetvae.training.monitor.latents import WHOLE, Latents
 from seqsetvae.training.monitor.offered import as_latents
 from seqsetvae.training.pretrained.exported import Pretrained
 
+USE_BATCHES = 20
+"""Batches on which decoder use is measured, each on its first 256 sets or so."""
 BATCHES = 5
-"""That are asked about: each is decoded once for each candidate."""
+"""That are asked about each variable: each is decoded once for each candidate."""
 FEWEST = 50
 """Events of a variable, below which nothing is said of it."""
 
 
-@dataclass
 class Told:
-    """Gathers, batch by batch, how likely a model finds events under the latents of their own sets and under others."""
+    """Gathers, batch by batch, how likely a model finds sets and their events under their own latents and under others."""
 
-    model: Pretrained
-    _likelihood_KN: list[Tensor] = field(default_factory=list)
-    _variable_N: list[NDArray[np.int64]] = field(default_factory=list)
+    def __init__(self, model: Pretrained) -> None:
+        self.model = model
+        self._module = PretrainModule(PretrainConfig(), model.vae, total_steps=1).eval()
+        self._uses: list[tuple[float, int]] = []
+        self._likelihood_KN: list[Tensor] = []
+        self._variable_N: list[NDArray[np.int64]] = []
+
+    def encode(self, batch: EventBatch) -> Latents:
+        """The posterior of every set, as the collapse monitor looks at it."""
+        return as_latents(self._module.encode(batch))
+
+    def add_use(self, batch: EventBatch, latents: Latents) -> None:
+        """Ask for decoder use, on the first :data:`USE_BATCHES`."""
+        if len(self._uses) >= USE_BATCHES:
+            return
+        generator = torch.Generator().manual_seed(len(self._uses))
+        found = ask(self._module, Heard(batch, latents, 0), [], generator)
+        self._uses.append((math.nan if found is None else float(found.information()[WHOLE].use), batch.n_sets))
+
+    @property
+    def use(self) -> float:
+        """Rise in negative log-likelihood when latents are exchanged between stays, nats per set; NaN if no batch could tell."""
+        known = [(value, sets) for value, sets in self._uses if math.isfinite(value)]
+        return sum(value * sets for value, sets in known) / sum(sets for _, sets in known) if known else math.nan
 
     @torch.inference_mode()
-    def add(self, batch: EventBatch) -> None:
-        """Take in a batch of the model's vocabulary, while there are fewer than :data:`BATCHES`."""
+    def add(self, batch: EventBatch, latents: Latents) -> None:
+        """Ask for what is told of each variable, on the first :data:`BATCHES`."""
         if len(self._variable_N) >= BATCHES:
             return
         generator = torch.Generator().manual_seed(len(self._variable_N))
-        module = PretrainModule(PretrainConfig(), self.model.vae, total_steps=1).eval()
-        latents = as_latents(module.encode(batch))
         candidates = exchanged(latents, [], generator)
         if candidates is None:
             return
