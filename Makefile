@@ -20,7 +20,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 # Tests of one file stay with one process: they share what they train and the servers they start. Files with slow tests come first
 # (conftest.py), so that the fast ones fill what is left at the end. One thread each, so that they do not wait for each other on two cores.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 python -m pytest --no-skips --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
+# Memory that is given back after each tensor is paid for again, page by page.
+PYTEST := OMP_NUM_THREADS=1 MALLOC_TRIM_THRESHOLD_=536870912 MALLOC_MMAP_THRESHOLD_=67108864 python -m pytest --no-skips --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 # From `pip freeze` to lines that any machine can install: no build suffix of torch, none of the CUDA packages that it asks for itself.
 PORTABLE := sed -E -e 's/\+(cpu|cu[0-9]+)$$//' -e '/^(cuda-|nvidia-|triton)/{/^nvidia-ml-py/!d}'
 

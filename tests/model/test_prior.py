@@ -95,9 +95,9 @@ def test_what_is_expected_costs_nothing():
     torch.manual_seed(0)
     config = ModelConfig(width=16, latent_dim=2, levels=1, heads=2, ff_dim=32, history_layers=1, prior="learned")
     vae = SeqSetVAE(config, len(open_store("demo").vocabulary))
-    batch = open_store("demo").gather("train", 0, torch.arange(20).numpy())
+    batch = open_store("demo").gather("train", 0, torch.arange(8).numpy())
     # Each stay has one level, which all of its sets have: the posterior is given, only the prior learns.
-    level_SZ = torch.randn(20, 2).index_select(0, batch.subject_S)
+    level_SZ = torch.randn(8, 2).index_select(0, batch.subject_S)
     posterior = DiagonalGaussian(level_SZ, torch.full_like(level_SZ, -4.0))
     optimizer = torch.optim.Adam([*vae.prior.parameters(), *vae.history.parameters()], lr=3e-3)
     for _ in range(150):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from seqsetvae.config import TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.tracking.read.checkpoints import find_checkpoint
 from seqsetvae.tracking.write.start import start_run
+from tests.support.commands import fork
 from tests.tracking.recorded_points import ramp, stored_points
 
 
@@ -238,10 +238,7 @@ def _open_and_close(folder: str) -> None:
 
 @pytest.mark.slow
 def test_four_processes_open_a_brand_new_store_at_once(tmp_path: Path):
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_open_and_close, args=(str(tmp_path),)) for _ in range(4)]
-    for process in processes:
-        process.start()
+    processes = [fork(_open_and_close, str(tmp_path)) for _ in range(4)]
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0] * 4

@@ -1,4 +1,4 @@
-"""Four workers on a real PostgreSQL, MLflow's backend on the same server, one worker killed in mid-trial."""
+"""Several workers on a real PostgreSQL, MLflow's backend on the same server, one worker killed in mid-trial."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seqsetvae.tuning.lead import tune
 from seqsetvae.tuning.storage import close_storage, open_storage
 from tests.tuning.conftest import NARROW
 
-N_TRIALS = 6
+N_TRIALS = 5
 
 
 def kill_one_in_mid_trial(storage: str, study_name: str, killed: list[int], over: threading.Event) -> None:
@@ -48,16 +48,17 @@ def find_and_kill(opened: BaseStorage, study_name: str, killed: list[int], over:
 
 
 @pytest.mark.slow
-def test_no_trial_is_lost_doubled_or_left_running(tiny, database, monkeypatch):
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.nightly)])
+def test_no_trial_is_lost_doubled_or_left_running(workers, tiny, database, monkeypatch):
     storage, store = database("optuna"), database("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     killed: list[int] = []
     over = threading.Event()
-    killer = threading.Thread(target=kill_one_in_mid_trial, args=(storage, "four", killed, over))
+    killer = threading.Thread(target=kill_one_in_mid_trial, args=(storage, "shared", killed, over))
     killer.start()
     short = replace(tiny, trainer=replace(tiny.trainer, max_epochs=2))
     config = TuneConfig(
-        study="four", storage=storage, n_trials=N_TRIALS, n_workers=4, pruner="none", heartbeat_seconds=5
+        study="shared", storage=storage, n_trials=N_TRIALS, n_workers=workers, pruner="none", heartbeat_seconds=5
     )
     try:
         tune(short, NARROW, config)
@@ -65,7 +66,7 @@ def test_no_trial_is_lost_doubled_or_left_running(tiny, database, monkeypatch):
         over.set()
         killer.join()
     opened = open_storage(storage, 30)
-    trials = optuna.load_study(study_name="four", storage=opened).get_trials()
+    trials = optuna.load_study(study_name="shared", storage=opened).get_trials()
     close_storage(opened)
     states = Counter(trial.state for trial in trials)
     assert killed
