@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.backbones import FILLING, pretrained
+from benchmarks.backbones import FILLING, READING, pretrained
 from seqsetvae.certify.table import Table
 from seqsetvae.data.aligned import align
 from seqsetvae.data.by_length import by_length
@@ -50,7 +50,7 @@ class Later:
 
 def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     """Coverage and error of forecasts and of imputed values."""
-    model = from_checkpoint(pretrained(FILLING, store, quick))
+    model, filling = (from_checkpoint(pretrained(config, store, quick)) for config in (READING, FILLING))
     opened = open_store(store)
     assert model.vae.history_heads is not None
     found = {split: later_values(model, opened, split) for split in ("train", "test")}
@@ -74,7 +74,7 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     return [
         Table("Forecast: values", headers, rows, "Errors are mean absolute ones, in spreads."),
         Table("Forecast: what is measured (Brier score)", ("horizon", "model", "each variable's share"), told, ""),
-        imputation(model, opened, 200 if quick else 4000),
+        imputation(filling, opened, 200 if quick else 4000),
     ]
 
 

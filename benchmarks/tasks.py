@@ -22,7 +22,7 @@ TASKS = {
     "stay above 7 days": replace(HEAD, task="long_stay"),
     "time to death in hospital": replace(HEAD, task="hospital_death"),
 }
-INPUTS = {"frozen, pooled state": "history", "summaries alone": "summaries", "frozen, both": "history+summaries"}
+INPUTS = {"frozen, pooled state": "history", "summaries alone": "summaries"}
 
 
 def measure(quick: bool = False, store: str = "demo") -> list[Table]:
