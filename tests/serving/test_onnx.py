@@ -65,7 +65,10 @@ def test_attention_of_pairs_is_that_of_the_grid():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [{}, {"reads": 2, "remember": True}], ids=["plain", "with reads"])
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({}, id="plain", marks=pytest.mark.nightly), pytest.param({"reads": 2, "remember": True}, id="reads")],
+)
 def test_the_graph_answers_real_stays_as_the_model_does(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = exported(Path("model"), **settings)
