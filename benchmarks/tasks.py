@@ -16,7 +16,7 @@ from seqsetvae.errors import InputError
 from seqsetvae.training.finetuning.mortality import read_risk_model
 
 FILE = "tasks.csv"
-HEAD = FinetuneConfig(loss="plain", n_seeds=3)
+HEAD = FinetuneConfig(loss="plain")
 TASKS = {
     "length of stay": replace(HEAD, task="length_of_stay", kind="regression", outcome_scale="log"),
     "stay above 7 days": replace(HEAD, task="long_stay"),
@@ -54,7 +54,5 @@ def table(name: str, config: FinetuneConfig, quick: bool) -> Table:
     name_of = {str(folder): called for called, folder in folder_of.items()}
     headings = read_risk_model(next(iter(folder_of.values()))).kind.headings
     rows = [(name_of.get(model, model), *(scores[key] for key in headings)) for model, scores in found.scores.items()]
-    note = (
-        f"{found.stays} test stays, 95 % bootstrap intervals. {HEAD.n_seeds} members each, whose outputs are averaged."
-    )
+    note = f"{found.stays} test stays, 95 % bootstrap intervals."
     return Table(f"{name.capitalize()}, side by side", ("model", *headings.values()), rows, note)
