@@ -172,7 +172,8 @@ def parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
         check_values((flag, value) for flag, value in chosen.items() if flag in flags)
         return chosen
     except (ArgumentError, TypeError, RecursionError, OverflowError) as error:
-        said = _wrong_value(parser, str(error)) or _not_a_flag(parser, str(error)) or str(error)
+        told = (explain(parser, str(error)) for explain in (_wrong_value, _not_a_flag, _left_out))
+        said = next(filter(None, told), str(error))
         raise InputError(f"{said}\n`{parser.prog} --help` lists the options.") from error
 
 
@@ -231,6 +232,13 @@ def _wrong_value(parser: ArgumentParser, error: str) -> str:
     value = (said[2].splitlines() or ["''"])[0].replace("None", "null")
     choices = [str(one) for one in typing.get_args(hint) if isinstance(one, str)]
     return f"--{said[1]} is {value}, but must be {in_full(hint)}{did_you_mean(value, choices)}"
+
+
+def _left_out(parser: ArgumentParser, error: str) -> str:
+    """The flags that cannot be left out and were, each with what it is for."""
+    said = re.search(r"arguments are required: (.+)", error)
+    meant = {action.dest: " ".join((action.help or "").split()) for action in parser._actions}
+    return "\n".join(f"--{flag} must be given: {meant.get(flag, '')}" for flag in said[1].split(", ")) if said else ""
 
 
 def _not_a_flag(parser: ArgumentParser, error: str) -> str:
