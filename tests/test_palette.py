@@ -32,13 +32,15 @@ def test_twelve_colors_of_runs_are_far_apart():
 
 
 @pytest.mark.usefixtures("empty_store")
-def test_any_twelve_runs_that_follow_each_other_have_twelve_colors(tmp_path, monkeypatch):
+def test_a_new_run_has_a_color_that_the_eleven_before_it_have_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    colors = []
-    for number in range(14):
-        config = TrackingConfig(log_system_metrics=False, run_name=f"run {number}")
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+    experiment = client.create_experiment("colored", str(tmp_path / "artifacts"))
+    for age, color in enumerate(reversed(palette.RUNS[1:])):  # the first of these is the newest
+        client.create_run(experiment, start_time=1000 + age, tags={"mlflow.runColor": color})
+    given = []
+    for name in ("one", "two"):
+        config = TrackingConfig(experiment="colored", log_system_metrics=False, run_name=name)
         with start_run(config, kind="pretrain", run_name=None, params={}, config_yaml="", tags={}) as run:
-            colors.append(run.color)
-        stored = MlflowClient(os.environ["MLFLOW_TRACKING_URI"]).get_run(run.run_id)
-        assert stored.data.tags["mlflow.runColor"] == run.color
-    assert all(len(set(colors[first : first + 12])) == 12 for first in range(3))
+            given.append(client.get_run(run.run_id).data.tags["mlflow.runColor"])
+    assert given == [palette.RUNS[0], palette.RUNS[-1]], "the one that is left, then the one that was used longest ago"
