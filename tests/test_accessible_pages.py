@@ -9,7 +9,7 @@ import pytest
 from seqsetvae.analysis.analyze import analyze
 from seqsetvae.config import TrackingConfig
 from tests.dashboard.browser import browse
-from tests.dashboard.conftest import recorded  # noqa: F401
+from tests.dashboard.conftest import recorded, write_study  # noqa: F401
 from tests.dashboard.test_web import page
 from tests.support.accessible import beyond_the_window, press, reached_by_tab, resize, violations
 
@@ -58,3 +58,24 @@ def test_the_page_of_the_monitor(recorded):  # noqa: F811
         for key in ("ArrowDown", "ArrowDown", "Enter"):
             press(browser, key)
         browser.wait_for("green up to step 1,500: no alert")
+
+
+@pytest.mark.slow
+def test_the_page_of_a_study(tmp_path, new_store):
+    uri = new_store(tmp_path)
+    write_study(uri)
+    with page(uri, "my_study") as url, browse(url) as browser:
+        browser.wait_for("Trials, the best first")
+        cells = f"{ALL % '.trials tr'}.map(row => [...row.cells].map(cell => cell.innerText))"
+        head, *rows = browser.run(cells)
+        assert head[:5] == ["trial", "state", "light", "step", "validation NLL"]
+        assert [(row[0].split()[0], row[1], row[2].split()[1], row[4]) for row in rows] == [
+            ("1", "running", "green", "15.50"),
+            ("0", "pruned", "red", "17.00"),
+            ("2", "running", "green", "-"),
+        ]
+        assert "trial 2" in browser.run("document.querySelector('.run h1').innerText"), "the newest one"
+        for width in (1400, 400):
+            resize(browser, width)
+            assert violations(browser) == []
+            assert beyond_the_window(browser) <= 0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from seqsetvae import names
 from seqsetvae.config import TrackingConfig
 from seqsetvae.console import attach
 from seqsetvae.dashboard.demo import RUN_ID, SECONDS, DemoRun
@@ -114,9 +113,11 @@ def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> Wa
     with open_runs(uri) as reader:
         listing = listed_runs(reader, tracking.experiment)
     titles = {one.run_id: one.name for one in listing}
-    chosen = trials_for_studies(choose(listing, wanted, uri), listing)
+    meant = choose(listing, wanted, uri)
+    chosen = trials_for_studies(meant, listing)
     runs = [seen_run(uri, run_id, titles[run_id], points) for run_id in chosen]
-    return WatchList(runs, join=lambda run_id: seen_run(uri, run_id, "rescue", points))
+    of_a_study = bool(set(meant) - set(chosen))  # a study is shown as its trials
+    return WatchList(runs, join=lambda run_id: seen_run(uri, run_id, "rescue", points), of_a_study=of_a_study)
 
 
 def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> list[str]:
@@ -130,7 +131,7 @@ def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> l
 def in_words(watch: WatchList) -> Iterator[str]:
     """Every run; of the trials of a study a table, and the newest of them."""
     looks = list(watch.look_at_all())
-    trials = [run.recorded for run, _ in looks if run.recorded is not None and names.TAG_TRIAL in run.recorded.tags]
+    trials = watch.trials
     newest = max(trials, key=lambda one: one.start_time, default=None)
     if newest is not None:
         yield trials_table(trials)

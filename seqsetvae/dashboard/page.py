@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from seqsetvae.dashboard.status import alert_line
+from seqsetvae.dashboard.trials import COLUMNS, trials_rows
 from seqsetvae.dashboard.view import SYMBOLS, View
 from seqsetvae.templates import piece, text_of
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 STYLE = text_of("monitor.css")
 PIECES = "monitor.html.jinja"
@@ -30,6 +34,11 @@ def run(view: View) -> str:
 def indicators(view: View) -> str:
     """The newest values beside what they should be."""
     return piece(PIECES, "indicators", view)
+
+
+def trials(seen: Sequence[RecordedRun]) -> str:
+    """Those of a study, the best first."""
+    return piece(PIECES, "trials", COLUMNS, trials_rows(seen, SYMBOLS))
 
 
 def alerts(view: View) -> str:

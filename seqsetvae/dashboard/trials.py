@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from seqsetvae import names
 from seqsetvae.analysis.text_table import text_table
@@ -16,19 +16,24 @@ COLUMNS = ("trial", "state", "light", "step", "validation NLL", "mutual informat
 
 
 def trials_table(trials: Sequence[RecordedRun]) -> str:
-    """A row for each trial, the best first: those without a validation yet come last."""
+    """The rows as text."""
+    return text_table(COLUMNS, trials_rows(trials, CIRCLES))
+
+
+def trials_rows(trials: Sequence[RecordedRun], symbols: Mapping[Level, str]) -> list[tuple[str, ...]]:
+    """A row for each trial, the best first: those without a validation yet come last; `symbols` of the levels."""
     ordered = sorted(trials, key=lambda one: (_last(one, names.VAL_RECON, math.inf), one.start_time))
-    return text_table(COLUMNS, [_row(trial) for trial in ordered])
+    return [_row(trial, symbols) for trial in ordered]
 
 
-def _row(trial: RecordedRun) -> tuple[str, ...]:
+def _row(trial: RecordedRun, symbols: Mapping[Level, str]) -> tuple[str, ...]:
     running = trial.status.lower()
     known = level_now(trial, ())
     level = Level.UNKNOWN if known is None else known
     return (
         f"{trial.tags[names.TAG_TRIAL]} ({trial.run_id[:8]})",
         trial.tags.get(names.TAG_TRIAL_STATE, running),
-        f"{CIRCLES[level]} {level.word}",
+        f"{symbols[level]} {level.word}",
         *(_shown(trial, key, digits) for key, digits in ((names.COLLAPSE_KL, None), (names.VAL_RECON, 2))),
         *(_shown(trial, key, 2) for key in (names.COLLAPSE_MUTUAL_INFORMATION, names.COLLAPSE_KL)),
     )

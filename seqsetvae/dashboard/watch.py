@@ -65,11 +65,20 @@ class WatchList:
     Args:
         runs: those to begin with.
         join: makes a run of an id; called for the rescue of a run that collapses while one looks. None: it is only named.
+        of_a_study: whether there are trials among them, which are shown beside each other, too.
     """
 
-    def __init__(self, runs: Sequence[SeenRun], join: Callable[[str], SeenRun] | None = None) -> None:
-        self.runs = list(runs)
+    def __init__(
+        self, runs: Sequence[SeenRun], join: Callable[[str], SeenRun] | None = None, of_a_study: bool = False
+    ) -> None:
+        self.runs, self.of_a_study = list(runs), of_a_study
         self._join = join
+
+    @property
+    def trials(self) -> list[RecordedRun]:
+        """Of a study, as they were last seen."""
+        seen = (run.recorded for run in self.runs)
+        return [one for one in seen if one is not None and names.TAG_TRIAL in one.tags]
 
     def look(self, place: int) -> View:
         """The run at this place of the list."""

@@ -16,9 +16,12 @@ from seqsetvae.dashboard.charts import Chart
 from seqsetvae.dashboard.echart import options
 from seqsetvae.dashboard.view import View
 from seqsetvae.dashboard.watch import WatchList
+from seqsetvae.tracking.read.recorded_run import RecordedRun
 
 _log = logging.getLogger(__name__)
 
+TRIALS_EVERY = 3
+"""Intervals between two looks at the trials of a study."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -38,6 +41,13 @@ class SharedWatch:
                 seen = self._seen[place] = (time.monotonic(), await asyncio.to_thread(self.watch.look, place))
             return seen[1]
 
+    async def trials(self) -> Sequence[RecordedRun]:
+        """Of a study: those that have not ended are looked at again."""
+        for place, run in enumerate(self.watch.runs):
+            if run.recorded is None or run.recorded.status == "RUNNING":
+                await self.look(place)
+        return self.watch.trials
+
 
 class Page:
     """One open page."""
@@ -54,6 +64,9 @@ class Page:
         self.runs.style("width: 100%; padding: .2rem 1.2rem; background: #fff")
         self._list_runs()
         self.run = _html()
+        if shared.watch.of_a_study:
+            self.trials = _html()
+            ui.timer(TRIALS_EVERY * shared.update_interval, self.refresh_trials)
         with ui.element("div").classes("columns"):
             self.indicators, self.alerts = _html(), _html()
         self.area = ui.element("div").classes("charts")
@@ -90,6 +103,10 @@ class Page:
         if self._title != (title := f"{view.light[0]} {view.title}"):
             self._title = title
             ui.page_title(title)
+
+    async def refresh_trials(self) -> None:
+        """Look at the trials of the study. Of many it takes a while, in which the page shows the newest."""
+        self.trials.set_content(page.trials(await self.shared.trials()))
 
     def _draw(self, charts: Sequence[Chart]) -> None:
         if [chart.title for chart in charts] != [chart.title for chart in self._drawn]:

@@ -7,16 +7,13 @@ import socket
 import sqlite3
 
 import pytest
-from mlflow import MlflowClient
 from PIL import Image
 
-from seqsetvae import names
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
-from seqsetvae.dashboard.demo import STEPS
 from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.tracking.read import follow
-from tests.dashboard.conftest import write_run
+from tests.dashboard.conftest import write_study
 
 
 def command(arguments: str, capsys) -> tuple[int | str | None, str, str]:
@@ -46,16 +43,7 @@ def test_the_demo_needs_no_store(capsys, tmp_path, monkeypatch):
 
 def test_a_study_is_a_table_of_its_trials_and_the_newest_of_them(tmp_path, new_store, capsys):
     uri = new_store(tmp_path)
-    client = MlflowClient(uri)
-    trials = [write_run(uri, f"trial {number}", step) for number, step in enumerate((STEPS, 1500, 1000))]
-    study = write_run(uri, "my_study", 0, watched=False)
-    client.set_tag(study, names.TAG_KIND, "tune")
-    for number, (trial, nll) in enumerate(zip(trials, (17.0, 15.5, None), strict=True)):
-        client.set_tag(trial, "mlflow.parentRunId", study)
-        client.set_tag(trial, names.TAG_TRIAL, number)
-        if nll is not None:
-            client.log_metric(trial, names.VAL_RECON, nll, step=1000)
-    client.set_tag(trials[0], names.TAG_TRIAL_STATE, "pruned")
+    trials = write_study(uri)
     code, out, _ = command(f"--run my_study --tracking_uri {uri}", capsys)
     assert code == 0
     rows = [re.split(r"  +", line) for line in out.split("\n\n")[0].splitlines()]
