@@ -75,7 +75,9 @@ def test_the_page_of_a_study(tmp_path, new_store):
             ("2", "running", "green", "-"),
         ]
         assert "trial 2" in browser.run("document.querySelector('.run h1').innerText"), "the newest one"
-        for width in (1400, 400):
+        ends = "[...document.querySelectorAll('.trials tr')].map(row => row.cells[4].getBoundingClientRect().right)"
+        for width in (1400, 1000, 400):
             resize(browser, width)
             assert violations(browser) == []
             assert beyond_the_window(browser) <= 0
+            assert len(set(browser.run(ends))) == 1, "every number stands below its heading"
