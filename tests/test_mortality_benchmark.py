@@ -19,7 +19,7 @@ def kinds() -> list[str]:
     return sorted(run.data.tags[names.TAG_KIND] for run in client.search_runs([experiment.experiment_id]))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.usefixtures("empty_store")
 def test_a_comparison_that_was_stopped_goes_on_with_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

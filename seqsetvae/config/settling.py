@@ -245,9 +245,9 @@ def settle_trainer(config: TrainerConfig, machine: Machine) -> SettledTrainer:
     accelerator = config.accelerator if config.accelerator != "auto" else "gpu" if machine.gpus else "cpu"
     devices, nodes = settle_processes(config, machine)
     if accelerator == "gpu" and machine.gpus < devices:
-        raise InputError(
-            f"--trainer.devices is {devices}, but this machine has {machine.gpus} GPUs that PyTorch can use."
-        )
+        asked = f"devices is {devices}" if machine.gpus or devices > 1 else "accelerator is gpu"
+        has = f"{machine.gpus} GPUs" if machine.gpus else "no GPU"
+        raise InputError(f"--trainer.{asked}, but this machine has {has} that PyTorch can use.")
     precision = config.precision
     if precision == "auto":
         precision = "32" if accelerator == "cpu" else "bf16-mixed" if machine.bf16 else "16-mixed"

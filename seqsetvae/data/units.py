@@ -59,3 +59,12 @@ def units_of(store: Store) -> dict[str, str]:
     """The unit of each variable of a store, by its name."""
     known = BY_SOURCE.get(store.provenance.get("source"), {})
     return {name: known.get(name, AS_RECORDED) for name in store.vocabulary.names}
+
+
+def with_unit(name: str, unit: str) -> str:
+    """A variable as a heading; one whose unit nobody knows by its name alone.
+
+    >>> with_unit("HR", "beats/min"), with_unit("HR", AS_RECORDED)
+    ('HR, beats/min', 'HR')
+    """
+    return name if unit == AS_RECORDED else f"{name}, {unit}"

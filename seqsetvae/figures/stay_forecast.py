@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from seqsetvae.data.units import with_unit
 from seqsetvae.figures import style
 from seqsetvae.figures.latent.arrays import VariableTrace
 from seqsetvae.figures.latent.stay_figure import RECORDED, draw_trace
@@ -83,7 +84,7 @@ def draw_panels(panels: Sequence[Callable[[Axes], list[Artist]]], title: str, su
 
 def draw_expected(axes: Axes, trace: ExpectedTrace, now: float, horizon: float) -> list[Artist]:
     """One variable; returns what a legend of all panels names."""
-    style.dress(axes, style.short(style.with_unit(trace.name, trace.unit), TITLE), "")
+    style.dress(axes, style.short(with_unit(trace.name, trace.unit), TITLE), "")
     window, low_90, low_50, median, high_50, high_90 = np.array([now, now + horizon]), *trace.quantile_Q
     wide = axes.fill_between(window, low_90, high_90, color=style.SKY, alpha=0.35, lw=0, zorder=2, label="90 % band")
     near = axes.fill_between(window, low_50, high_50, color=style.SKY, alpha=0.75, lw=0, zorder=2, label="50 % band")

@@ -26,7 +26,6 @@ from PIL import Image
 from seqsetvae import palette
 from seqsetvae.collapse.diagnosis import Level
 from seqsetvae.config.figures import ON_SCREEN, FigureConfig
-from seqsetvae.data.units import AS_RECORDED
 
 Drawing = Figure
 """What the functions of this folder draw, for whoever keeps it and writes it later."""
@@ -100,15 +99,6 @@ def short(text: str, most: int) -> str:
     ('Non-invasive…', 'HR')
     """
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def with_unit(name: str, unit: str) -> str:
-    """A variable as a heading; one whose unit nobody knows by its name alone.
-
-    >>> with_unit("HR", "beats/min"), with_unit("HR", AS_RECORDED)
-    ('HR, beats/min', 'HR')
-    """
-    return name if unit == AS_RECORDED else f"{name}, {unit}"
 
 
 def font(size: float) -> dict[str, Any]:

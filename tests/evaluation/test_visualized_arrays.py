@@ -94,7 +94,7 @@ def test_a_linear_probe_reads_severity_and_outcome_but_not_noise(store, sampled)
     assert (nothing.severity_r2, nothing.outcome_auroc) == (None, None)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_map_keeps_the_severity(store, sampled):
     latents, severity_S = sampled.latents, truth(store, sampled.latents)
     embedding = embed(latents, seed=0)

@@ -49,7 +49,7 @@ def test_an_unknown_user_without_home_whose_reader_has_gone_trains_to_the_end(st
     assert sorted(path.name for path in odd_folder.iterdir()) == ["aus gabe", "err", "mlflow.db", "mlruns"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_with_all_standard_streams_closed_a_training_ends_well_and_nothing_is_printed_into_its_files(
     stays, odd_folder, new_store
 ):

@@ -209,7 +209,7 @@ def test_a_subject_without_a_finite_answer_gets_a_reason_and_the_others_their_st
     assert answer.loc["calm", "error"] == ""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_trial_on_such_data_fails_with_the_reason_and_the_search_is_given_up(stays, client, capfd):
     plant(stays, "valid", 3, value=INFINITE)
     found = run("tune", "--store", stays, *TINY, "--beta_warmup_steps", "null", "--n_trials", 1, "--study", "s")

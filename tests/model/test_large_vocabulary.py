@@ -116,7 +116,7 @@ def test_a_run_with_20_000_variables_trains_is_watched_and_is_drawn(tmp_path, ca
         assert ended.value.code == 0, said
         return said.out
 
-    seqsetvae("prepare", "synthetic", "--output", "store", "--variables", str(VARIABLES), "--subjects", "300")
+    seqsetvae("prepare", "synthetic", "--output", "store", "--variables", str(VARIABLES), "--subjects", "80")
     tiny = ["--width", "16", "--latent_dim", "4", "--levels", "1", "--history_layers", "1", "--heads", "2"]
     quiet = ["--progress_bar", "false", "--log_system_metrics", "false", "--register_model", "false"]
     steps = ["--max_steps", "10", "--check_frequency", "5", "--on_collapse", "warn", "--checkpoint_every_n_steps", "10"]

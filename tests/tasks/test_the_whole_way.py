@@ -53,8 +53,8 @@ def outcomes(store: Store) -> pd.DataFrame:
     ("task", "kind", "score", "least"),
     [
         ("score", "regression", "r2", 0.6),
-        ("severe,mild", "multilabel", "auroc", 0.85),
-        ("ward", "multiclass", "auroc", 0.8),
+        pytest.param("severe,mild", "multilabel", "auroc", 0.85, marks=pytest.mark.nightly),
+        pytest.param("ward", "multiclass", "auroc", 0.8, marks=pytest.mark.nightly),
         ("died", "time_to_event", "c_index", 0.7),
     ],
 )

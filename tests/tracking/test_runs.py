@@ -231,7 +231,7 @@ def test_system_metrics_have_mlflows_names(store, open_run):
 
 def _open_and_close(folder: str) -> None:
     os.chdir(folder)
-    config = TrackingConfig(log_system_metrics=False)
+    config = TrackingConfig(tracking_uri=f"sqlite:///{folder}/mlflow.db", log_system_metrics=False)
     with start_run(config, kind="tune", run_name=None, params={}, config_yaml="", tags={}) as run:
         run.log_metrics({"loss": 1.0}, 0)
 

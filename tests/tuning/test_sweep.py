@@ -147,6 +147,7 @@ def test_a_trial_run_again_from_its_logged_settings_gives_the_same_nll(swept, tm
     assert pretrain(config).val_metrics[names.VAL_RECON] == pytest.approx(best.val_recon, rel=1e-6)
 
 
+@pytest.mark.nightly
 def test_a_finished_study_can_be_taken_up_again(swept, monkeypatch):
     monkeypatch.chdir(swept.folder)
     again = tune(swept.base, WIDE, TuneConfig(study="wide", n_trials=N_TRIALS, pruner="none"))
@@ -165,6 +166,7 @@ def test_a_front_of_nll_against_information(tiny, tmp_path):
     assert sorted(listed) == sorted(f"study/pareto/trial_{row.number}.yaml" for row in rows)
 
 
+@pytest.mark.nightly
 def test_a_sweep_without_a_healthy_trial_says_so(tiny, tmp_path):
     dead = SpaceConfig(max_beta_range=(40.0, 50.0), free_bits_range=None, warmup_range=(0.0, 0.1))
     base = replace(tiny, monitor=replace(tiny.monitor, grace_steps=10))

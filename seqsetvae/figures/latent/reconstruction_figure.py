@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
+from seqsetvae.data.units import with_unit
 from seqsetvae.figures import style
 from seqsetvae.figures.latent.arrays import Quartiles, VariableError
 
@@ -81,7 +82,7 @@ def draw_cell(axes: Axes, error: VariableError) -> None:
     axes.tick_params(axis="x", pad=1, length=2)
     name = style.short(error.name, 26)
     axes.set_title(
-        style.legible(style.with_unit(name, error.unit)),
+        style.legible(with_unit(name, error.unit)),
         loc="left",
         pad=2,
         fontweight="bold",

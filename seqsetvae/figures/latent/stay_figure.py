@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from seqsetvae.collapse.diagnosis import Level
+from seqsetvae.data.units import with_unit
 from seqsetvae.figures import style
 from seqsetvae.figures.latent.arrays import StayView, VariableTrace
 
@@ -90,7 +91,7 @@ def draw_dimension(axes: Axes, view: StayView, dimension: int, first: bool) -> N
 
 def draw_trace(axes: Axes, trace: VariableTrace) -> list[Artist]:
     """Recorded values on the decoder's median and its 90 % band; returns what a legend of all traces names."""
-    style.dress(axes, style.short(style.with_unit(trace.name, trace.unit), TITLE), "")
+    style.dress(axes, style.short(with_unit(trace.name, trace.unit), TITLE), "")
     band = axes.fill_between(trace.hour_S, trace.low_S, trace.high_S, color=style.SKY, alpha=0.45, lw=0, zorder=2)
     band.set_label("90 % band")
     [line] = axes.plot(trace.hour_S, trace.middle_S, color=style.BLUE, linewidth=1.3, zorder=3, label="reconstruction")
