@@ -73,6 +73,11 @@ def _columns(table: TextTable, task: str | None) -> list[str]:
     filled = [name for name in filled if any(text.lower() not in NO_LABEL for text in table.column(name))] or filled
     if not filled or len(wanted) > 1:
         missing = [name for name in wanted if name not in table.columns]
+        if not wanted:
+            raise InputError(
+                f"{table.path}: which column is the outcome? Name it with --task: the file has {', '.join(table.columns[:8])}, and "
+                f"none of those of the MEDS label schema ({', '.join(MEDS_COLUMNS)})."
+            )
         raise InputError(
             f"{table.path}: no column of task {task!r}: {', '.join([*missing, *MEDS_COLUMNS])} is missing. "
             f"The file has {', '.join(table.columns[:8])}."

@@ -64,7 +64,7 @@ def test_of_several_columns_of_meds_the_one_with_values_counts(tmp_path: Path) -
 CSV = "subject_id,died,readmitted,died_hours,los,unit\n1,1,0,30.5,2.25,icu\n2,0,,72,9,\n3,,1,5,,ward\n"
 
 
-def of_csv(tmp_path: Path, task: str, kind: str = "auto", text: str = CSV) -> TaskLabels:
+def of_csv(tmp_path: Path, task: str | None, kind: str = "auto", text: str = CSV) -> TaskLabels:
     path = tmp_path / "tasks.csv"
     path.write_text(text)
     return read_task(path, task, kind)
@@ -93,10 +93,13 @@ def test_the_columns_of_a_csv_say_the_kind_or_the_user_does(tmp_path: Path) -> N
         ("died,readmitted", "regression", "names 2 columns, but a task of kind regression has one"),
         ("died,nothing", "auto", "no column of task 'died,nothing': nothing, boolean_value"),
         ("readmitted", "time_to_event", "column 'readmitted_hours': missing"),
+        (None, "auto", r"which column is the outcome\? Name it with --task: the file has subject_id, .*died"),
         ("died,los", "auto", r"row 1, column 'los': '2\.25' is not 0 or 1"),
     ],
 )  # fmt: skip
-def test_what_is_no_outcome_of_that_kind_is_refused_in_words(tmp_path: Path, task: str, kind: str, said: str) -> None:
+def test_what_is_no_outcome_of_that_kind_is_refused_in_words(
+    tmp_path: Path, task: str | None, kind: str, said: str
+) -> None:
     with pytest.raises(InputError, match=said):
         of_csv(tmp_path, task, kind)
 

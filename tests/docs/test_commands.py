@@ -124,7 +124,6 @@ class World:
             "132543": self.patient,
             "seqsetvae/3": "seqsetvae/1",
             '"baseline" "beta 0.5"': f"{run} latest",
-            "readmission.parquet": "readmission.csv",
             "seqsetvae-mortality/2": "seqsetvae-mortality/1",
             "bf16-mixed": "32",
             "--subjects 10000": "--subjects 200",
@@ -154,8 +153,11 @@ def write_raw(folder: Path) -> None:
             labels[subject] = int(outcome[subject])
     table = pd.DataFrame({"ts_id": labels.keys(), "in_hospital_mortality": labels.values()})
     table.to_csv(folder / "raw" / "oc.csv", index=False)
-    for name, task in (("tasks.csv", "long_stay"), ("readmission.csv", "readmission")):
-        table.rename(columns={"ts_id": "subject", "in_hospital_mortality": task}).to_csv(folder / name, index=False)
+    table.rename(columns={"ts_id": "subject", "in_hospital_mortality": "long_stay"}).to_csv(
+        folder / "tasks.csv", index=False
+    )
+    schema = {"subject_id": table["ts_id"].astype("int64"), "boolean_value": table["in_hospital_mortality"] == 1}
+    pd.DataFrame(schema).to_parquet(folder / "readmission.parquet", index=False)
 
 
 CHAIN = (
