@@ -74,6 +74,8 @@ def draw_curves(axes: Axes, panel: CurvePanel, legend: bool = True) -> None:
             handles.append(axes.axhline(reference.value, color=color, linewidth=1.2, linestyle=dashes, zorder=2))
             handles[-1].set_label(reference.label)
     axes.set_ylim(low, high)
+    if panel.share:
+        style.share_ticks(axes.yaxis)
     if legend:
         # References that stand for one thing, such as the two ends of a range, share a label.
         named = {str(one.get_label()): one for one in handles if not str(one.get_label()).startswith("_")}

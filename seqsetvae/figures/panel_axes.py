@@ -48,7 +48,7 @@ def draw_panel(axes: Axes, panel: Panel, steps_T: NDArray[np.float64]) -> None:
             axes.axhspan(min(edge, reference.value), max(edge, reference.value), color=style.SHADE, zorder=0, lw=0)
     axes.set_ylim(low, high)
     if panel.share and high < 2:
-        axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+        style.share_ticks(axes.yaxis)
     if panel.count_of:
         label_count(axes, panel.count_of)
     style.legend_above(axes, handles)

@@ -22,6 +22,8 @@ COLORS = (
     *(palette.SKY, palette.ORANGE, palette.BLACK),
 )
 DASHES: tuple[Dashes, ...] = ("-", "--", "-.", (0, (8, 2, 1, 2, 1, 2)))
+GAP = 0.065
+"""Between two panels, as a share of the figure: numbers and label of an axis."""
 PANELS = {
     "roc": ("ROC", "false positive rate", "true positive rate"),
     "precision_recall": ("Precision and recall", "recall", "precision"),
@@ -50,7 +52,7 @@ def risk_curves(found: Mapping[str, Mapping[str, Band]], of_all_T: Floats, share
     looks = [look for look, _ in zip(product(DASHES, COLORS), found, strict=False)]
     width = (style.RIGHT - style.LEFT) / len(PANELS)
     for place, (key, (title, below, left)) in enumerate(PANELS.items()):
-        axes = figure.add_axes((style.LEFT + place * width, 0.2, width - 0.045, 0.62))
+        axes = figure.add_axes((style.LEFT + place * width, 0.2, width - GAP, 0.62))
         style.dress(axes, title, left)
         style.plain_ticks(axes.xaxis)
         style.label_below(axes, below)
@@ -85,3 +87,5 @@ def _reference(axes: Axes, key: str, of_all_T: Floats, share: float) -> None:
         return
     axes.plot(*([0, 1], [0, 1]) if key == "roc" else ([0, 1], [share, share]), **dotted)
     axes.set(xlim=(0.0, 1.0), ylim=(0.0, 1.02))
+    for axis in (axes.xaxis, axes.yaxis):
+        style.share_ticks(axis)

@@ -20,7 +20,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
 from PIL import Image
 
 from seqsetvae import palette
@@ -161,6 +161,11 @@ def plain_ticks(axis: Axis, most: int = 4, number_format: str = "g") -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: format(value, number_format)))
     axis.set_minor_locator(NullLocator())
     axis.set_tick_params(labelsize=SMALL, labelfontfamily=font_families())
+
+
+def share_ticks(axis: Axis) -> None:
+    """Quarters: a scale of 0 to 1 says both of its ends."""
+    axis.set_major_locator(FixedLocator([0.0, 0.25, 0.5, 0.75, 1.0]))
 
 
 def log_ticks(axes: Axes, linear_below: float) -> None:

@@ -43,7 +43,21 @@ def unreadable(figure: Figure) -> list[str]:
             for text, box in texts
             if box.x0 < -TOUCH or box.y0 < -TOUCH or box.x1 > width + TOUCH or box.y1 > height + TOUCH
         ]
+        out += [f"{one!r} lies on a panel" for one in on_panels(figure)]
         return out + [f"{one!r} lies on {other!r}" for (one, a), (other, b) in combinations(texts, 2) if overlap(a, b)]
+
+
+def on_panels(figure: Figure) -> list[str]:
+    """Labels and titles of a panel that reach into another one."""
+    found: list[str] = []
+    for axes in figure.axes:
+        others = [
+            one.get_window_extent() for one in figure.axes if one.get_position().bounds != axes.get_position().bounds
+        ]
+        said = (axes.xaxis.label, axes.yaxis.label, axes.title)
+        reach = [one for one in said if one.get_text() and any(overlap(one.get_window_extent(), it) for it in others)]
+        found += [one.get_text() for one in reach]
+    return found
 
 
 def overlap(a: Bbox, b: Bbox) -> bool:
