@@ -87,7 +87,7 @@ def test_training_goes_on_while_its_server_is_away(tiny, history, server, monkey
     assert [step for step, _ in history(run.info.run_id, names.TRAIN_LOSS)] == list(range(1, 61))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_processes_share_one_run_and_the_batches(tiny, history):
     completed = subprocess.run(
         [sys.executable, "-m", "seqsetvae", *words(tiny, "--devices", "2", "--plot_frequency", "10")],

@@ -1,4 +1,4 @@
-"""Several workers on a real PostgreSQL, MLflow's backend on the same server, one worker killed in mid-trial."""
+"""Four workers on a real PostgreSQL, MLflow's backend on the same server, one worker killed in mid-trial."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from seqsetvae.tuning.lead import tune
 from seqsetvae.tuning.storage import close_storage, open_storage
 from tests.tuning.conftest import NARROW
 
-N_TRIALS = 5
+N_TRIALS = 6
 
 
 def kill_one_in_mid_trial(storage: str, study_name: str, killed: list[int], over: threading.Event) -> None:
@@ -47,9 +47,8 @@ def find_and_kill(opened: BaseStorage, study_name: str, killed: list[int], over:
                 return
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.nightly)])
-def test_no_trial_is_lost_doubled_or_left_running(workers, tiny, database, monkeypatch):
+@pytest.mark.nightly
+def test_no_trial_is_lost_doubled_or_left_running(tiny, database, monkeypatch):
     storage, store = database("optuna"), database("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     killed: list[int] = []
@@ -58,7 +57,7 @@ def test_no_trial_is_lost_doubled_or_left_running(workers, tiny, database, monke
     killer.start()
     short = replace(tiny, trainer=replace(tiny.trainer, max_epochs=2))
     config = TuneConfig(
-        study="shared", storage=storage, n_trials=N_TRIALS, n_workers=workers, pruner="none", heartbeat_seconds=5
+        study="shared", storage=storage, n_trials=N_TRIALS, n_workers=4, pruner="none", heartbeat_seconds=5
     )
     try:
         tune(short, NARROW, config)
