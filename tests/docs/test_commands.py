@@ -458,7 +458,8 @@ def test_a_command_does_what_its_page_says(world, line, outcome):
 @pytest.mark.usefixtures("its_store")
 def test_a_warm_up_of_5000_steps_is_planned_as_such(world):
     said = world.say(
-        WARM_UP.replace("pretrain", "check").replace(" --max_epochs 200", "") + " --max_steps 8000 --max_epochs 200"
+        WARM_UP.replace("pretrain", "check").replace(" --max_epochs 200", "")
+        + " --batch_size 8 --max_steps 8000 --max_epochs 200"
     )
     assert "5000" in said
 
