@@ -37,7 +37,8 @@ MORE = {
     "tune": f"{SMALL} --n_trials 2 {QUIET}",
 }
 LONG_ENOUGH = "-P max_steps=240 -P max_epochs=60 -P lr=0.01"
-"""For a collapse of the small model, to be found and to be rescued from."""
+"""For a collapse of the small model, to be found and to be rescued from; and for trials of a sweep that are worth a choice."""
+LONG_FLAGS = LONG_ENOUGH.replace("-P ", "--").replace("=", " ")
 ELSEWHERE = {
     "seqsetvae prepare physionet2012": "tests/data/test_sources.py",
     "seqsetvae prepare meds": "tests/test_meds_chain.py",
@@ -127,7 +128,10 @@ class World:
             "seqsetvae-mortality/2": "seqsetvae-mortality/1",
             "bf16-mixed": "32",
             "--subjects 10000": "--subjects 200",
-            "postgresql://me@db/tune --n_trials 200": "sqlite:///tune.db --n_trials 3 --max_steps 240 --max_epochs 60 --lr 0.01",
+            "postgresql://me@db/tune --n_trials 200": f"sqlite:///tune.db --n_trials 3 {LONG_FLAGS}",
+            "-P n_trials=24 -P n_workers=2 -P max_epochs=10": f"-P n_trials=3 -P n_workers=2 {LONG_ENOUGH}",
+            "--n_trials 24": f"--n_trials 3 {LONG_FLAGS}",
+            "tune --lr_range": f"tune {LONG_FLAGS} --lr_range",
             "-P max_beta=50": f"-P max_beta=50 {LONG_ENOUGH}",
         }.items():
             line = line.replace(word, meant)
@@ -279,10 +283,6 @@ def embedded(world: World, said: str) -> None:
     assert (table["minute"] <= 24 * 60).all()
 
 
-def registered(world: World, said: str) -> None:
-    assert re.search(r"Registered models:/seqsetvae/\d+", said)
-
-
 def delivered(world: World, said: str) -> None:
     assert "elivered" in said or "othing" in said
 
@@ -325,8 +325,9 @@ IMPUTE = ("seqsetvae impute --store stores/physionet", "seqsetvae impute --store
 ICU = "seqsetvae tune --study icu --storage postgresql://me@db/tune --n_trials 200"
 ICU_LINES = (f"{ICU} --n_workers 4", f"{ICU} --n_workers 4 --join", ICU)
 OF_A_STUDY = "seqsetvae analyze --run my_study --log"
+REGISTER = ("seqsetvae register --run RUN_ID", "mlflow run . -e register -P run=RUN_ID")
 BEST = "mlflow run . -e pretrain -P config=best_config.yaml -P max_epochs=100"
-SPECIAL = {WARM_UP, ON_A_GPU, TOO_HIGH, RESCUED, FORESEE, FORECAST, *IMPUTE, *ICU_LINES, OF_A_STUDY, BEST}
+SPECIAL = {WARM_UP, ON_A_GPU, TOO_HIGH, RESCUED, FORESEE, FORECAST, *IMPUTE, *ICU_LINES, OF_A_STUDY, *REGISTER, BEST}
 CASES: list[tuple[str, Outcome]] = [
     (CHAIN[0], prepared),
     (CHAIN[1], trained),
@@ -420,8 +421,6 @@ NIGHTLY: list[tuple[str, Outcome]] = [
     ("seqsetvae embed --model models:/seqsetvae/3 --store stores/mine --at 24h --output emb.parquet", embedded),
     ("seqsetvae export --model models:/seqsetvae-mortality@champion --format onnx --output risk.onnx", exported),
     ("seqsetvae prepare synthetic --output stores/synthetic --subjects 10000", made_up),
-    ("seqsetvae register --run RUN_ID", registered),
-    ("mlflow run . -e register -P run=RUN_ID", registered),
     ("mlflow run . -e tune -P n_trials=24 -P n_workers=2 -P max_epochs=10", searched),
     ("seqsetvae tune --n_trials 24 --n_workers 2", searched),
     (
@@ -514,6 +513,17 @@ def test_what_is_expected_and_what_was_not_measured_are_tables(world):
             assert (world.folder / "imputed.png").is_file()
     finally:
         world.client.set_registered_model_alias("seqsetvae", "champion", champion)
+
+
+@pytest.mark.nightly
+@pytest.mark.usefixtures("its_store")
+def test_a_run_that_was_not_registered_is_registered_by_hand(world):
+    for line in REGISTER:
+        world.say(world.filled("seqsetvae pretrain --store stores/mine --register_model false"))
+        run_id = world.newest("pretrain").info.run_id
+        found = re.search(r"Registered models:/seqsetvae/(\d+)", world.say(world.filled(line)))
+        assert found is not None
+        assert world.client.get_model_version("seqsetvae", found[1]).run_id == run_id
 
 
 @pytest.mark.nightly
