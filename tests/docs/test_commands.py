@@ -131,7 +131,7 @@ class World:
             "postgresql://me@db/tune --n_trials 200": f"sqlite:///tune.db --n_trials 3 {LONG_FLAGS}",
             "-P n_trials=24 -P n_workers=2 -P max_epochs=10": f"-P n_trials=3 -P n_workers=2 {LONG_ENOUGH}",
             "--n_trials 24": f"--n_trials 3 {LONG_FLAGS}",
-            "tune --lr_range": f"tune {LONG_FLAGS} --lr_range",
+            "tune --lr_range": f"tune --n_trials 6 {LONG_FLAGS} --lr_range",
             "-P max_beta=50": f"-P max_beta=50 {LONG_ENOUGH}",
         }.items():
             line = line.replace(word, meant)
