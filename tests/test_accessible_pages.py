@@ -32,6 +32,8 @@ def test_the_report(report):
             resize(browser, width)
             assert violations(browser) == []
             assert beyond_the_window(browser) <= 0
+            beyond = browser.run(f"Math.max(...{ALL % '.picture'}.map(one => one.scrollWidth - one.clientWidth))")
+            assert (beyond > 0) == (width == 400), "a figure is moved sideways on a telephone, and nowhere else"
         drawn = browser.run("Math.min(...[...document.images].map(one => one.getBoundingClientRect().width))")
         assert drawn > 800, "on a telephone a figure of 1,400 pixels is still large enough to be read"
         why = browser.run("Math.min(...[...document.querySelectorAll('td.why')].map(one => one.offsetWidth))")
