@@ -69,11 +69,13 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     found = evaluate(config, replace(TRACKING, run_name=f"comparison on {Path(store).name}"))
     name_of = {str(folder): name for name, folder in folder_of.items()}
     risks = {name_of.get(model, model): risk_B for model, risk_B in found.risks.items()}
+    scores = {name_of.get(model, model): one for model, one in found.scores.items()}
     risks[FEW_BOOSTING] = boosting_with_few_labels(store)
-    rows: list[tuple[object, ...]] = []
-    for name, risk_B in risks.items():
-        scores = with_intervals(found.label_B, risk_B)
-        rows.append((name, validation_auroc(folder_of.get(name)), scores["auroc"], scores["auprc_average_precision"]))
+    scores[FEW_BOOSTING] = with_intervals(found.label_B, risks[FEW_BOOSTING], config.bootstrap)
+    rows: list[tuple[object, ...]] = [
+        (name, validation_auroc(folder_of.get(name)), one["auroc"], one["auprc_average_precision"])
+        for name, one in scores.items()
+    ]
     compared: list[tuple[object, ...]] = []
     for first, second in PAIRS:
         pair = found.label_B, risks[first], risks[second]

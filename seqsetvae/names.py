@@ -78,6 +78,8 @@ COLLAPSE_RECON_SLOPE = "collapse/recon_slope"
 """Its least-squares slope over the window, nats per set and update."""
 
 # Tags of a run.
+TAG_RUN_COLOR = "mlflow.runColor"
+"""Of its curves in MLflow's charts."""
 TAG_KIND = "seqsetvae.kind"
 """pretrain | finetune | tune | evaluate; imported, of an older training that has recorded no KL."""
 TAG_HOST = "seqsetvae.host"

@@ -39,8 +39,9 @@ STEPS = "steps"
 PLANNED = "planned_steps"
 SECONDS = "training_seconds"
 VAL_RECON = "val_recon"
-HISTORY_MISSED = "history_missed"
 """The last validation NLL, also of a trial that was pruned."""
+HISTORY_MISSED = "history_missed"
+"""What the heads on the history missed at that validation."""
 
 Emit = Callable[[dict[str, Any]], None]
 """Takes an event: plain values by name."""

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-RUN_COLOR = "mlflow.runColor"
 RANK_RUN_ID = "SEQSETVAE_RUN_ID"
 """Tells the other ranks, which Lightning starts with a copy of this environment, what rank 0 records to."""
 
@@ -72,14 +71,10 @@ def start_run(
     with readable_errors(uri):
         experiment_id = resolve_experiment(client, config)
         mend_stale_runs(client, experiment_id, work_dir, uri)
-        color = _free_color(client, experiment_id)
         stored = _find_or_create(
             client, experiment_id, run_name or config.run_name, owner, resume_run_id, parent_run_id
         )
-        if (own := stored.data.tags.get(RUN_COLOR)) in palette.RUNS:
-            color = own
-        else:
-            client.set_tag(stored.info.run_id, RUN_COLOR, color)
+        color = _color_of(client, stored)
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 
@@ -113,12 +108,18 @@ def start_run(
     return run
 
 
-def _free_color(client: MlflowClient, experiment_id: str) -> str:
-    """One that none of the newest runs has."""
+def _color_of(client: MlflowClient, stored: StoredRun) -> str:
+    """Its own; of a new run one that none of the newest runs beside it has, which it is given."""
+    own = stored.data.tags.get(names.TAG_RUN_COLOR)
+    if own in palette.RUNS:
+        return str(own)
     newest = client.search_runs(
-        [experiment_id], order_by=["attributes.start_time DESC"], max_results=len(palette.RUNS) - 1
+        [stored.info.experiment_id], order_by=["attributes.start_time DESC"], max_results=len(palette.RUNS)
     )
-    return palette.next_color([run.data.tags.get(RUN_COLOR) for run in newest])
+    others = [run for run in newest if run.info.run_id != stored.info.run_id][: len(palette.RUNS) - 1]
+    color = palette.next_color([run.data.tags.get(names.TAG_RUN_COLOR) for run in others])
+    client.set_tag(stored.info.run_id, names.TAG_RUN_COLOR, color)
+    return color
 
 
 def _find_or_create(

@@ -58,7 +58,7 @@ class RunOutlets(AlertOutlets):
     def _level_known(self) -> None:
         level = Level(self._levels.get(PRIMARY, Level.UNKNOWN)).word
         self.run.set_tag(names.TAG_COLLAPSE, level)
-        self.run.set_tag("mlflow.runColor", run_color(self.run.color, level))
+        self.run.set_tag(names.TAG_RUN_COLOR, run_color(self.run.color, level))
         self.run.set_tag(names.TAG_COLLAPSE_WORST, self._worst.word)
         if self._first_red_step is not None:
             self.run.set_tag(names.TAG_COLLAPSE_STEP, self._first_red_step)
