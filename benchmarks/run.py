@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
+from pathlib import Path
 
 from benchmarks.measured import folder_for, on_what, write_measured
-from seqsetvae.errors import InputError
+from seqsetvae.errors import InputError, RunFailure
 
 NAMES = (
     "step",
@@ -56,13 +59,34 @@ def run_benchmarks(
     if only is not None and only not in known:
         raise InputError(f"--only is {only!r}, but the benchmarks are {', '.join(known)}.")
     folder, machine = folder_for(write) if write else None, on_what()
-    print(f"{machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}\n")
-    for name in NAMES if only is None else (only,):
-        options: dict[str, str | None] = {"store": store} if name in BY_NAME[1:] else {}
-        if name == "few_labels":
-            options |= {"labels": labels, "task": task, "pretrained_on": pretrained_on}
-        tables = importlib.import_module(f"benchmarks.{name}").measure(quick=quick, **options)
-        for table in tables:
-            print(table.markdown(), end="\n\n", flush=True)
+    if only is None:
+        run_each(quick, folder)
+        return
+    print(f"{machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}\n", flush=True)
+    options: dict[str, str | None] = {"store": store} if only in BY_NAME[1:] else {}
+    if only == "few_labels":
+        options |= {"labels": labels, "task": task, "pretrained_on": pretrained_on}
+    tables = importlib.import_module(f"benchmarks.{only}").measure(quick=quick, **options)
+    for table in tables:
+        print(table.markdown(), end="\n\n", flush=True)
+    if folder is not None:
+        write_measured(folder, only, tables, machine, quick=quick)
+
+
+def run_each(quick: bool, folder: Path | None) -> None:
+    """Each benchmark of `NAMES` in a process of its own.
+
+    The peak of a process's memory never falls, and threads and caches that one leaves behind would meet the next.
+
+    Raises:
+        RunFailure: some have failed; the others have run all the same.
+    """
+    failed = []
+    for name in NAMES:
+        command = [sys.executable, "-m", "seqsetvae", "bench", "--only", name, "--quick", str(quick).lower()]
         if folder is not None:
-            write_measured(folder, name, tables, machine, quick=quick)
+            command += ["--write", str(folder)]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    if failed:
+        raise RunFailure(f"These benchmarks have failed, and nothing was written of them: {', '.join(failed)}.")

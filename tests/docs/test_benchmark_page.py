@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import run
 from benchmarks.run import run_benchmarks
-from seqsetvae.errors import InputError
+from seqsetvae.errors import InputError, RunFailure
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +38,14 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_measured(tmp_p
     with pytest.raises(InputError, match="there is no folder"):
         run_benchmarks(only="loader", quick=True, write=str(tmp_path / "nowhere"))
     assert capsys.readouterr().out == ""
+
+
+def test_all_of_them_run_apart_and_one_that_fails_stops_no_other(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(run, "NAMES", ("no_such_benchmark", "loader"))
+    with pytest.raises(RunFailure, match=r"have failed.*: no_such_benchmark\."):
+        run_benchmarks(quick=True, write=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["loader.json"]
+    assert "### Loader alone" in capfd.readouterr().out
 
 
 def test_every_kept_figure_is_of_a_benchmark():
