@@ -73,7 +73,7 @@ def tune(base: PretrainConfig, space: SpaceConfig, config: TuneConfig) -> TuneRe
         StoppedBySignal: on request. The same command with the study's name continues.
     """
     sleep_soon()
-    check_base(base, space)
+    check_base(base, space, config)
     plan = make_plan(base)
     space = settled(space, lambda: forecast_for(plan))
     job = Job(

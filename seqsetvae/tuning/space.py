@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from seqsetvae.config import PretrainConfig, SpaceConfig
+from seqsetvae.config import PretrainConfig, SpaceConfig, TuneConfig
 from seqsetvae.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def settled(space: SpaceConfig, told: Callable[[], Forecast]) -> SpaceConfig:
     return replace(space, max_beta_range=(LOWEST_BETA, max(10.0 * LOWEST_BETA, float(f"{told().critical_beta:.2g}"))))
 
 
-def check_base(base: PretrainConfig, space: SpaceConfig) -> None:
+def check_base(base: PretrainConfig, space: SpaceConfig, tune: TuneConfig) -> None:
     """Refuse settings that a sweep cannot work with.
 
     Raises:
@@ -126,6 +126,12 @@ def check_base(base: PretrainConfig, space: SpaceConfig) -> None:
             raise InputError(
                 f"--space.{weight}_weight_range searches a weight that nothing has: give --model.{flag}, or leave it out."
             )
+    heads = base.model.remember or base.model.foresee_hours
+    if tune.goal == "pareto" and tune.against == "history" and not heads:
+        raise InputError(
+            "--tune.against history compares what heads on the history miss, but the model has none: give --model.remember or "
+            "--model.foresee_hours, or another --tune.against."
+        )
     if base.monitor.disable_metrics_monitoring:
         raise InputError("--monitor.disable_metrics_monitoring: a sweep judges its trials by what the monitor sees.")
     if base.monitor.on_collapse == "rescue":

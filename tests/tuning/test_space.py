@@ -109,7 +109,7 @@ def test_a_trial_ends_at_the_first_red_check_unless_pruning_is_off():
 )
 def test_settings_that_contradict_a_sweep_are_refused(base, flag):
     with pytest.raises(InputError, match=flag):
-        check_base(base, SpaceConfig())
+        check_base(base, SpaceConfig(), TuneConfig())
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,17 @@ def test_settings_that_contradict_a_sweep_are_refused(base, flag):
 def test_a_weight_of_what_the_model_is_not_asked_for_is_not_searched(weight, flag):
     space = SpaceConfig(**{weight: (1.0, 10.0)})
     with pytest.raises(InputError, match=f"--space.{weight} .*{flag}"):
-        check_base(PretrainConfig(), space)
+        check_base(PretrainConfig(), space, TuneConfig())
     asked = {"remember": True} if "remember" in flag else {"foresee_hours": [6.0]}
-    check_base(PretrainConfig(model=ModelConfig(**asked)), space)
+    check_base(PretrainConfig(model=ModelConfig(**asked)), space, TuneConfig())
+
+
+def test_the_history_is_no_goal_where_nothing_is_asked_of_it():
+    goal = TuneConfig(goal="pareto", against="history")
+    with pytest.raises(InputError, match=r"--tune.against history .*--model.remember"):
+        check_base(PretrainConfig(), SpaceConfig(), goal)
+    check_base(PretrainConfig(model=ModelConfig(foresee_hours=[6.0])), SpaceConfig(), goal)
+    check_base(PretrainConfig(), SpaceConfig(), replace(goal, goal="constrained"))
 
 
 def test_the_front_against_the_history_prefers_what_misses_less():
