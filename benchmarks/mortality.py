@@ -30,11 +30,12 @@ UNFROZEN = replace(
     backbone_lr=3e-4,
     batch_size=32,
     dropout=0.4,
+    ema_decay=0.99,
     max_epochs=8,
     patience=3,
 )
 SHARE = 0.1
-FEW_LABELS = replace(UNFROZEN, label_share=SHARE, max_epochs=15, patience=5)
+FEW_LABELS = replace(UNFROZEN, label_share=SHARE, ema_decay=0.9, max_epochs=15, patience=5)
 VARIANTS = {
     "unfrozen": UNFROZEN,
     "from scratch": replace(UNFROZEN, from_scratch=True),
@@ -44,6 +45,8 @@ VARIANTS = {
     "frozen, posterior": replace(FROZEN, head_input="posterior"),
     "frozen, pooled state": replace(FROZEN, head_input="history"),
     "frozen, pooled state and summaries": replace(FROZEN, head_input="history+summaries"),
+    "frozen, outlook": replace(FROZEN, head_input="outlook"),
+    "frozen, outlook, 10 % of labels": replace(FROZEN, head_input="outlook", label_share=SHARE),
 }
 """What is compared, in the order of the table. `unfrozen` is the one to use."""
 BOOSTING = "gradient boosting"
@@ -54,6 +57,7 @@ PAIRS = (
     ("unfrozen", "from scratch"),
     ("unfrozen, 10 % of labels", FEW_BOOSTING),
     ("unfrozen, 10 % of labels", "from scratch, 10 % of labels"),
+    ("frozen, outlook, 10 % of labels", FEW_BOOSTING),
 )
 
 

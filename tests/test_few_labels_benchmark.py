@@ -9,7 +9,7 @@ import torch
 from benchmarks.few_labels import HEADS, features_of, probe
 from seqsetvae.config import ModelConfig
 from seqsetvae.data.demo_store import open_store
-from seqsetvae.model.classifier import HISTORY, POSTERIOR, SUMMARIES
+from seqsetvae.model.classifier import HISTORY, OUTLOOK, POSTERIOR, SUMMARIES
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.finetuning.features import labelled_stays
@@ -40,7 +40,7 @@ def test_the_heads_are_asked_at_the_last_set_of_each_stay(reads: int) -> None:
     )
     stays = labelled_stays(store.vocabulary, store, "test")
     found = features_of(model, stays)
-    assert list(found) == [SUMMARIES, POSTERIOR, HISTORY, HEADS]
+    assert set(found) == {SUMMARIES, POSTERIOR, HISTORY, OUTLOOK, HEADS}
 
     batch = store.gather("test", 0, np.arange(5))
     with torch.no_grad():
@@ -49,6 +49,10 @@ def test_the_heads_are_asked_at_the_last_set_of_each_stay(reads: int) -> None:
         right_BF = model.vae.history_heads.statements(state_SD[last_B])  # type: ignore[union-attr]
     places = [stays.subject_id.index(name) for name in store.subject_ids("test", np.arange(5))]
     np.testing.assert_allclose(found[HEADS][places], right_BF, atol=1e-5)
+    # Of each variable last value, log count, the mean of the next hours and whether it is measured in them, which come last.
+    kinds = model.vae.history_heads.kinds  # type: ignore[union-attr]
+    told_BKV = right_BF.view(5, len(kinds) + 2, -1)[:, [kinds.index("last"), kinds.index("log_count"), -2, -1]]
+    np.testing.assert_allclose(found[OUTLOOK][places], told_BKV.flatten(1), atol=1e-5)
 
 
 def test_a_probe_finds_what_is_planted_and_says_where_stays_are_too_few() -> None:

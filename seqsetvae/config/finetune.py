@@ -9,7 +9,7 @@ from seqsetvae.config.require import require
 from seqsetvae.errors import InputError
 
 TaskKind = Literal["auto", "binary", "multiclass", "multilabel", "regression", "time_to_event"]
-HEAD_PARTS = ("posterior", "history", "summaries")
+HEAD_PARTS = ("posterior", "history", "summaries", "outlook")
 """What a finetuned head may look at."""
 
 
@@ -54,8 +54,10 @@ class FinetuneConfig:
     """Hours from a stay's first event at which outcomes without a prediction_time are predicted. Default: at its end."""
     head_input: str = "auto"
     """What the head sees, joined by `+`: `posterior` mean and variance and the state of the `history`, each as last, mean and greatest
-    value over time; `summaries` of each variable (last, mean, least, greatest value, spread, change, count, age). `auto`: one head is
-    trained on each sensible choice, and the validation patients choose; beyond 1,000 variables without summaries."""
+    value over time; `summaries` of each variable (last, mean, least, greatest value, spread, change, count, age); the `outlook`, of a model
+    with heads on its history: what these say of each variable now and in the longest window to come, four numbers, which few labels learn
+    most from. `auto`: one head is trained on each sensible choice, and the validation patients choose; beyond 1,000 variables without
+    summaries."""
     unfreeze: Literal["none", "history", "all"] = "none"
     """What of the pretrained model is trained along: nothing, so that its features are computed once; the `history` transformer; or
     `all` but the decoder."""
@@ -63,6 +65,9 @@ class FinetuneConfig:
     """Learning rate of what is unfrozen, after one epoch of warm-up: below the head's, so that pretraining is not forgotten."""
     event_dropout: float = 0.2
     """With an unfrozen backbone: share of the events that each batch leaves out."""
+    ema_decay: float | None = None
+    """With an unfrozen backbone: validate and keep an exponential moving average of the weights with this decay at each step; 0.99 looks
+    back over about 100 steps. None: the weights as they are."""
     n_seeds: int = 1
     """Members that are trained with different seeds; the mean of their logits predicts."""
     hidden: int = 128
@@ -107,6 +112,12 @@ class FinetuneConfig:
         require(0.0 < self.label_share <= 1.0, "finetune.label_share", self.label_share, "above 0 and at most 1")
         for name in ("dropout", "event_dropout"):
             require(0.0 <= getattr(self, name) < 1.0, f"finetune.{name}", getattr(self, name), "at least 0 and below 1")
+        ema = self.ema_decay
+        require(ema is None or 0.0 < ema < 1.0, "finetune.ema_decay", ema, "above 0 and below 1")
+        if ema is not None and self.frozen:
+            raise InputError(
+                "--finetune.ema_decay is for an unfrozen backbone: give --finetune.unfreeze all or history."
+            )
         for name in ("head_lr", "backbone_lr"):
             require(getattr(self, name) > 0.0, f"finetune.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "focal_gamma"):

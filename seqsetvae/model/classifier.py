@@ -13,8 +13,8 @@ from seqsetvae.config.finetune import HEAD_PARTS
 from seqsetvae.model.summaries import variable_summaries
 from seqsetvae.model.vae import SeqSetVAE
 
-POSTERIOR, HISTORY, SUMMARIES = HEAD_PARTS
-"""Posterior mean and variance, the history's state, summaries of each variable."""
+POSTERIOR, HISTORY, SUMMARIES, OUTLOOK = HEAD_PARTS
+"""Posterior mean and variance, the history's state, summaries of each variable, what heads on the history say of now and of what comes."""
 FARTHEST = 5.0
 """Standard deviations: an input farther out, such as the summary of a typing error, counts as this far."""
 
@@ -36,11 +36,19 @@ def pool_state(vae: SeqSetVAE, history_SD: Tensor, batch: EventBatch) -> Tensor:
     """
     pooled = [pool_over_time(history_SD, batch)]
     if vae.reads is not None:
-        pooled.append(vae.reads.at_end(batch).to(history_SD.dtype))
+        last_BD = last_state(vae, history_SD, batch)
+        pooled.append(last_BD[:, history_SD.shape[1] :])
         if vae.history_heads is not None:
-            last_BD = history_SD.index_select(0, batch.last_set_B)
-            pooled.append(vae.history_heads.statements(torch.cat([last_BD, pooled[-1]], dim=1)))
+            pooled.append(vae.history_heads.statements(last_BD))
     return torch.cat(pooled, dim=1)
+
+
+def last_state(vae: SeqSetVAE, history_SD: Tensor, batch: EventBatch) -> Tensor:
+    """What heads on the history look at, at the last set of each stay: its state, and the reads where there are such."""
+    last_BD = history_SD.index_select(0, batch.last_set_B)
+    if vae.reads is None:
+        return last_BD
+    return torch.cat([last_BD, vae.reads.at_end(batch).to(history_SD.dtype)], dim=1)
 
 
 def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
@@ -55,24 +63,33 @@ def pool_over_time(x_SF: Tensor, batch: EventBatch) -> Tensor:
 
 
 def stay_features(
-    vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str] = HEAD_PARTS, generator: torch.Generator | None = None
+    vae: SeqSetVAE, batch: EventBatch, parts: Sequence[str], generator: torch.Generator | None = None
 ) -> dict[str, Tensor]:
     """Features of every subject by the name of their part. The decoder is never run.
 
     The history is computed from posterior means, so that the features of a stay are always the same; with a generator from a draw of the
     posterior.
+
+    Raises:
+        ValueError: the outlook of a model without heads on its history.
     """
     found: dict[str, Tensor] = {}
-    if POSTERIOR in parts or HISTORY in parts:
+    if {POSTERIOR, HISTORY, OUTLOOK} & set(parts):
         posterior = vae.encode(batch)
         if POSTERIOR in parts:
             moments_SF = torch.cat([posterior.mu_SZ, posterior.logvar_SZ.exp()], dim=1)
             found[POSTERIOR] = pool_over_time(moments_SF, batch)
-        if HISTORY in parts:
+        if HISTORY in parts or OUTLOOK in parts:
             z_SZ = posterior.mu_SZ
             if generator is not None:
                 z_SZ = posterior.sample(torch.randn(z_SZ.shape, generator=generator, dtype=z_SZ.dtype))
-            found[HISTORY] = pool_state(vae, vae.history(z_SZ, batch), batch)
+            history_SD = vae.history(z_SZ, batch)
+            if HISTORY in parts:
+                found[HISTORY] = pool_state(vae, history_SD, batch)
+            if OUTLOOK in parts:
+                if vae.history_heads is None:
+                    raise ValueError("The model has no heads on its history.")
+                found[OUTLOOK] = vae.history_heads.outlook(last_state(vae, history_SD, batch))
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +26,8 @@ KINDS = ("last", "mean", "min", "max", "std", "log_count")
 """K summaries of a variable's values up to and with a set; `log_count` is log(1 + how many)."""
 READ_KINDS = (*KINDS, "first", "log_age")
 """Those asked of reads of each variable, which have room for more; `log_age` is log(1 + hours since the last value)."""
+OUTLOOK_KINDS = ("last", "log_count")
+"""Summaries that the outlook has of a variable's past."""
 MINUTES = 60.0
 
 
@@ -90,6 +93,17 @@ class HistoryHeads(nn.Module):
     def statements(self, state_SD: Tensor) -> Tensor:
         """All that :meth:`forward` gives, in one row for each state, (S, F)."""
         return torch.cat(self(state_SD)).transpose(0, 1).flatten(1)
+
+    def outlook(self, state_SD: Tensor) -> Tensor:
+        """What each variable is and will be, in a few numbers, (S, F).
+
+        Its last value, how often it was measured, and for the longest window its mean and the logit of being measured; of these what the
+        model was asked for. Fewer than :meth:`statements`, and what matters most of them: a probe with few labels has less to choose from.
+        """
+        past_KSV, value_WSV, logit_WSV = self(state_SD)
+        now = [past_KSV[self.kinds.index(kind)] for kind in OUTLOOK_KINDS if kind in self.kinds]
+        longest = [int(np.argmax(self.hours))] if self.hours else []
+        return torch.cat([*now, *(said_WSV[at] for at in longest for said_WSV in (value_WSV, logit_WSV))], dim=1)
 
     def loss(self, state_SD: Tensor, batch: EventBatch) -> HistoryLoss:
         """How far the heads are from what was and what came."""

@@ -17,16 +17,16 @@ from mlflow import MlflowClient
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
 from seqsetvae.config import DataConfig, FinetuneConfig, PretrainConfig, TrackingConfig
-from seqsetvae.config.finetune import HEAD_PARTS
 from seqsetvae.data.prepare import prepare
 from seqsetvae.data.sources import Synthetic
 from seqsetvae.data.store import Store
 from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import RiskNet, pool_over_time
+from seqsetvae.model.classifier import HISTORY, POSTERIOR, SUMMARIES, RiskNet, pool_over_time
 from seqsetvae.model.summaries import KINDS, variable_summaries
 from seqsetvae.scores import auroc
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.tasks.recalibration import recalibration
+from seqsetvae.training.checkpoints import read_tensors
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import compute_features, labelled_stays, mean_logits
 from seqsetvae.training.finetuning.finetune import finetune
@@ -146,8 +146,9 @@ def test_lineage_names_the_version_and_a_forced_one_is_refused(checkpoint, plant
 def test_features_do_not_depend_on_the_batch_and_a_model_survives_its_export(checkpoint, planted, tmp_path):
     model = load(checkpoint)
     stays = labelled_stays(model.vocabulary, planted, "valid")
-    together = compute_features(model.vae, stays, HEAD_PARTS)
-    alone = compute_features(model.vae, replace(stays, packed=stays.packed.take(np.array([3]))), HEAD_PARTS)
+    parts = (POSTERIOR, HISTORY, SUMMARIES)
+    together = compute_features(model.vae, stays, parts)
+    alone = compute_features(model.vae, replace(stays, packed=stays.packed.take(np.array([3]))), parts)
     for name, features in together.items():
         torch.testing.assert_close(features[3:4], alone[name], rtol=1e-4, atol=1e-5, equal_nan=True)
     config = FinetuneConfig(
@@ -193,7 +194,8 @@ def test_a_pretrained_model_is_required():
 
 
 @pytest.mark.slow
-def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, planted):
+@pytest.mark.parametrize("ema_decay", [None, 0.8])
+def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, planted, ema_decay):
     config = FinetuneConfig(
         model=str(checkpoint),
         store=str(planted.path),
@@ -203,6 +205,7 @@ def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, pl
         max_epochs=6,
         head_lr=3e-3,
         backbone_lr=3e-3,
+        ema_decay=ema_decay,
         progress_bar=False,
     )
     before = load(checkpoint).vae.state_dict()
@@ -220,7 +223,16 @@ def test_an_unfrozen_backbone_learns_and_its_members_are_averaged(checkpoint, pl
     stays = labelled_stays(result.model.pretrained.vocabulary, planted, "valid")
     alone = RiskNet([cast(Any, second)], [cast(Any, result.model.net.heads[1])], "history")
     reached = auroc(stays.label_B.numpy(), mean_logits(alone, stays.packed, stays.vocabulary).numpy())
-    assert max(history) == pytest.approx(reached, abs=1e-4)  # the best epoch's weights, not the last
+    assert max(history) == pytest.approx(
+        reached, abs=1e-4
+    )  # the best epoch's weights, not the last, and averaged if wanted
+    kept = read_tensors(Path(client.download_artifacts(result.run_id, "checkpoints/best_seed0.ckpt")))
+    assert ("averaging_state" in kept) == (ema_decay is not None)
+
+
+def test_an_outlook_needs_heads(checkpoint, planted):
+    with pytest.raises(InputError, match=r"--head_input outlook: .* has no heads on its history.*--model.remember"):
+        finetune(FinetuneConfig(model=str(checkpoint), store=str(planted.path), head_input="outlook"), QUIET)
 
 
 @pytest.mark.slow
@@ -311,6 +323,8 @@ def test_summaries_are_those_of_pandas(planted):
         ({"from_scratch": True, "unfreeze": "all"}, "named --finetune.head_input"),
         ({"label_share": 0.0}, "above 0 and at most 1"),
         ({"n_seeds": 0}, "must be at least 1"),
+        ({"ema_decay": 0.9}, "give --finetune.unfreeze all or history"),
+        ({"ema_decay": 1.0, "unfreeze": "all"}, "above 0 and below 1"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, said):

@@ -22,7 +22,7 @@ from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.tasks import TaskStore, names_of, open_task
 from seqsetvae.errors import InputError, RunFailure
-from seqsetvae.model.classifier import RiskNet
+from seqsetvae.model.classifier import OUTLOOK, RiskNet, parts_of
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.scores import Curve
 from seqsetvae.tasks.kind import Kind
@@ -100,6 +100,11 @@ def finetune_listening(
     refused = why_not_to_build_on(model, version, tracking)
     if refused and not config.allow_collapsed:
         raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
+    if OUTLOOK in parts_of(config.head_input) and model.vae.history_heads is None:
+        raise InputError(
+            f"--head_input {config.head_input}: {config.model} has no heads on its history. Pretrain it with --model.remember true "
+            "--model.foresee_hours [1,6,24], or leave the outlook out."
+        )
     store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
-from seqsetvae.model.classifier import RiskNet, head_input, parts_of
+from seqsetvae.model.classifier import OUTLOOK, SUMMARIES, RiskNet, head_input, parts_of
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tracking.write.run import Run
@@ -22,8 +22,8 @@ from seqsetvae.training.signals import Signals
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries")
-"""Inputs of the head that `auto` tries."""
+CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries", "outlook")
+"""Inputs of the head that `auto` tries; the last of models with heads on their history."""
 MOST_SUMMARIES = 1000
 """Variables beyond which `auto` does without summaries: nine of each, of thousands of codes, are slow and mostly empty."""
 
@@ -67,10 +67,12 @@ def choose_input(
     model: Pretrained, train: LabelledStays, valid: LabelledStays, kind: Kind, config: FinetuneConfig, run: Run
 ) -> ChosenInput:
     """Train a head on the frozen backbone for each input that is in question; the validation stays choose."""
-    wanted = candidates(len(model.vocabulary)) if config.head_input == "auto" else (config.head_input,)
-    if config.head_input == "auto" and len(wanted) < len(CANDIDATES):
+    variables = len(model.vocabulary)
+    heads = model.vae.history_heads is not None
+    wanted = candidates(variables, heads) if config.head_input == "auto" else (config.head_input,)
+    if config.head_input == "auto" and variables > MOST_SUMMARIES:
         _log.info(
-            f"  --head_input auto tries no summaries of {len(model.vocabulary):,} variables (at most {MOST_SUMMARIES:,}); "
+            f"  --head_input auto tries no summaries of {variables:,} variables (at most {MOST_SUMMARIES:,}); "
             "--head_input history+summaries does."
         )
     parts = tuple(dict.fromkeys(part for name in wanted for part in parts_of(name)))
@@ -88,13 +90,15 @@ def choose_input(
     return max(found.values(), key=lambda one: one.fitted.metrics[kind.monitor(config)])
 
 
-def candidates(variables: int) -> tuple[str, ...]:
-    """Inputs that `auto` tries with a vocabulary of some size.
+def candidates(variables: int, heads: bool) -> tuple[str, ...]:
+    """Inputs that `auto` tries with a vocabulary of some size, and a model with heads on its history or without.
 
-    >>> candidates(41) == CANDIDATES, candidates(6000)
+    >>> candidates(41, heads=True) == CANDIDATES, candidates(6000, heads=False)
     (True, ('posterior', 'history', 'posterior+history'))
     """
-    return tuple(name for name in CANDIDATES if variables <= MOST_SUMMARIES or "summaries" not in parts_of(name))
+    without = {SUMMARIES} if variables > MOST_SUMMARIES else set()
+    without |= set() if heads else {OUTLOOK}
+    return tuple(name for name in CANDIDATES if not without & set(parts_of(name)))
 
 
 def frozen_members(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
@@ -88,11 +89,14 @@ def train_member(
         f"best_seed{seed}",
         monitor=monitor,
         mode="max",
-        save_weights_only=True,
+        save_weights_only=config.ema_decay is None,  # only with all that there is Lightning keeps the averaged weights
         enable_version_counter=False,
     )
     patience = EarlyStopping(monitor, mode="max", patience=config.epochs_of_patience)
     report = EpochReport(on_epoch)
+    # By interpolation, which leaves what is frozen as it is to the last bit; Lightning's EMAWeightAveraging adds two products.
+    ema = config.ema_decay
+    averaging = [] if ema is None else [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(ema))]
     with warnings.catch_warnings():
         quiet_lightning()
         trainer = pl.Trainer(
@@ -102,7 +106,7 @@ def train_member(
             gradient_clip_val=1.0,
             num_sanity_val_steps=0,
             logger=False,
-            callbacks=[best, patience, report, StopSafely(folder, signals)],
+            callbacks=[*averaging, best, patience, report, StopSafely(folder, signals)],
             plugins=[AtomicCheckpointIO()],
             enable_progress_bar=config.progress_bar,
             enable_model_summary=False,
