@@ -86,7 +86,7 @@ class HistoryHeads(nn.Module):
         """Summaries (K, S, V), and for each window the mean value and the logit of being measured, both (W, S, V)."""
         said = [] if self.of_reads is None else [full_precision(self.of_reads(state_SD))]
         if self.linear is not None:
-            said.append(full_precision(self.linear(state_SD)).view(len(state_SD), -1, self.variables).transpose(0, 1))
+            said.append(full_precision(self.linear(state_SD)).unflatten(1, (-1, self.variables)).transpose(0, 1))
         past, value, logit = torch.cat(said).split([len(self.kinds), len(self.hours), len(self.hours)])
         return past, value, logit
 

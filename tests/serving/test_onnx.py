@@ -16,7 +16,7 @@ from seqsetvae.config import ModelConfig
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.packed import gather
 from seqsetvae.model.attention import OfPairs, OnGrid
-from seqsetvae.model.classifier import RiskHead, RiskNet, stay_features
+from seqsetvae.model.classifier import RiskHead, RiskNet, parts_of, stay_features
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.binary import Binary
 from seqsetvae.training.checkpoints import Recipe
@@ -36,9 +36,10 @@ def risk_model(**settings: object) -> RiskModel:
     recipe = Recipe({"model": asdict(config)}, list(vocabulary.names), *scaling, 1, "0" * 32)
     backbones = [SeqSetVAE(config, len(vocabulary)).eval() for _ in range(2)]
     first = store.gather("test", 0, np.arange(2))
-    parts = stay_features(backbones[0], first, ("history", "summaries"))
+    chosen = "history+summaries+outlook" if config.remember else "history+summaries"
+    parts = stay_features(backbones[0], first, parts_of(chosen))
     heads = [RiskHead(sum(part.shape[1] for part in parts.values()), 8, 0.0) for _ in range(2)]
-    net = RiskNet(backbones, heads, "history+summaries").eval()
+    net = RiskNet(backbones, heads, chosen).eval()
     net.slope, net.offset = torch.tensor(1.3), torch.tensor(-0.7)
     return RiskModel(Pretrained(backbones[0], vocabulary, config, recipe), net, 8, Binary())
 
@@ -67,7 +68,10 @@ def test_attention_of_pairs_is_that_of_the_grid():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
-    [pytest.param({}, id="plain", marks=pytest.mark.nightly), pytest.param({"reads": 2, "remember": True}, id="reads")],
+    [
+        pytest.param({}, id="plain", marks=pytest.mark.nightly),
+        pytest.param({"reads": 2, "remember": True, "foresee_hours": [1.0, 6.0]}, id="reads and outlook"),
+    ],
 )
 def test_the_graph_answers_real_stays_as_the_model_does(settings, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
