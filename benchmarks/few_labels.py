@@ -39,12 +39,12 @@ PRETRAININGS = {
     "with reads of each variable": READING,
 }
 HEADS = "heads"
-SAID_OF = {
+SAID_OF = {  # in the order of the table
     SUMMARIES: "nine summaries of each variable, no backbone",
     POSTERIOR: "posterior",
     HISTORY: "pooled state",
     HEADS: "what its heads say at the last set",
-    OUTLOOK: "the outlook: of that, last value, count, and the next 24 hours",
+    OUTLOOK: "its outlook: last values, counts, and the next 24 hours",
 }
 SPLITS = ("train", "valid", "test")
 
@@ -69,7 +69,7 @@ def measure(
         for part in features["train"]:
             called = f"{name}, {SAID_OF[part]}"
             if part == SUMMARIES:
-                if rows:  # they are the same whatever the model
+                if name != next(iter(PRETRAININGS)):  # they are the same whatever the model
                     continue
                 called = SAID_OF[part]
             rows.append((called, *probe({split: found[part] for split, found in features.items()}, stays)))
@@ -109,7 +109,7 @@ def features_of(model: Pretrained, stays: LabelledStays) -> dict[str, Floats]:
         width = model.config.width
         history_BD, _, reads_BF, _ = found[HISTORY].tensor_split([width, 3 * width, 3 * width + vae.read_width], dim=1)
         found[HEADS] = vae.history_heads.statements(torch.cat([history_BD, reads_BF], dim=1))
-    return {part: x_BF.double().numpy() for part, x_BF in found.items()}
+    return {part: found[part].double().numpy() for part in SAID_OF if part in found}
 
 
 def probe(features: Mapping[str, Floats], stays: Mapping[str, LabelledStays]) -> list[str]:

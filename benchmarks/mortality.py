@@ -30,12 +30,11 @@ UNFROZEN = replace(
     backbone_lr=3e-4,
     batch_size=32,
     dropout=0.4,
-    ema_decay=0.99,
     max_epochs=8,
     patience=3,
 )
 SHARE = 0.1
-FEW_LABELS = replace(UNFROZEN, label_share=SHARE, ema_decay=0.9, max_epochs=15, patience=5)
+FEW_LABELS = replace(UNFROZEN, label_share=SHARE, max_epochs=15, patience=5)
 VARIANTS = {
     "unfrozen": UNFROZEN,
     "from scratch": replace(UNFROZEN, from_scratch=True),

@@ -40,7 +40,7 @@ def test_the_heads_are_asked_at_the_last_set_of_each_stay(reads: int) -> None:
     )
     stays = labelled_stays(store.vocabulary, store, "test")
     found = features_of(model, stays)
-    assert set(found) == {SUMMARIES, POSTERIOR, HISTORY, OUTLOOK, HEADS}
+    assert list(found) == [SUMMARIES, POSTERIOR, HISTORY, HEADS, OUTLOOK]
 
     batch = store.gather("test", 0, np.arange(5))
     with torch.no_grad():
