@@ -7,6 +7,7 @@ vocabulary's scale: 1 is a spread of the variable. Variables that always have th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,9 +21,11 @@ from seqsetvae.data.aligned import align
 from seqsetvae.data.by_length import by_length
 from seqsetvae.data.demo_store import open_store
 from seqsetvae.data.store import Store
+from seqsetvae.evaluation.forecast_bands import stretch_for
 from seqsetvae.evaluation.left_out import leave_out
 from seqsetvae.model.history_heads import history_targets
 from seqsetvae.training.pretrained.exported import Pretrained
+from seqsetvae.training.pretrained.forecasting import Stretch
 from seqsetvae.training.pretrained.loading import from_checkpoint
 
 Floats = NDArray[np.float64]
@@ -53,26 +56,34 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     model, filling = (from_checkpoint(pretrained(config, store, quick)) for config in (READING, FILLING))
     opened = open_store(store)
     assert model.vae.history_heads is not None
-    found = {split: later_values(model, opened, split) for split in ("train", "test")}
+    found = {split: later_values(model, opened, split) for split in ("train", "valid", "test")}
     rows: list[tuple[object, ...]] = []
     told: list[tuple[object, ...]] = []
+    bands: list[tuple[object, ...]] = []
+    where: list[tuple[object, ...]] = []
     for window, hours in enumerate(model.vae.history_heads.hours):
-        train, test = found["train"][window], found["test"][window]
-        rows.append((f"{hours:g} h", *forecast_row(train, test, len(model.vocabulary))))
+        train, valid, test = (found[split][window] for split in ("train", "valid", "test"))
+        row, farther = forecast_row(train, test, model.vocabulary.names)
+        rows.append((f"{hours:g} h", *row))
+        where.append((f"{hours:g} h", *farther))
+        stretch = stretch_for(valid.value_E, valid.variable_E, valid.quantile_QE, len(model.vocabulary))
+        right_QE = stretched(stretch, test)
+        bands.append((f"{hours:g} h", *coverage(test, test.quantile_QE), *coverage(test, right_QE)))
         told.append((f"{hours:g} h", f"{test.measured:.4f}", f"{test.measured_by_share:.4f}"))
     compared = "better than the last value", "than the linear model"
     headers = (
         "horizon",
         "values",
-        "in the 50 % band",
-        "in the 90 % band",
         "error",
         "of the last value",
         "of a linear model",
         *compared,
     )
+    in_bands = ("horizon", "own, 50 %", "own, 90 %", "set right, 50 %", "set right, 90 %")
     return [
         Table("Forecast: values", headers, rows, "Errors are mean absolute ones, in spreads."),
+        Table("Forecast: values in the bands, in %", in_bands, bands, "Set right on the validation stays."),
+        Table("Forecast: where others are nearer", ("horizon", "the last value", "the linear model"), where, ""),
         Table("Forecast: what is measured (Brier score)", ("horizon", "model", "each variable's share"), told, ""),
         imputation(filling, opened, 200 if quick else 4000),
     ]
@@ -120,29 +131,48 @@ def later_values(model: Pretrained, store: Store, split: str) -> list[Later]:
     return found
 
 
-def forecast_row(train: Later, test: Later, variables: int) -> tuple[str, ...]:
-    """One line of the table."""
+def stretched(stretch: Stretch, found: Later) -> Floats:
+    """The quantiles of all values, (Q, E), each by its own variable's factors."""
+    own = Stretch(stretch.factor_50_V[found.variable_E], stretch.factor_90_V[found.variable_E])
+    return own.of(found.quantile_QE)
+
+
+def coverage(found: Later, quantile_QE: Floats) -> tuple[str, str]:
+    """Shares of the values in the bands of 50 and of 90 %."""
+    low_90, low_50, _, high_50, high_90 = quantile_QE
+    first, second = (
+        share(((low <= found.value_E) & (found.value_E <= high)).astype(np.float64), found.stay_E, 100.0, 1)
+        for low, high in ((low_50, high_50), (low_90, high_90))
+    )
+    return first, second
+
+
+def forecast_row(train: Later, test: Later, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """One line of the table of errors, and the variables of which another answer is nearer."""
+    variables = len(names)
     linear_E = np.full(len(test.value_E), np.nan)
     for variable in np.unique(test.variable_E):
         seen, asked = train.variable_E == variable, test.variable_E == variable
         if seen.sum() >= FEWEST:
             linear_E[asked] = test.past_EF[asked] @ least_absolute(train.past_EF[seen], train.value_E[seen])
     there = ~np.isnan(linear_E)
-    low_90, low_50, median_E, high_50, high_90 = test.quantile_QE
-    inside = [(low <= test.value_E) & (test.value_E <= high) for low, high in ((low_50, high_50), (low_90, high_90))]
-    errors = [np.abs(one - test.value_E) for one in (median_E, test.past_EF[:, 1], linear_E)]
+    errors = [np.abs(one - test.value_E) for one in (test.quantile_QE[2], test.past_EF[:, 1], linear_E)]
     count_V = np.bincount(test.variable_E[there], minlength=variables)
     mean_V = [np.bincount(test.variable_E[there], one[there], variables) for one in errors]
     enough_V = count_V >= FEWEST
     better = [
         f"{int((mean_V[0] < other_V)[enough_V].sum())} of {int(enough_V.sum())} variables" for other_V in mean_V[1:]
     ]
-    return (
+    farther = [
+        ", ".join(names[variable] for variable in np.flatnonzero(enough_V & (mean_V[0] >= other_V)).tolist())
+        for other_V in mean_V[1:]
+    ]
+    told = (
         f"{int(there.sum()):,}",
-        *(share(one.astype(np.float64), test.stay_E, 100.0, 1) for one in inside),
         *(share(one[there], test.stay_E[there], 1.0, 3) for one in errors),
         *better,
     )
+    return told, tuple(farther)
 
 
 def least_absolute(x_EF: Floats, y_E: Floats, steps: int = 15) -> Floats:

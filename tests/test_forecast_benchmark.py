@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks import forecast
-from benchmarks.forecast import Later, forecast_row, least_absolute, share
+from benchmarks.forecast import Later, coverage, forecast_row, least_absolute, share, stretched
+from seqsetvae.evaluation.forecast_bands import stretch_for
 
 
 def made(stays: int, seed: int) -> Later:
@@ -25,9 +28,17 @@ def test_the_true_bands_hold_what_they_promise_and_the_linear_model_is_found():
     outlying = train.value_E.copy()
     outlying[::10] = 50.0
     np.testing.assert_allclose(least_absolute(train.past_EF[:, :3], outlying, 50), [0.0, 0.5, 0.2], atol=0.08)
-    values, near, far, error, of_last, of_linear, better, than_linear = forecast_row(train, test, 3)
+    (values, error, of_last, of_linear, better, than_linear), farther = forecast_row(
+        train, test, ["first", "second", "third"]
+    )
     assert values == "8,000"
-    assert [float(one.split()[0]) for one in (near, far)] == pytest.approx([50.0, 90.0], abs=1.5)
+    assert farther[0] == ""
+    assert set(farther[1].split(", ")) <= {"first", "second", ""}
+    assert [float(one.split()[0]) for one in coverage(test, test.quantile_QE)] == pytest.approx([50.0, 90.0], abs=1.5)
+    twice = replace(test, quantile_QE=test.quantile_QE[2] + 2 * (test.quantile_QE - test.quantile_QE[2]))
+    wide = replace(train, quantile_QE=train.quantile_QE[2] + 2 * (train.quantile_QE - train.quantile_QE[2]))
+    right_QE = stretched(stretch_for(wide.value_E, wide.variable_E, wide.quantile_QE, 2), twice)
+    assert [float(one.split()[0]) for one in coverage(twice, right_QE)] == pytest.approx([50.0, 90.0], abs=2.0)
     assert float(error.split()[0]) == pytest.approx(0.3 * np.sqrt(2 / np.pi), abs=0.01)
     assert float(of_linear.split()[0]) == pytest.approx(0.3 * np.sqrt(2 / np.pi), abs=0.01)
     assert float(of_last.split()[0]) == pytest.approx(np.abs(test.past_EF[:, 1] - test.value_E).mean(), abs=0.001)
@@ -47,7 +58,13 @@ def test_an_interval_is_over_stays_and_not_over_values():
 @pytest.mark.usefixtures("empty_store")
 def test_it_runs_whole_in_small(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values, told, imputed = forecast.measure(quick=True)
-    assert [row[0] for row in values.rows] == [row[0] for row in told.rows] == ["1 h", "6 h", "24 h"]
+    values, bands, where, told, imputed = forecast.measure(quick=True)
+    assert (
+        [row[0] for row in values.rows]
+        == [row[0] for row in bands.rows]
+        == [row[0] for row in where.rows]
+        == [row[0] for row in told.rows]
+        == ["1 h", "6 h", "24 h"]
+    )
     assert [row[1] for row in imputed.rows] == ["200"] * 4
     assert [str(row[0]).split(",")[0] for row in imputed.rows] == ["head", "head", "decoder", "decoder"]

@@ -25,6 +25,9 @@ class ForecastConfig:
     """When: `end` of each stay, or hours from its first event such as `24h`. What came after these is held against the forecast."""
     variables: list[str] = field(default_factory=list)
     """Only these, e.g. [HR,Lactate]. Empty: all that the model knows."""
+    calibrate_on: int = 500
+    """Stays of the validation split, on whose forecasts at every set the bands are widened or narrowed until they hold what they promise
+    (split conformal prediction, by variable). 0: the model's own bands."""
     output: str = "forecasts.parquet"
     """The table: .parquet."""
     figure: str = "forecast.png"
@@ -38,6 +41,7 @@ class ForecastConfig:
         require(self.output.endswith(".parquet"), "forecast.output", self.output, "a file that ends in .parquet")
         require(self.figure.endswith(".png"), "forecast.figure", self.figure, "a file that ends in .png")
         require(self.horizon > 0.0, "forecast.horizon", self.horizon, "above 0")
+        require(self.calibrate_on >= 0, "forecast.calibrate_on", self.calibrate_on, "0 or more")
         known = self.at == "end" or HOURS.fullmatch(self.at)
         require(bool(known), "forecast.at", self.at, "end, or hours such as 24h")
         require_one_stay("forecast", self.patient, self.patient_row)

@@ -23,6 +23,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.data.tasks import up_to_hours
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
+from seqsetvae.evaluation.forecast_bands import stretch_on
 from seqsetvae.evaluation.held_out import HeldOut, held_out
 from seqsetvae.evaluation.visualize.stay import TRACES, choose_stay
 from seqsetvae.figures.stay_forecast import ExpectedTrace, draw_stay_forecast
@@ -59,7 +60,11 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     aligned = align(store, config.split, model.vocabulary)
     whole = aligned.packed
     cut = whole if config.hours is None else up_to_hours(whole, config.hours)
-    table = forecast_table(model.vae, model.vocabulary, cut, config.horizon, config.variables or None)
+    stretch = None
+    calibrated = config.calibrate_on > 0 and has_valid_stays(store)
+    if calibrated:
+        stretch = stretch_on(model.vae, model.vocabulary, store, config.horizon, config.calibrate_on)
+    table = forecast_table(model.vae, model.vocabulary, cut, config.horizon, config.variables or None, stretch)
     scored = held_out(table, whole, cut, model.vocabulary, config.horizon)
     row = choose_stay(store, config, np.arange(store.n_subjects(config.split)), "forecast")
     picture = one_stay(model, store, config, whole, cut, table, shown_K, row)
@@ -68,11 +73,20 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     _log.info(f"{config.output}: {len(table):,} rows of {cut.n_subjects:,} stays; one of them in {config.figure}")
     if aligned.unknown:
         _log.info(f"  variables unknown to the model are left out: {listed(aligned.unknown)}")
-    came = f"Held against what came, the mean of each variable's values of a stay within {config.horizon:g} hours:\n{scored}"
+    bands = "bands are set right on validation stays" if calibrated else "bands are the model's own"
+    came = f"Held against what came, the mean of each variable's values of a stay within {config.horizon:g} hours; {bands}:\n{scored}"
     _log.info(
         came if scored else "  nothing was recorded behind it: with --at 24h the forecast is held against what came"
     )
     return Forecasts(table, scored)
+
+
+def has_valid_stays(store: Store) -> bool:
+    """Whether bands can be set right; if not, it is said."""
+    if "valid" in store.splits:
+        return True
+    _log.info(f"  {store.path} has no split valid, on whose stays bands are set right: they are the model's own")
+    return False
 
 
 def write_table(path: Path, table: pd.DataFrame, flag: str) -> None:

@@ -19,7 +19,7 @@ from seqsetvae.data.store import Store
 from seqsetvae.data.times import microseconds
 from seqsetvae.data.units import AS_RECORDED, units_of
 from seqsetvae.errors import InputError
-from seqsetvae.evaluation.forecast import write_table
+from seqsetvae.evaluation.forecast import has_valid_stays, write_table
 from seqsetvae.evaluation.held_out import HeldOut
 from seqsetvae.evaluation.left_out import leave_out
 from seqsetvae.evaluation.visualize.stay import choose_stay, most_recorded, one_packed
@@ -60,7 +60,7 @@ def impute(config: ImputeConfig, tracking: TrackingConfig) -> ImputedValues:
     at = last_sets(aligned.packed) if config.points is None else read_table(Path(config.points))
     row = choose_stay(store, config, np.arange(store.n_subjects(config.split)), "impute")
     widening = own = widened = None
-    if config.left_out:
+    if config.left_out and has_valid_stays(store):
         known = leave_out(model.vae, model.vocabulary, store, "valid", config.left_out)
         widening = known.widening(len(model.vocabulary))
         tried = known

@@ -24,6 +24,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.checkpoints import Recipe
 from seqsetvae.training.pretrained.exported import Pretrained, export, read_pretrained
 from seqsetvae.training.pretrained.forecasting import BANDS
+from tests.test_external_validation import cohort
 
 COLUMNS = ["subject", "minute", "hours", "variable", "chance", *BANDS]
 
@@ -85,10 +86,37 @@ def test_a_stay_is_forecast_alike_whoever_else_is_there(model: Pretrained, event
         pd.testing.assert_frame_equal(model.forecast(alone, 6.0), mine, rtol=1e-4, atol=1e-4)
 
 
+def test_bands_that_are_set_right_on_validation_stays_hold_what_they_promise(model: Pretrained) -> None:
+    own, right = (
+        forecast(ForecastConfig(model="model", at="12h", horizon=6.0, calibrate_on=stays), TrackingConfig())
+        for stays in (0, 80)
+    )
+    assert own.held_out is not None
+    assert right.held_out is not None
+    assert own.held_out.coverage_50 > 0.7  # an untrained model's are far too wide
+    assert right.held_out.coverage_50 == pytest.approx(0.5, abs=0.06)
+    assert right.held_out.coverage_90 == pytest.approx(0.9, abs=0.04)
+    pd.testing.assert_series_equal(right.table["value"], own.table["value"])
+    assert (np.diff(right.table[list(BANDS)].to_numpy(), axis=1) >= 0).all()
+
+
+def test_a_cohort_without_validation_stays_gets_the_models_own_bands(model: Pretrained, capsys) -> None:
+    cohort(Path("there"), {"test": 12}, {"HR": (84.0, 20.0), "Temp": (37.0, 0.3)}, seed=2)
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "patient_ehr", "--input", "there", "--output", "elsewhere", "--vocabulary_of", "model"])
+    assert ended.value.code == 0
+    tables = [
+        forecast(ForecastConfig(model="model", store="elsewhere", at="12h", calibrate_on=stays), TrackingConfig()).table
+        for stays in (500, 0)
+    ]
+    assert "elsewhere has no split valid, on whose stays bands are set right" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(*tables)
+
+
 def test_the_verb_writes_table_and_figure_and_scores_what_came(
     model: Pretrained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = forecast(ForecastConfig(model="model", at="24h"), TrackingConfig())
+    found = forecast(ForecastConfig(model="model", at="24h", calibrate_on=0), TrackingConfig())
     table = pd.read_parquet("forecasts.parquet")
     assert (list(table), len(table)) == (COLUMNS, 100 * len(model.vocabulary))
     picture = Image.open("forecast.png")

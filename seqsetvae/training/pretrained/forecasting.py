@@ -23,6 +23,34 @@ BANDS = ("low_90", "low_50", "value", "high_50", "high_90")
 """Columns of a table: the quantiles of 5, 25, 50, 75 and 95 %."""
 
 
+NARROWEST = 1e-3
+"""Spreads: least half of a band, so that one without width can be widened."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What the halves of both bands of each of V variables are multiplied by, on the vocabulary's scale."""
+
+    factor_50_V: Floats
+    factor_90_V: Floats
+
+    @staticmethod
+    def distance(value: Floats, low: Floats, median: Floats, high: Floats) -> Floats:
+        """Of values from the median, in halves of a band on their side: 1 is its edge."""
+        half = np.where(value >= median, high - median, median - low)
+        return np.asarray(np.abs(value - median) / np.maximum(half, NARROWEST))
+
+    def of(self, quantile_QXV: Floats) -> Floats:
+        """The quantiles, stretched; they ascend still."""
+        low_90, low_50, median, high_50, high_90 = quantile_QXV
+        said: list[Floats] = []
+        for low, high, factor_V in ((low_50, high_50, self.factor_50_V), (low_90, high_90, self.factor_90_V)):
+            said.append(median - factor_V * np.maximum(median - low, NARROWEST))
+            said.append(median + factor_V * np.maximum(high - median, NARROWEST))
+        low_50, high_50, low_90, high_90 = said
+        return np.stack([np.minimum(low_90, low_50), low_50, median, high_50, np.maximum(high_90, high_50)])
+
+
 @dataclass(frozen=True)
 class Expected:
     """Of B stays and V variables, in the variables' units."""
@@ -75,8 +103,12 @@ def rows_of_variables(vocabulary: Vocabulary, variables: Sequence[str] | None) -
 
 
 @torch.inference_mode()
-def expect(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: float) -> Expected:
+def expect(
+    vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: float, stretch: Stretch | None = None
+) -> Expected:
     """The forecast from the last set of each stay; the states are computed from posterior means, so that it is always the same.
+
+    Its bands are the model's own, or stretched.
 
     Raises:
         InputError: see :func:`window_of`.
@@ -92,17 +124,23 @@ def expect(vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: floa
         quantiles.append(said.quantile_QWSV[:, window, last_B].double().numpy())
     back_B = np.argsort(order_B)
     scaled_QBV = np.concatenate(quantiles, axis=1)[:, back_B]
+    scaled_QBV = scaled_QBV if stretch is None else stretch.of(scaled_QBV)
     # The scale is monotone: quantiles of the value are the values of its quantiles.
     every_QBV = np.broadcast_to(np.arange(len(vocabulary)), scaled_QBV.shape)
     return Expected(np.concatenate(chances)[back_B], vocabulary.unscale(every_QBV, scaled_QBV))
 
 
 def forecast_table(
-    vae: SeqSetVAE, vocabulary: Vocabulary, packed: Packed, horizon: float, variables: Sequence[str] | None = None
+    vae: SeqSetVAE,
+    vocabulary: Vocabulary,
+    packed: Packed,
+    horizon: float,
+    variables: Sequence[str] | None = None,
+    stretch: Stretch | None = None,
 ) -> pd.DataFrame:
     """A row for each stay and variable: subject, minute (of the last set), hours, variable, chance, and the columns of :data:`BANDS`."""
     shown_K = rows_of_variables(vocabulary, variables)
-    found = expect(vae, vocabulary, packed, horizon)
+    found = expect(vae, vocabulary, packed, horizon, stretch)
     minute_B = packed.end_B + packed.start_B / MICROSECONDS
     many = len(shown_K)
     return pd.DataFrame(
