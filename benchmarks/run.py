@@ -58,10 +58,11 @@ def run_benchmarks(
     known = (*NAMES, *BY_NAME)
     if only is not None and only not in known:
         raise InputError(f"--only is {only!r}, but the benchmarks are {', '.join(known)}.")
-    folder, machine = folder_for(write) if write else None, on_what()
+    folder = folder_for(write) if write else None
     if only is None:
         run_each(quick, folder)
         return
+    machine = on_what()
     print(f"{machine['processor']}, {machine['threads']} threads, PyTorch {machine['torch']}\n", flush=True)
     options: dict[str, str | None] = {"store": store} if only in BY_NAME[1:] else {}
     if only == "few_labels":

@@ -61,8 +61,7 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     whole = aligned.packed
     cut = whole if config.hours is None else up_to_hours(whole, config.hours)
     stretch = None
-    calibrated = config.calibrate_on > 0 and has_valid_stays(store)
-    if calibrated:
+    if config.calibrate_on and has_valid_stays(store):
         stretch = stretch_on(model.vae, model.vocabulary, store, config.horizon, config.calibrate_on)
     table = forecast_table(model.vae, model.vocabulary, cut, config.horizon, config.variables or None, stretch)
     scored = held_out(table, whole, cut, model.vocabulary, config.horizon)
@@ -73,7 +72,7 @@ def forecast(config: ForecastConfig, tracking: TrackingConfig) -> Forecasts:
     _log.info(f"{config.output}: {len(table):,} rows of {cut.n_subjects:,} stays; one of them in {config.figure}")
     if aligned.unknown:
         _log.info(f"  variables unknown to the model are left out: {listed(aligned.unknown)}")
-    bands = "bands are set right on validation stays" if calibrated else "bands are the model's own"
+    bands = "bands are the model's own" if stretch is None else "bands are set right on validation stays"
     came = f"Held against what came, the mean of each variable's values of a stay within {config.horizon:g} hours; {bands}:\n{scored}"
     _log.info(
         came if scored else "  nothing was recorded behind it: with --at 24h the forecast is held against what came"

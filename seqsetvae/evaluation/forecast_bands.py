@@ -10,7 +10,7 @@ from seqsetvae.data.aligned import align
 from seqsetvae.data.by_length import by_length
 from seqsetvae.data.store import Store
 from seqsetvae.data.vocabulary import Vocabulary
-from seqsetvae.evaluation.left_out import FEWEST, conformal_quantile
+from seqsetvae.evaluation.left_out import FEWEST, conformal_by_variable
 from seqsetvae.model.history_heads import history_targets
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.training.pretrained.forecasting import Stretch, window_of
@@ -31,17 +31,15 @@ def stretch_for(value_E: Floats, variable_E: NDArray[np.int64], quantile_QE: Flo
     >>> bool(abs(found.factor_50_V[0] - 0.5) < 0.03), bool(abs(found.factor_90_V[0] - 0.5) < 0.03)
     (True, True)
     """
-    factors = []
-    for (low, high), share in (((1, 3), 0.5), ((0, 4), 0.9)):
-        distance_E = Stretch.distance(value_E, quantile_QE[low], quantile_QE[2], quantile_QE[high])
-        factor_V = np.full(variables, conformal_quantile(distance_E, share) if len(distance_E) >= FEWEST else 1.0)
-        order_E = np.argsort(variable_E, kind="stable")
-        parts = np.split(distance_E[order_E], np.cumsum(np.bincount(variable_E, minlength=variables))[:-1])
-        for variable, part in enumerate(parts):
-            if len(part) >= FEWEST:
-                factor_V[variable] = conformal_quantile(part, share)
-        factors.append(factor_V)
-    return Stretch(*factors)
+    if len(value_E) < FEWEST:
+        return Stretch(np.ones(variables), np.ones(variables))
+    low_90, low_50, median, high_50, high_90 = quantile_QE
+    return Stretch(
+        *(
+            conformal_by_variable(Stretch.distance(value_E, low, median, high), variable_E, variables, share)
+            for low, high, share in ((low_50, high_50, 0.5), (low_90, high_90, 0.9))
+        )
+    )
 
 
 @torch.inference_mode()

@@ -41,12 +41,7 @@ class LeftOut:
         there_Q = np.isfinite(self.said.mean_Q)
         distance_Q = (np.abs(self.value_Q - self.said.mean_Q) / self.said.sd_Q)[there_Q]
         variable_Q = self.variable_Q[there_Q]
-        factor_LV = np.empty((len(BANDS), variables))
-        for place, share in enumerate(BANDS):
-            factor_LV[place] = conformal_quantile(distance_Q, share)
-            for variable in np.flatnonzero(np.bincount(variable_Q, minlength=variables) >= FEWEST):
-                factor_LV[place, variable] = conformal_quantile(distance_Q[variable_Q == variable], share)
-        return Widening(factor_LV[0], factor_LV[1])
+        return Widening(*(conformal_by_variable(distance_Q, variable_Q, variables, share) for share in BANDS))
 
     def scores(self, variables: int, widening: Widening | None = None) -> HeldOut | None:
         """How the bands did, the model's own or widened ones."""
@@ -62,6 +57,16 @@ def conformal_quantile(distance_Q: Floats, share: float) -> float:
     """
     rank = int(np.ceil((len(distance_Q) + 1) * share))
     return float(np.sort(distance_Q)[min(rank, len(distance_Q)) - 1])
+
+
+def conformal_by_variable(distance_Q: Floats, variable_Q: NDArray[np.int64], variables: int, share: float) -> Floats:
+    """:func:`conformal_quantile` of each of V variables' distances, (V,); that of all together where there are fewer than 30 of them."""
+    found_V = np.full(variables, conformal_quantile(distance_Q, share))
+    ends_V = np.cumsum(np.bincount(variable_Q, minlength=variables))
+    for variable, own in enumerate(np.split(distance_Q[np.argsort(variable_Q, kind="stable")], ends_V[:-1])):
+        if len(own) >= FEWEST:
+            found_V[variable] = conformal_quantile(own, share)
+    return found_V
 
 
 def leave_out(vae: SeqSetVAE, vocabulary: Vocabulary, store: Store, split: str, values: int, seed: int = 0) -> LeftOut:

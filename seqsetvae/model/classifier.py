@@ -28,15 +28,20 @@ def parts_of(chosen: str) -> tuple[str, ...]:
     return tuple(chosen.split("+"))
 
 
-def pool_state(vae: SeqSetVAE, history_SD: Tensor, batch: EventBatch) -> Tensor:
+def pool_state(vae: SeqSetVAE, history_SD: Tensor, last_BD: Tensor, batch: EventBatch) -> Tensor:
     """The states of each stay in one row, (B, F): the history's pooled over time and, where there are such, the reads at the last set.
 
     Reads are pooled over time already. What the pretrained heads say at the last set is linear in the state there: it adds nothing but
     directions, those that tell the past and the hours to come, and where labels are few these are what a probe would have to find.
+
+    Args:
+        vae: whose states they are.
+        history_SD: of every set.
+        last_BD: :func:`last_state` of it.
+        batch: the stays.
     """
     pooled = [pool_over_time(history_SD, batch)]
     if vae.reads is not None:
-        last_BD = last_state(vae, history_SD, batch)
         pooled.append(last_BD[:, history_SD.shape[1] :])
         if vae.history_heads is not None:
             pooled.append(vae.history_heads.statements(last_BD))
@@ -84,12 +89,13 @@ def stay_features(
             if generator is not None:
                 z_SZ = posterior.sample(torch.randn(z_SZ.shape, generator=generator, dtype=z_SZ.dtype))
             history_SD = vae.history(z_SZ, batch)
+            last_BD = last_state(vae, history_SD, batch)
             if HISTORY in parts:
-                found[HISTORY] = pool_state(vae, history_SD, batch)
+                found[HISTORY] = pool_state(vae, history_SD, last_BD, batch)
             if OUTLOOK in parts:
                 if vae.history_heads is None:
                     raise ValueError("The model has no heads on its history.")
-                found[OUTLOOK] = vae.history_heads.outlook(last_state(vae, history_SD, batch))
+                found[OUTLOOK] = vae.history_heads.outlook(last_BD)
     if SUMMARIES in parts:
         found[SUMMARIES] = variable_summaries(batch, vae.variables)
     return found

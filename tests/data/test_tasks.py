@@ -24,7 +24,7 @@ from seqsetvae.data.store import ALL, Store
 from seqsetvae.data.tasks import TaskStore, open_task, up_to
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
-from seqsetvae.model.classifier import stay_features
+from seqsetvae.model.classifier import HISTORY, POSTERIOR, SUMMARIES, stay_features
 from tests.support.meds_data import EPOCH, write_meds
 
 BEGUN = 50_000_000
@@ -147,13 +147,15 @@ def test_what_comes_after_the_prediction_time_changes_no_bit_of_the_features(unt
 
     def features(one) -> dict[str, torch.Tensor]:
         with torch.inference_mode():
-            return stay_features(model.vae, gather(up_to(one, last), rows, model.vocabulary), ("history",))
+            return stay_features(
+                model.vae, gather(up_to(one, last), rows, model.vocabulary), (POSTERIOR, HISTORY, SUMMARIES)
+            )
 
     for name, part in features(packed).items():
         assert torch.equal(part.nan_to_num(-7.0), features(scrambled)[name].nan_to_num(-7.0))
     with torch.inference_mode():
         whole = [
-            stay_features(model.vae, gather(one, rows, model.vocabulary), ("history",))["history"]
+            stay_features(model.vae, gather(one, rows, model.vocabulary), (HISTORY,))[HISTORY]
             for one in (packed, scrambled)
         ]
     assert not torch.equal(*whole)  # the audit would have seen it
