@@ -22,6 +22,7 @@ PLAIN = PretrainConfig(
 )
 REMEMBERING = replace(PLAIN, model=replace(PLAIN.model, remember=True, foresee_hours=[1.0, 6.0, 24.0]))
 READING = replace(REMEMBERING, model=replace(REMEMBERING.model, reads=6))
+LONGER = replace(READING, trainer=replace(READING.trainer, max_epochs=10))
 FILLING = replace(
     REMEMBERING, model=replace(REMEMBERING.model, fill_in=True), trainer=replace(PLAIN.trainer, max_epochs=1)
 )

@@ -9,7 +9,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.backbones import READING, TRACKING, finetuned, pretrained
+from benchmarks.backbones import LONGER, TRACKING, finetuned, pretrained
 from seqsetvae import names
 from seqsetvae.certify.table import Table
 from seqsetvae.config import EvaluateConfig, FinetuneConfig
@@ -21,7 +21,7 @@ from seqsetvae.scores import Floats, auroc, average_precision, difference, with_
 from seqsetvae.training.finetuning.features import labelled_stays
 from seqsetvae.training.pretrained.exported import DESCRIPTION
 
-SEEDS = 3
+SEEDS = 4
 FROZEN = FinetuneConfig(loss="plain", n_seeds=SEEDS)
 UNFROZEN = replace(
     FROZEN,
@@ -64,7 +64,7 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     """Pretrain, finetune in every way, and evaluate all of it once on the test stays."""
     from seqsetvae.evaluation.evaluate import evaluate
 
-    backbone = str(pretrained(READING, store, quick))
+    backbone = str(pretrained(LONGER, store, quick))
     folder_of = {
         name: finetuned(name, replace(config, model=backbone, store=store), quick) for name, config in VARIANTS.items()
     }

@@ -78,6 +78,27 @@ def start_run(
         experiment_name = client.get_experiment(stored.info.experiment_id).name
     set_patience()
 
+    run = Run(
+        tracking_uri=uri,
+        run_id=stored.info.run_id,
+        experiment_id=stored.info.experiment_id,
+        experiment_name=experiment_name,
+        artifact_uri=stored.info.artifact_uri,
+        work_dir=work_dir,
+        writer=_writer(config, stored, work_dir, uri),
+        known_params=set(stored.data.params),
+        finish_seconds=finish_seconds,
+        start_time=stored.info.start_time,
+        color=color,
+    )
+    os.environ[RANK_RUN_ID] = run.run_id
+    run.log_params(params)
+    run.log_text(without_password(config_yaml), names.ARTIFACT_CONFIG)
+    return run
+
+
+def _writer(config: TrackingConfig, stored: StoredRun, work_dir: Path, uri: str) -> SpoolWriter:
+    """What takes the run's records and delivers them; a run that goes on goes on behind its last steps."""
     spool = Spool.create(work_dir, Header(recorded_uri(uri), stored.info.run_id, stored.info.experiment_id))
     last_steps = _last_steps(stored, spool)
     # Also through the spool: an old status may still wait there and must not have the last word.
@@ -89,23 +110,7 @@ def start_run(
         if local_folder(stored.info.artifact_uri) is None
         else None
     )
-    run = Run(
-        tracking_uri=uri,
-        run_id=stored.info.run_id,
-        experiment_id=stored.info.experiment_id,
-        experiment_name=experiment_name,
-        artifact_uri=stored.info.artifact_uri,
-        work_dir=work_dir,
-        writer=SpoolWriter(spool, uri, last_steps, sample, uploads),
-        known_params=set(stored.data.params),
-        finish_seconds=finish_seconds,
-        start_time=stored.info.start_time,
-        color=color,
-    )
-    os.environ[RANK_RUN_ID] = run.run_id
-    run.log_params(params)
-    run.log_text(without_password(config_yaml), names.ARTIFACT_CONFIG)
-    return run
+    return SpoolWriter(spool, uri, last_steps, sample, uploads)
 
 
 def _color_of(client: MlflowClient, stored: StoredRun) -> str:

@@ -91,20 +91,7 @@ def finetune_listening(
     config: FinetuneConfig, tracking: TrackingConfig, draw: DrawCalibration | None, signals: Signals
 ) -> FinetuneResult:
     """:func:`finetune`, while the signals are listened to."""
-    if config.model is None:
-        raise InputError(
-            "finetune needs a pretrained model: --model models:/seqsetvae@champion, a run id, or the path of a checkpoint. "
-            "`seqsetvae pretrain` makes one."
-        )
-    model, version = find_model(config.model, tracking)
-    refused = why_not_to_build_on(model, version, tracking)
-    if refused and not config.allow_collapsed:
-        raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
-    if OUTLOOK in parts_of(config.head_input) and model.vae.history_heads is None:
-        raise InputError(
-            f"--head_input {config.head_input}: {config.model} has no heads on its history. Pretrain it with --model.remember true "
-            "--model.foresee_hours [1,6,24], or leave the outlook out."
-        )
+    model, version = find_backbone(config, tracking)
     store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
@@ -158,6 +145,29 @@ def finetune_listening(
     made = register_when_possible(run, wish, delivered) if wish is not None else None
     say_losses(run)
     return FinetuneResult(run.run_id, risk_model, metrics, made, run.losses)
+
+
+def find_backbone(config: FinetuneConfig, tracking: TrackingConfig) -> tuple[Pretrained, Registered | None]:
+    """The pretrained model that is asked for, and the version that it is, if it is one.
+
+    Raises:
+        InputError: none is named, it collapsed, or it cannot give what the head is to look at.
+    """
+    if config.model is None:
+        raise InputError(
+            "finetune needs a pretrained model: --model models:/seqsetvae@champion, a run id, or the path of a checkpoint. "
+            "`seqsetvae pretrain` makes one."
+        )
+    model, version = find_model(config.model, tracking)
+    refused = why_not_to_build_on(model, version, tracking)
+    if refused and not config.allow_collapsed:
+        raise InputError(f"{config.model} {refused}. --allow_collapsed finetunes it all the same.")
+    if OUTLOOK in parts_of(config.head_input) and model.vae.history_heads is None:
+        raise InputError(
+            f"--head_input {config.head_input}: {config.model} has no heads on its history. Pretrain it with --model.remember true "
+            "--model.foresee_hours [1,6,24], or leave the outlook out."
+        )
+    return model, version
 
 
 def run_name(config: FinetuneConfig) -> str:

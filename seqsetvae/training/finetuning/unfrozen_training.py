@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,34 +85,10 @@ def train_member(
     head.fit_scale(scale)
     module = RiskModule(deepcopy(vae), head, chosen, kind, config).train()
     monitor = kind.monitor(config)
-    best = ModelCheckpoint(
-        folder,
-        f"best_seed{seed}",
-        monitor=monitor,
-        mode="max",
-        save_weights_only=config.ema_decay is None,  # only with all that there is Lightning keeps the averaged weights
-        enable_version_counter=False,
-    )
-    patience = EarlyStopping(monitor, mode="max", patience=config.epochs_of_patience)
     report = EpochReport(on_epoch)
-    # By interpolation, which leaves what is frozen as it is to the last bit; Lightning's EMAWeightAveraging adds two products.
-    ema = config.ema_decay
-    averaging = [] if ema is None else [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(ema))]
     with warnings.catch_warnings():
         quiet_lightning()
-        trainer = pl.Trainer(
-            accelerator=config.accelerator,
-            devices=1,
-            max_epochs=config.epochs,
-            gradient_clip_val=1.0,
-            num_sanity_val_steps=0,
-            logger=False,
-            callbacks=[*averaging, best, patience, report, StopSafely(folder, signals)],
-            plugins=[AtomicCheckpointIO()],
-            enable_progress_bar=config.progress_bar,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-        )
+        trainer, best = trainer_of(config, monitor, folder, f"best_seed{seed}", [report, StopSafely(folder, signals)])
         loaders = stay_loader(train, config.batch_size, seed), stay_loader(valid, config.batch_size, None)
         trainer.fit(module, *loaders)
     signals.check()
@@ -120,3 +97,35 @@ def train_member(
     module.cpu().eval().requires_grad_(False)
     epoch = max(range(len(report.scores)), key=lambda number: report.scores[number][monitor])
     return FittedMember(module.vae, FittedHead(module.head, epoch + 1, report.scores[epoch], len(report.scores)), path)
+
+
+def trainer_of(
+    config: FinetuneConfig, monitor: str, folder: Path, name: str, callbacks: Sequence[pl.Callback]
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """What trains, and what keeps the best epoch of it as `folder`/`name`.ckpt; `callbacks` see each epoch after these."""
+    best = ModelCheckpoint(
+        folder,
+        name,
+        monitor=monitor,
+        mode="max",
+        save_weights_only=config.ema_decay is None,  # only with all that there is Lightning keeps the averaged weights
+        enable_version_counter=False,
+    )
+    patience = EarlyStopping(monitor, mode="max", patience=config.epochs_of_patience)
+    # By interpolation, which leaves what is frozen as it is to the last bit; Lightning's EMAWeightAveraging adds two products.
+    ema = config.ema_decay
+    averaging = [] if ema is None else [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(ema))]
+    trainer = pl.Trainer(
+        accelerator=config.accelerator,
+        devices=1,
+        max_epochs=config.epochs,
+        gradient_clip_val=1.0,
+        num_sanity_val_steps=0,
+        logger=False,
+        callbacks=[*averaging, best, patience, *callbacks],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=config.progress_bar,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    return trainer, best
