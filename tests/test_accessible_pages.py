@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from seqsetvae.analysis.analyze import analyze
 from seqsetvae.config import TrackingConfig
 from tests.dashboard.browser import browse
-from tests.dashboard.conftest import recorded, write_study  # noqa: F401
+from tests.dashboard.conftest import recorded, write_study, write_trial  # noqa: F401
 from tests.dashboard.test_web import page
 from tests.support.accessible import beyond_the_window, press, reached_by_tab, resize, violations
 
@@ -65,7 +66,7 @@ def test_the_page_of_the_monitor(recorded):  # noqa: F811
 @pytest.mark.slow
 def test_the_page_of_a_study(tmp_path, new_store):
     uri = new_store(tmp_path)
-    write_study(uri)
+    trials = write_study(uri)
     with page(uri, "my_study") as url, browse(url) as browser:
         browser.wait_for("Trials, the best first")
         cells = f"{ALL % '.trials tr'}.map(row => [...row.cells].map(cell => cell.innerText))"
@@ -83,3 +84,8 @@ def test_the_page_of_a_study(tmp_path, new_store):
             assert violations(browser) == []
             assert beyond_the_window(browser) <= 0
             assert len(set(browser.run(ends))) == 1, "every number stands below its heading"
+        study = MlflowClient(uri).get_run(trials[0]).data.tags["mlflow.parentRunId"]
+        begun = write_trial(uri, study, 3, 500)
+        browser.wait_for(
+            f"3 ({begun[:8]})", seconds=60.0
+        )  # in the table, as soon as the store was looked through again

@@ -110,14 +110,24 @@ def monitor(
 def watch_of(tracking: TrackingConfig, wanted: Sequence[str], points: int) -> WatchList:
     """The runs that are meant, in the order in which they are asked for."""
     uri = resolve_uri(tracking)
-    with open_runs(uri) as reader:
-        listing = listed_runs(reader, tracking.experiment)
-    titles = {one.run_id: one.name for one in listing}
+
+    def listed() -> list[ListedRun]:
+        with open_runs(uri) as reader:
+            return listed_runs(reader, tracking.experiment)
+
+    def join(run_id: str, name: str) -> SeenRun:
+        return seen_run(uri, run_id, name, points)
+
+    listing = listed()
+    by_id = {one.run_id: one for one in listing}
     meant = choose(listing, wanted, uri)
-    chosen = trials_for_studies(meant, listing)
-    runs = [seen_run(uri, run_id, titles[run_id], points) for run_id in chosen]
-    of_a_study = bool(set(meant) - set(chosen))  # a study is shown as its trials
-    return WatchList(runs, join=lambda run_id: seen_run(uri, run_id, "rescue", points), of_a_study=of_a_study)
+    studies = {one for one in meant if by_id[one].kind == "tune"}
+
+    def begun() -> list[tuple[str, str]]:
+        return [(one.run_id, one.name) for one in reversed(listed()) if one.parent_id in studies]
+
+    runs = [join(one, by_id[one].name) for one in trials_for_studies(meant, listing)]
+    return WatchList(runs, join, begun if studies else None)
 
 
 def trials_for_studies(chosen: Sequence[str], listing: Sequence[ListedRun]) -> list[str]:

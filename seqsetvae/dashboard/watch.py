@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol
 
 from seqsetvae import names
@@ -18,6 +20,9 @@ from seqsetvae.figures.collapse_panels import collapse_panels
 from seqsetvae.tracking.read.follow import follow
 from seqsetvae.tracking.read.recorded_run import RecordedRun
 from seqsetvae.tracking.write.ownership import is_alive
+
+LIST_EVERY = 10.0
+"""Seconds between two looks for trials that have begun."""
 
 
 class Followed(Protocol):
@@ -64,15 +69,21 @@ class WatchList:
 
     Args:
         runs: those to begin with.
-        join: makes a run of an id; called for the rescue of a run that collapses while one looks. None: it is only named.
-        of_a_study: whether there are trials among them, which are shown beside each other, too.
+        join: makes a run of an id and a name, for those that come while one looks. None: none does.
+        begun: of a study, ids and names of its trials so far, oldest first; those that are new join at the end of the list. None: there
+            is no study among the runs. Trials are shown beside each other, too.
     """
 
     def __init__(
-        self, runs: Sequence[SeenRun], join: Callable[[str], SeenRun] | None = None, of_a_study: bool = False
+        self,
+        runs: Sequence[SeenRun],
+        join: Callable[[str, str], SeenRun] | None = None,
+        begun: Callable[[], Sequence[tuple[str, str]]] | None = None,
     ) -> None:
-        self.runs, self.of_a_study = list(runs), of_a_study
-        self._join = join
+        self.runs, self.of_a_study = list(runs), begun is not None
+        self._join, self._begun = join, begun
+        self._listed = time.monotonic()
+        self._joining = Lock()  # pages look at several runs at once
 
     @property
     def trials(self) -> list[RecordedRun]:
@@ -85,9 +96,20 @@ class WatchList:
         run = self.runs[place]
         view = run.look(time.time())
         rescue = "" if run.recorded is None else run.recorded.tags.get(names.TAG_RESCUED_BY, "")
-        if rescue and self._join is not None and rescue not in [one.run_id for one in self.runs]:
-            self.runs.append(self._join(rescue))
+        self._add([(rescue, "rescue")] if rescue else [])
+        if self._begun is not None and time.monotonic() - self._listed > LIST_EVERY:
+            self._listed = time.monotonic()
+            with suppress(InputError):  # the view says that the store is away
+                self._add(self._begun())
         return view
+
+    def _add(self, listed: Sequence[tuple[str, str]]) -> None:
+        """Those that are not in the list yet."""
+        if self._join is None:
+            return
+        with self._joining:
+            known = {one.run_id for one in self.runs}
+            self.runs += [self._join(run_id, name) for run_id, name in listed if run_id not in known]
 
     def look_at_all(self) -> Iterator[tuple[SeenRun, View]]:
         """Every run as it is now, with those that join meanwhile."""

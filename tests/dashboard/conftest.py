@@ -61,16 +61,21 @@ def write_run(uri: str, name: str, step: int = STEPS, watched: bool = True) -> s
 def write_study(uri: str) -> list[str]:
     """`my_study` in a store: the ids of its trials, a pruned one that is red, one that is better, and one without a validation yet."""
     client = MlflowClient(uri)
-    trials = [write_run(uri, f"trial {number}", step) for number, step in enumerate((STEPS, 1500, 1000))]
     study = write_run(uri, "my_study", 0, watched=False)
     client.set_tag(study, names.TAG_KIND, "tune")
-    for number, (trial, nll) in enumerate(zip(trials, (17.0, 15.5, None), strict=True)):
-        client.set_tag(trial, "mlflow.parentRunId", study)
-        client.set_tag(trial, names.TAG_TRIAL, number)
-        if nll is not None:
-            client.log_metric(trial, names.VAL_RECON, nll, step=1000)
+    trials = [write_trial(uri, study, number, step) for number, step in enumerate((STEPS, 1500, 1000))]
+    for trial, nll in zip(trials, (17.0, 15.5), strict=False):
+        client.log_metric(trial, names.VAL_RECON, nll, step=1000)
     client.set_tag(trials[0], names.TAG_TRIAL_STATE, "pruned")
     return trials
+
+
+def write_trial(uri: str, study: str, number: int, step: int) -> str:
+    """A trial of a study, given by its id; its own id."""
+    client, trial = MlflowClient(uri), write_run(uri, f"trial {number}", step)
+    client.set_tag(trial, "mlflow.parentRunId", study)
+    client.set_tag(trial, names.TAG_TRIAL, number)
+    return trial
 
 
 @pytest.fixture(scope="session")

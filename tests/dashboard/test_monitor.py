@@ -7,13 +7,16 @@ import socket
 import sqlite3
 
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 
+from seqsetvae import names
 from seqsetvae.app.main import main
 from seqsetvae.config import TrackingConfig
+from seqsetvae.dashboard import watch
 from seqsetvae.dashboard.monitor import watch_of
 from seqsetvae.tracking.read import follow
-from tests.dashboard.conftest import write_study
+from tests.dashboard.conftest import write_run, write_study, write_trial
 
 
 def command(arguments: str, capsys) -> tuple[int | str | None, str, str]:
@@ -56,6 +59,33 @@ def test_a_study_is_a_table_of_its_trials_and_the_newest_of_them(tmp_path, new_s
     assert len(re.findall("^  light ", out, re.MULTILINE)) == 1
     assert f"trial 2 ({trials[2][:8]}) in exp" in out
     assert "not watched" not in out
+
+
+def test_trials_that_begin_while_one_looks_join_the_list(tmp_path, new_store, monkeypatch):
+    monkeypatch.setattr(watch, "LIST_EVERY", -1.0)
+    uri = new_store(tmp_path)
+    study = write_run(uri, "my_study", 0, watched=False)
+    MlflowClient(uri).set_tag(study, names.TAG_KIND, "tune")
+    write_run(uri, "of nobody's study", 100)
+    seen = watch_of(TrackingConfig(uri), ["my_study"], 100)
+    assert seen.of_a_study
+    assert [run.run_id for run in seen.runs] == [study], "it has no trials yet"
+
+    seen.look(0)
+    assert len(seen.runs) == 1
+    first, second = (write_trial(uri, study, number, 500) for number in range(2))
+    for _ in range(2):
+        list(seen.look_at_all())
+        assert [run.run_id for run in seen.runs] == [study, first, second], "the oldest first, none twice"
+    assert seen.runs[2].title == f"trial 1 ({second[:8]})"
+    assert [one.run_id for one in seen.trials] == [first, second]
+
+    (tmp_path / "mlflow.db").rename(tmp_path / "away.db")
+    assert seen.look(0).trouble, "a store that is away ends nothing"
+    (tmp_path / "away.db").rename(tmp_path / "mlflow.db")
+    third = write_trial(uri, study, 2, 500)
+    assert not seen.look(0).trouble
+    assert seen.runs[-1].run_id == third
 
 
 def test_a_picture(recorded, capsys, tmp_path):

@@ -93,7 +93,7 @@ def test_the_rescue_of_a_run_joins_the_runs_while_one_looks():
     demo = watch.runs[0].followed
     poll = demo.poll
     rescue = collapsed_demo(after=20.0).runs[0]
-    watch._join = lambda run_id: SeenRun(run_id, "rescue", rescue.followed)
+    watch._join = lambda run_id, name: SeenRun(run_id, name, rescue.followed)
 
     async def act(app, pilot):
         text = await until(app, pilot, "RED since step", "Quit")
