@@ -175,7 +175,9 @@ def missing(run: RecordedRun, watched: bool) -> tuple[str, ...]:
     """What one may look for in vain, and why."""
     said = []
     kind = run.tags.get(names.TAG_KIND, "pretrain")
-    if not run.metrics:
+    if kind == "tune":
+        said.append("A study measures nothing itself: its trials do.")
+    elif not run.metrics:
         said.append("Nothing recorded yet: the first points come with the first steps.")
     elif run.imported:
         said.append(

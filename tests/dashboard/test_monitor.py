@@ -71,7 +71,7 @@ def test_trials_that_begin_while_one_looks_join_the_list(tmp_path, new_store, mo
     assert seen.of_a_study
     assert [run.run_id for run in seen.runs] == [study], "it has no trials yet"
 
-    seen.look(0)
+    assert seen.look(0).notes == ("A study measures nothing itself: its trials do.",)
     assert len(seen.runs) == 1
     first, second = (write_trial(uri, study, number, 500) for number in range(2))
     for _ in range(2):
