@@ -86,6 +86,5 @@ def test_the_page_of_a_study(tmp_path, new_store):
             assert len(set(browser.run(ends))) == 1, "every number stands below its heading"
         study = MlflowClient(uri).get_run(trials[0]).data.tags["mlflow.parentRunId"]
         begun = write_trial(uri, study, 3, 500)
-        browser.wait_for(
-            f"3 ({begun[:8]})", seconds=60.0
-        )  # in the table, as soon as the store was looked through again
+        # In the table, as soon as the store was looked through again.
+        browser.wait_for(f"3 ({begun[:8]})", seconds=60.0)

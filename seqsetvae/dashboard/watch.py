@@ -96,7 +96,8 @@ class WatchList:
         run = self.runs[place]
         view = run.look(time.time())
         rescue = "" if run.recorded is None else run.recorded.tags.get(names.TAG_RESCUED_BY, "")
-        self._add([(rescue, "rescue")] if rescue else [])
+        if rescue:
+            self._add([(rescue, "rescue")])
         if self._begun is not None and time.monotonic() - self._listed > LIST_EVERY:
             self._listed = time.monotonic()
             with suppress(InputError):  # the view says that the store is away
