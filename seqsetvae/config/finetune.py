@@ -71,9 +71,10 @@ class FinetuneConfig:
     n_seeds: int = 1
     """Members that are trained with different seeds; the mean of their logits predicts."""
     hidden: int = 128
-    """Width between the two layers of the head."""
+    """Width between the two layers of the head. 0: one linear layer, which on a frozen backbone is fitted to its end at each of seven
+    strengths of regularization, of which the validation patients choose: best where labels are few."""
     dropout: float = 0.3
-    """Dropout before each layer."""
+    """Dropout before each layer; none where a linear layer is fitted to its end."""
     head_lr: float = 3e-4
     """Learning rate of the head; halved when the monitored score stops to rise."""
     weight_decay: float = 1e-2
@@ -104,7 +105,8 @@ class FinetuneConfig:
     """With an unfrozen backbone."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "batch_size", "n_seeds"):
+        require(self.hidden >= 0, "finetune.hidden", self.hidden, "0 or more")
+        for name in ("batch_size", "n_seeds"):
             require(getattr(self, name) >= 1, f"finetune.{name}", getattr(self, name), "at least 1")
         for name in ("max_epochs", "patience"):
             value = getattr(self, name)
@@ -130,6 +132,10 @@ class FinetuneConfig:
             self.head_input,
             f"auto, or one or more of {', '.join(HEAD_PARTS)} joined by +",
         )
+        if self.frozen and self.hidden == 0 and self.n_seeds > 1:
+            raise InputError(
+                "--finetune.hidden 0 on a frozen backbone is the same head for every seed: leave --finetune.n_seeds out."
+            )
         if self.unfreeze != "none" and self.head_input == "summaries":
             raise InputError(
                 "--finetune.head_input summaries does not use the backbone, so there is nothing to unfreeze."

@@ -124,11 +124,11 @@ def with_carried(output: Tensor, features: Mapping[str, Tensor]) -> Tensor:
 
 
 class RiskHead(nn.Module):
-    """Standardization by the training stays, then two layers. What is NaN counts as the mean.
+    """Standardization by the training stays, then two layers, or one. What is NaN counts as the mean.
 
     Args:
         inputs: F.
-        hidden: width between the layers.
+        hidden: width between the layers; 0: one linear layer.
         dropout: before each layer.
         outputs: K.
     """
@@ -140,9 +140,8 @@ class RiskHead(nn.Module):
         super().__init__()
         self.register_buffer("mean_F", torch.zeros(inputs))
         self.register_buffer("std_F", torch.ones(inputs))
-        self.layers = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
-        )
+        between = [nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout)] if hidden else []
+        self.layers = nn.Sequential(nn.Dropout(dropout), *between, nn.Linear(hidden or inputs, outputs))
 
     def fit_scale(self, x_BF: Tensor) -> None:
         """Take mean and standard deviation of the training stays."""
@@ -152,8 +151,11 @@ class RiskHead(nn.Module):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """(B, K) numbers for every subject, (B,) where K is 1; of risks a logit: weighted and focal losses push it off the true risk."""
-        scaled_BF = (x_BF - self.mean_F) / self.std_F
-        return self.layers(scaled_BF.clamp(-FARTHEST, FARTHEST).nan_to_num(0.0)).squeeze(1)
+        return self.layers(self.scaled(x_BF)).squeeze(1)
+
+    def scaled(self, x_BF: Tensor) -> Tensor:
+        """What the layers see."""
+        return ((x_BF - self.mean_F) / self.std_F).clamp(-FARTHEST, FARTHEST).nan_to_num(0.0)
 
 
 class RiskNet(nn.Module):

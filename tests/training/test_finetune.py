@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
@@ -30,7 +32,7 @@ from seqsetvae.training.checkpoints import read_tensors
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import compute_features, labelled_stays, mean_logits
 from seqsetvae.training.finetuning.finetune import finetune
-from seqsetvae.training.finetuning.head_training import Examples, train_head
+from seqsetvae.training.finetuning.head_training import STRENGTHS, Examples, train_head
 from seqsetvae.training.finetuning.mortality import export_risk_model, read_risk_model
 from seqsetvae.training.fit import pretrain
 from seqsetvae.training.pretrained.loading import load
@@ -79,6 +81,56 @@ def test_a_head_finds_what_was_planted_and_its_output_is_a_risk(loss):
     slope, offset = recalibration(logit_B, unseen.label_B)
     assert torch.sigmoid(slope * logit_B + offset).mean() == pytest.approx(0.1, abs=0.03)
     assert fitted.epoch <= fitted.epochs <= config.max_epochs
+
+
+def test_a_linear_head_is_the_logistic_regression_of_the_strength_that_the_validation_stays_choose():
+    generator = torch.Generator().manual_seed(3)
+    true_F = torch.randn(40, generator=generator, dtype=torch.float64)
+    seen, unseen = (
+        Examples(x_BF.float(), (torch.sigmoid(x_BF @ true_F / 3 - 2) > torch.rand(n, generator=generator)).float())
+        for n in (200, 500)
+        for x_BF in [torch.randn(n, 40, generator=generator, dtype=torch.float64)]
+    )
+    seen.x_BF[::7, 3] = torch.nan  # counts as the mean
+    config = FinetuneConfig(hidden=0, loss="plain")
+    told: list[dict[str, float]] = []
+    kind = Binary.fit(seen.label_B, (), config)
+    fitted = train_head(seen, unseen, kind, config, on_epoch=lambda place, scores: told.append(scores))
+
+    mean_F, std_F = np.nanmean(seen.x_BF, 0), np.nanstd(seen.x_BF, 0)
+    x_BF, unseen_BF = (
+        np.nan_to_num(((one.x_BF.double().numpy() - mean_F) / std_F).clip(-5, 5)) for one in (seen, unseen)
+    )
+    right = [LogisticRegression(C=C, tol=1e-10, max_iter=1000).fit(x_BF, seen.label_B.numpy()) for C in STRENGTHS]
+    scores = [roc_auc_score(unseen.label_B, one.decision_function(unseen_BF)) for one in right]
+    assert [one[names.FINETUNE_AUC] for one in told] == pytest.approx(scores, abs=1e-4)
+    best = int(np.argmax(scores))
+    assert 0 < best < len(STRENGTHS) - 1  # or nothing was chosen
+    assert fitted.chosen == f"best C {STRENGTHS[best]:g} of {len(STRENGTHS)}"
+    with torch.no_grad():
+        logit_B = fitted.head(unseen.x_BF).numpy()
+    np.testing.assert_allclose(logit_B, right[best].decision_function(unseen_BF), atol=1e-4)
+
+
+def test_seeds_of_a_linear_head_on_a_frozen_backbone_are_refused():
+    with pytest.raises(InputError, match="same head for every seed"):
+        FinetuneConfig(hidden=0, n_seeds=3)
+    assert FinetuneConfig(hidden=0, n_seeds=3, unfreeze="all").hidden == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unfreeze", ["none", "all"])
+def test_a_linear_head_is_exported_and_read_as_it_is(checkpoint, planted, tmp_path, capsys, unfreeze):
+    settings = {"head_input": "history", "unfreeze": unfreeze, "max_epochs": 1}
+    config = FinetuneConfig(model=str(checkpoint), store=str(planted.path), hidden=0, **settings)
+    model = finetune(config, replace(QUIET, register_model=False)).model
+    said = capsys.readouterr().out
+    assert ("best C " in said) == (unfreeze == "none")
+    assert "head.layers.1.weight, head.layers.1.bias" in said
+    export_risk_model(model, tmp_path / "model", {})
+    again = read_risk_model(tmp_path / "model")
+    stays = labelled_stays(planted.vocabulary, planted, "valid")
+    np.testing.assert_array_equal(again.predict(stays.packed), model.predict(stays.packed))
 
 
 @pytest.mark.slow

@@ -1,4 +1,8 @@
-"""Trains a head on features that were computed once: scheduler, early stopping and best state by one validation score."""
+"""Trains a head on features that were computed once: scheduler, early stopping and best state by one validation score.
+
+A head of one linear layer is fitted to its end instead, and the validation score chooses how strongly it is regularized: with a few
+hundred labels two layers that are stopped early stay behind that.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from seqsetvae import names
@@ -17,6 +21,9 @@ from seqsetvae.model.classifier import RiskHead
 from seqsetvae.tasks.kind import Kind
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+"""C of a linear head: the sum of its losses is minimized plus its squared weights / 2C. The smaller, the nearer to 0 are the weights."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,20 @@ class FittedHead:
     epochs: int
     """That were trained."""
 
+    @property
+    def chosen(self) -> str:
+        """By the validation stays, in words."""
+        return f"best epoch {self.epoch} of {self.epochs}"
+
+
+@dataclass(frozen=True)
+class FittedLinear(FittedHead):
+    """The linear head of the best strength, which stands where the epoch does."""
+
+    @property
+    def chosen(self) -> str:
+        return f"best C {STRENGTHS[self.epoch - 1]:g} of {self.epochs}"
+
 
 def train_head(
     train: Examples,
@@ -52,6 +73,8 @@ def train_head(
     torch.manual_seed(seed)
     head = RiskHead(train.x_BF.shape[1], config.hidden, config.dropout, kind.outputs)
     head.fit_scale(train.x_BF)
+    if config.hidden == 0:
+        return fit_linear(head, train, valid, kind, config, on_epoch)
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.head_lr, weight_decay=config.weight_decay)
     scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=max(1, config.epochs_of_patience // 3))
     monitor = kind.monitor(config)
@@ -79,3 +102,61 @@ def train_head(
             break
     head.load_state_dict(best_state)
     return FittedHead(head.eval(), best_epoch, best, epoch)
+
+
+def fit_linear(
+    head: RiskHead,
+    train: Examples,
+    valid: Examples,
+    kind: Kind,
+    config: FinetuneConfig,
+    on_epoch: OnEpoch | None = None,
+) -> FittedLinear:
+    """Fit a head of one layer to its end at each of :data:`STRENGTHS`; return the one of the best monitored score.
+
+    Args:
+        head: its scale is set already.
+        train: stays to learn from.
+        valid: stays that choose the strength.
+        kind: of the task, fitted on `train`.
+        config: which score is monitored.
+        on_epoch: is told the scores of each strength, by its place from 1 on.
+    """
+    head = head.double().eval()
+    layer = head.layers[-1]
+    assert isinstance(layer, nn.Linear)
+    x_BF, unseen_BF = head.scaled(train.x_BF.double()), head.scaled(valid.x_BF.double())
+    monitor = kind.monitor(config)
+    found: list[dict[str, float]] = []
+    states = []
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    for place, strength in enumerate(STRENGTHS, start=1):  # each starts where the last one ended
+        loss = minimize(layer, x_BF, train.label_B, kind, 1.0 / (2.0 * strength * len(x_BF)))
+        with torch.no_grad():
+            metrics = kind.metrics(kind.answer(layer(unseen_BF).squeeze(1)), valid.label_B)
+        found.append(metrics)
+        states.append(deepcopy(layer.state_dict()))
+        if on_epoch is not None:
+            on_epoch(place, metrics | {names.TRAIN_LOSS: loss})
+    best = max(range(len(found)), key=lambda place: found[place][monitor])
+    layer.load_state_dict(states[best])
+    return FittedLinear(head.float(), best + 1, found[best], len(found))
+
+
+def minimize(layer: nn.Linear, x_BF: Tensor, label_B: Tensor, kind: Kind, weight: float) -> float:
+    """Minimize the mean loss plus `weight` times the squared weights by L-BFGS; return the mean loss."""
+    optimizer = torch.optim.LBFGS(
+        layer.parameters(), max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+    label_B = label_B.double()
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = kind.loss(layer(x_BF).squeeze(1), label_B) + weight * layer.weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call,unused-ignore]
+    with torch.no_grad():
+        return float(kind.loss(layer(x_BF).squeeze(1), label_B))

@@ -22,8 +22,8 @@ from seqsetvae.training.signals import Signals
 
 _log = logging.getLogger(__name__)
 
-CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries", "outlook")
-"""Inputs of the head that `auto` tries; the last of models with heads on their history."""
+CANDIDATES = ("posterior", "history", "posterior+history", "history+summaries", "outlook", "outlook+summaries")
+"""Inputs of the head that `auto` tries; the last two of models with heads on their history."""
 MOST_SUMMARIES = 1000
 """Variables beyond which `auto` does without summaries: nine of each, of thousands of codes, are slow and mostly empty."""
 
@@ -162,4 +162,4 @@ def recorder(run: Run, prefix: str) -> OnEpoch:
 def how_it_did(fitted: FittedHead, kind: Kind) -> str:
     """In words."""
     shown = ", ".join(f"{key} {fitted.metrics[key]:.4f}" for key, _ in kind.shown)
-    return f"best epoch {fitted.epoch} of {fitted.epochs}: {shown}"
+    return f"{fitted.chosen}: {shown}"
