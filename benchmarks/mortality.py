@@ -33,12 +33,16 @@ UNFROZEN = replace(
     max_epochs=10,
     patience=3,
 )
+WIDE = replace(UNFROZEN, head_input="history+summaries", max_epochs=8)
+"""Under a head that sees three times as many numbers: what pretraining is worth depends on it."""
 LINEAR = replace(FROZEN, head_input="outlook+summaries", hidden=0, n_seeds=1)
 SHARE = 0.1
 FEW_LABELS = replace(UNFROZEN, label_share=SHARE, max_epochs=15, patience=5)
 VARIANTS = {
     "unfrozen": UNFROZEN,
     "from scratch": replace(UNFROZEN, from_scratch=True),
+    "unfrozen, pooled state and summaries": WIDE,
+    "from scratch, pooled state and summaries": replace(WIDE, from_scratch=True),
     "unfrozen, 10 % of labels": FEW_LABELS,
     "from scratch, 10 % of labels": replace(FEW_LABELS, from_scratch=True),
     "summaries alone": replace(FROZEN, head_input="summaries"),
@@ -57,6 +61,7 @@ PAIRS = (
     ("unfrozen", BOOSTING),
     ("unfrozen", "summaries alone"),
     ("unfrozen", "from scratch"),
+    ("unfrozen, pooled state and summaries", "from scratch, pooled state and summaries"),
     ("unfrozen, 10 % of labels", FEW_BOOSTING),
     ("unfrozen, 10 % of labels", "from scratch, 10 % of labels"),
     ("frozen, outlook, 10 % of labels", FEW_BOOSTING),
