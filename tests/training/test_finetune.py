@@ -106,7 +106,7 @@ def test_a_linear_head_is_the_logistic_regression_of_the_strength_that_the_valid
     assert [one[names.FINETUNE_AUC] for one in told] == pytest.approx(scores, abs=1e-4)
     best = int(np.argmax(scores))
     assert 0 < best < len(STRENGTHS) - 1  # or nothing was chosen
-    assert fitted.chosen == f"best C {STRENGTHS[best]:g} of {len(STRENGTHS)}"
+    assert fitted.chosen == f"best C {STRENGTHS[best]:g} of {len(STRENGTHS)} tried"
     with torch.no_grad():
         logit_B = fitted.head(unseen.x_BF).numpy()
     np.testing.assert_allclose(logit_B, right[best].decision_function(unseen_BF), atol=1e-4)

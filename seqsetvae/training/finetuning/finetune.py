@@ -136,7 +136,7 @@ def finetune_listening(
         found = record_validation(run, risk_model.kind, risk_B, valid.label_B.double().numpy(), draw)
         facts = "\n".join(f"- {line.strip()}" for line in [*lines[:-2], f"head input: {risk_model.net.chosen}"])
         links = artifact_links(run.experiment_id, run.run_id, TABLES | (FIGURE if draw else {}))
-        run.describe(f"**Validation {found}** (it chose the epoch)\n\n{facts}\n\n{links}")
+        run.describe(f"**Validation {found}** (it chose the head)\n\n{facts}\n\n{links}")
         signals.end()
         wish = wish_registration(run, risk_model, metrics, store, version, config) if tracking.register_model else None
         delivered = run.finish()
@@ -279,5 +279,5 @@ def record_validation(
         figure = draw({"validation": curve}, head, kind.is_share, {"validation": risk_B})
         run.log_bytes(figure, names.ARTIFACT_CALIBRATION_FIGURE)
     said = ", ".join(f"{words} {found[key]}" for key, (_, words) in zip(kind.headings, kind.shown, strict=False))
-    _log.info(f"  validation (it chose the epoch): {said}")
+    _log.info(f"  validation (it chose the head): {said}")
     return said

@@ -58,7 +58,7 @@ class FittedLinear(FittedHead):
 
     @property
     def chosen(self) -> str:
-        return f"best C {STRENGTHS[self.epoch - 1]:g} of {self.epochs}"
+        return f"best C {STRENGTHS[self.epoch - 1]:g} of {self.epochs} tried"
 
 
 def train_head(

@@ -65,10 +65,10 @@ def finetuned_version(origin: str, tags: Mapping[str, str], shown: Sequence[tupl
 
     >>> tags = {"val_auc": "0.76", "val_auprc": "0.3", "head_input": "history"}
     >>> finetuned_version("models:/seqsetvae/1", tags, [("val_auc", "AUROC"), ("val_auprc", "AUPRC")]).splitlines()[0]
-    'AUROC 0.76, AUPRC 0.3 on the validation patients, who chose the epoch.'
+    'AUROC 0.76, AUPRC 0.3 on the validation patients, who chose the head.'
     """
     scores = ", ".join(f"{words} {tags[key]}" for key, words in shown)
     return (
-        f"{scores} on the validation patients, who chose the epoch.\n\n"
+        f"{scores} on the validation patients, who chose the head.\n\n"
         f"Finetuned from {origin}; the head looks at: {tags['head_input']}."
     )
