@@ -176,6 +176,16 @@ ALL = [(Regression, numbers), (MultiLabel, labels), (MultiClass, classes), (Time
 
 
 @pytest.mark.parametrize(("kind", "make"), ALL)
+def test_one_linear_layer_learns_what_is_linear_as_well_as_two(kind: type[Kind], make) -> None:
+    seen, unseen = make(2000, 0), make(1000, 1)
+    fitted = kind.fit(seen.label_B, ("a", "b", "c"), CONFIG)
+    two, one = (train_head(seen, unseen, fitted, replace(CONFIG, hidden=hidden)) for hidden in (16, 0))
+    score = fitted.monitor(CONFIG)
+    assert one.chosen.startswith("best C ")
+    assert one.metrics[score] > two.metrics[score] - 0.01
+
+
+@pytest.mark.parametrize(("kind", "make"), ALL)
 def test_a_kind_survives_json_and_has_intervals(kind: type[Kind], make) -> None:
     some = make(200, 0)
     label = some.label_B.double().numpy()
