@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -29,13 +29,30 @@ def fitted(output: Tensor, loss_of: Callable[[Tensor], Tensor], offsets: tuple[i
     output = output.double()
     log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
     offset = torch.zeros(offsets, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_slope, offset], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = loss_of(log_slope.exp() * output + offset)
-        value.backward()
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call,unused-ignore]
+    minimize([log_slope, offset], lambda: loss_of(log_slope.exp() * output + offset))
     return log_slope.detach().exp(), offset.detach()
+
+
+def minimize(
+    parameters: Iterable[Tensor],
+    loss_of: Callable[[], Tensor],
+    max_iter: int = 100,
+    tolerance_grad: float = 1e-7,
+    tolerance_change: float = 1e-9,
+) -> None:
+    """Change some parameters until a loss of them is least, by L-BFGS over all stays at once."""
+    optimizer = torch.optim.LBFGS(
+        parameters,
+        max_iter=max_iter,
+        tolerance_grad=tolerance_grad,
+        tolerance_change=tolerance_change,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call,unused-ignore]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from seqsetvae import names
 from seqsetvae.config import FinetuneConfig
 from seqsetvae.model.classifier import RiskHead
 from seqsetvae.tasks.kind import Kind
+from seqsetvae.tasks.recalibration import minimize
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 
@@ -126,37 +128,28 @@ def fit_linear(
     layer = head.layers[-1]
     assert isinstance(layer, nn.Linear)
     x_BF, unseen_BF = head.scaled(train.x_BF.double()), head.scaled(valid.x_BF.double())
+    label_B = train.label_B.double()
+
+    def loss() -> Tensor:
+        return kind.loss(layer(x_BF).squeeze(1), label_B)
+
+    def regularized(weight: float) -> Tensor:
+        return loss() + weight * layer.weight.square().sum()
+
     monitor = kind.monitor(config)
     found: list[dict[str, float]] = []
     states = []
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     for place, strength in enumerate(STRENGTHS, start=1):  # each starts where the last one ended
-        loss = minimize(layer, x_BF, train.label_B, kind, 1.0 / (2.0 * strength * len(x_BF)))
+        penalized = partial(regularized, 1.0 / (2.0 * strength * len(x_BF)))
+        minimize(layer.parameters(), penalized, max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12)
         with torch.no_grad():
             metrics = kind.metrics(kind.answer(layer(unseen_BF).squeeze(1)), valid.label_B)
         found.append(metrics)
         states.append(deepcopy(layer.state_dict()))
         if on_epoch is not None:
-            on_epoch(place, metrics | {names.TRAIN_LOSS: loss})
+            on_epoch(place, metrics | {names.TRAIN_LOSS: float(loss().detach())})
     best = max(range(len(found)), key=lambda place: found[place][monitor])
     layer.load_state_dict(states[best])
     return FittedLinear(head.float(), best + 1, found[best], len(found))
-
-
-def minimize(layer: nn.Linear, x_BF: Tensor, label_B: Tensor, kind: Kind, weight: float) -> float:
-    """Minimize the mean loss plus `weight` times the squared weights by L-BFGS; return the mean loss."""
-    optimizer = torch.optim.LBFGS(
-        layer.parameters(), max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-    label_B = label_B.double()
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = kind.loss(layer(x_BF).squeeze(1), label_B) + weight * layer.weight.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call,unused-ignore]
-    with torch.no_grad():
-        return float(kind.loss(layer(x_BF).squeeze(1), label_B))
