@@ -68,6 +68,12 @@ class FinetuneConfig:
     ema_decay: float | None = None
     """With an unfrozen backbone: validate and keep an exponential moving average of the weights with this decay at each step; 0.99 looks
     back over about 100 steps. None: the weights as they are."""
+    auxiliary: str | None = None
+    """With an unfrozen backbone: outcomes that are learned along and then forgotten, such as death_30_days,death_365_days: columns of
+    --labels with commas between them, of 0 and 1 or of numbers; without --labels of the `tasks.csv` that `prepare` wrote into the store.
+    Cells may be empty."""
+    auxiliary_weight: float = 0.5
+    """Of their mean loss, beside the 1 of the task's own."""
     n_seeds: int = 1
     """Members that are trained with different seeds; the mean of their logits predicts."""
     hidden: int = 128
@@ -120,7 +126,11 @@ class FinetuneConfig:
             raise InputError(
                 "--finetune.ema_decay is for an unfrozen backbone: give --finetune.unfreeze all or history."
             )
-        for name in ("head_lr", "backbone_lr"):
+        if self.auxiliary is not None and self.frozen:
+            raise InputError(
+                "--finetune.auxiliary is for an unfrozen backbone: give --finetune.unfreeze all or history."
+            )
+        for name in ("head_lr", "backbone_lr", "auxiliary_weight"):
             require(getattr(self, name) > 0.0, f"finetune.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "focal_gamma"):
             require(getattr(self, name) >= 0.0, f"finetune.{name}", getattr(self, name), "0 or more")

@@ -60,7 +60,7 @@ def read_task(path: Path, task: str | None, kind: str = "auto", categories: Sequ
     """
     table = read_table(path)
     found = read_outcomes(table, task, kind, categories)
-    ids = table.column(_first(path, table.columns, ID_COLUMNS, "of the subjects"))
+    ids = table.column(first_column(path, table.columns, ID_COLUMNS, "of the subjects"))
     time_column = next((name for name in TIME_COLUMNS if name in table.columns), None)
     times = [""] * len(ids) if time_column is None else table.column(time_column)
     rows: list[tuple[str, int, Outcome]] = []
@@ -106,12 +106,13 @@ def _together(rows: Sequence[tuple[str, int, Outcome]]) -> Iterator[tuple[str, i
         yield subject, time, tuple(next((x for x in (1.0, 0.0) if x in one), float("nan")) for one in of_label)
 
 
-def _first(path: Path, columns: Sequence[str], wanted: Sequence[str | None], what: str) -> str:
+def first_column(path: Path, columns: Sequence[str], wanted: Sequence[str], what: str) -> str:
+    """The first of the columns that are wanted. Raises InputError, which says what it would be, where there is none."""
     for name in wanted:
         if name in columns:
-            return str(name)
+            return name
     raise InputError(
-        f"{path}: no column {what}: {', '.join(str(name) for name in wanted)} is missing. The file has {', '.join(columns[:8])}."
+        f"{path}: no column {what}: {', '.join(wanted)} is missing. The file has {', '.join(columns[:8])}."
     )
 
 

@@ -141,7 +141,9 @@ class RiskHead(nn.Module):
         self.register_buffer("mean_F", torch.zeros(inputs))
         self.register_buffer("std_F", torch.ones(inputs))
         between = [nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout)] if hidden else []
-        self.layers = nn.Sequential(nn.Dropout(dropout), *between, nn.Linear(hidden or inputs, outputs))
+        self.width = hidden or inputs
+        """H, what the last layer sees."""
+        self.layers = nn.Sequential(nn.Dropout(dropout), *between, nn.Linear(self.width, outputs))
 
     def fit_scale(self, x_BF: Tensor) -> None:
         """Take mean and standard deviation of the training stays."""
@@ -151,7 +153,15 @@ class RiskHead(nn.Module):
 
     def forward(self, x_BF: Tensor) -> Tensor:
         """(B, K) numbers for every subject, (B,) where K is 1; of risks a logit: weighted and focal losses push it off the true risk."""
-        return self.layers(self.scaled(x_BF)).squeeze(1)
+        return self.output(self.hidden(x_BF))
+
+    def hidden(self, x_BF: Tensor) -> Tensor:
+        """What the last layer sees, (B, H)."""
+        return self.layers[:-1](self.scaled(x_BF))
+
+    def output(self, hidden_BH: Tensor) -> Tensor:
+        """What the last layer makes of it."""
+        return self.layers[-1](hidden_BH).squeeze(1)
 
     def scaled(self, x_BF: Tensor) -> Tensor:
         """What the layers see."""

@@ -219,13 +219,13 @@ def test_impossible_synthetic_options_are_named(options: dict[str, int], message
 
 def test_how_long_stays_last_and_when_patients_die_is_written_beside_the_store(challenge: Path, tmp_path: Path) -> None:
     said = {  # length, survival, died -> cells behind the id
-        "1000": ("5,-1,0", "5,0,0,72"),
-        "1001": ("8,-1,0", "8,1,0,144"),
-        "1002": ("20,6,1", "20,1,1,96"),  # died in hospital on the sixth day
-        "1003": ("7,200,0", "7,0,0,120"),  # after discharge: seen until then
-        "1004": ("-1,2,1", ",,1,0"),
-        "1005": ("9,-1,1", "9,1,,"),  # when is not known
-        "1006": ("-1,-1,0", ",,,"),
+        "1000": ("5,-1,0", "5,0,0,72,0,0,0,0"),
+        "1001": ("8,-1,0", "8,1,0,144,0,0,0,0"),
+        "1002": ("20,6,1", "20,1,1,96,1,1,1,1"),  # died in hospital on the sixth day
+        "1003": ("7,200,0", "7,0,0,120,0,0,0,1"),  # after discharge: seen until then
+        "1004": ("-1,2,1", ",,1,0,1,1,1,1"),
+        "1005": ("9,-1,1", "9,1,,,,,,"),  # when is not known
+        "1006": ("-1,-1,0", ",,,,0,0,0,0"),
     }
     path = challenge / "Outcomes-a.txt"
     header, *lines = path.read_text().splitlines()
@@ -233,7 +233,10 @@ def test_how_long_stays_last_and_when_patients_die_is_written_beside_the_store(c
     path.write_text("\n".join([header, *(f"{name},6,1,{one}" for name, (one, _) in said.items()), *kept]) + "\n")
     prepare(PhysioNet2012(challenge), tmp_path / "store", progress=False)
     table = (tmp_path / "store" / "tasks.csv").read_text().splitlines()
-    assert table[0] == "subject,length_of_stay,long_stay,hospital_death,hospital_death_hours"
+    assert table[0] == (
+        "subject,length_of_stay,long_stay,hospital_death,hospital_death_hours,"
+        "death_7_days,death_30_days,death_90_days,death_365_days"
+    )
     assert table[1:8] == [f"{name},{right}" for name, (_, right) in said.items()]
     assert len(table) == 1 + 2 * STAYS
     opened = open_store(str(tmp_path / "store"))

@@ -11,6 +11,10 @@ import pytest
 from mlflow import MlflowClient
 
 from seqsetvae.config import DataConfig, ModelConfig, ObjectiveConfig, PretrainConfig, TrackingConfig, TrainerConfig
+from seqsetvae.data.prepare import prepare
+from seqsetvae.data.sources import Synthetic
+from seqsetvae.data.store import Store
+from seqsetvae.training.fit import pretrain
 
 TINY = PretrainConfig(
     data=DataConfig(batch_size=32),  # 10 batches an epoch
@@ -42,3 +46,23 @@ def history() -> Callable[[str, str], list[tuple[int, float]]]:
 
 def resuming(config: PretrainConfig, checkpoint: Path | str) -> PretrainConfig:
     return replace(config, trainer=replace(config.trainer, resume_from_checkpoint=str(checkpoint)))
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Store:
+    """600 subjects whose severity is easily read off their values."""
+    path = tmp_path / "planted"
+    prepare(Synthetic(subjects=600, variables=6, sets=6, events_per_set=4, prevalence=0.3), path, progress=False)
+    return Store.open(path)
+
+
+@pytest.fixture
+def checkpoint(tiny: PretrainConfig, planted: Store) -> Path:
+    """A model that was pretrained, a little, on these subjects."""
+    config = replace(
+        tiny,
+        data=DataConfig(store=str(planted.path), batch_size=16),
+        trainer=replace(tiny.trainer, max_epochs=4),
+        tracking=replace(tiny.tracking, register_model=False),
+    )
+    return pretrain(config).final_checkpoint

@@ -18,10 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from seqsetvae import names
 from seqsetvae.batch import EventBatch
-from seqsetvae.config import DataConfig, FinetuneConfig, PretrainConfig, TrackingConfig
-from seqsetvae.data.prepare import prepare
-from seqsetvae.data.sources import Synthetic
-from seqsetvae.data.store import Store
+from seqsetvae.config import FinetuneConfig, TrackingConfig
 from seqsetvae.errors import InputError
 from seqsetvae.model.classifier import HISTORY, POSTERIOR, SUMMARIES, RiskNet, pool_over_time
 from seqsetvae.model.summaries import KINDS, variable_summaries
@@ -34,30 +31,9 @@ from seqsetvae.training.finetuning.features import compute_features, labelled_st
 from seqsetvae.training.finetuning.finetune import finetune
 from seqsetvae.training.finetuning.head_training import STRENGTHS, Examples, train_head
 from seqsetvae.training.finetuning.mortality import export_risk_model, read_risk_model
-from seqsetvae.training.fit import pretrain
 from seqsetvae.training.pretrained.loading import load
 
 QUIET = TrackingConfig(log_system_metrics=False)
-
-
-@pytest.fixture
-def planted(tmp_path: Path) -> Store:
-    """600 subjects whose severity is easily read off their values."""
-    path = tmp_path / "planted"
-    prepare(Synthetic(subjects=600, variables=6, sets=6, events_per_set=4, prevalence=0.3), path, progress=False)
-    return Store.open(path)
-
-
-@pytest.fixture
-def checkpoint(tiny: PretrainConfig, planted: Store) -> Path:
-    """A model that was pretrained, a little, on these subjects."""
-    config = replace(
-        tiny,
-        data=DataConfig(store=str(planted.path), batch_size=16),
-        trainer=replace(tiny.trainer, max_epochs=4),
-        tracking=replace(QUIET, register_model=False),
-    )
-    return pretrain(config).final_checkpoint
 
 
 def examples(n: int, seed: int) -> Examples:
@@ -377,6 +353,11 @@ def test_summaries_are_those_of_pandas(planted):
         ({"n_seeds": 0}, "must be at least 1"),
         ({"ema_decay": 0.9}, "give --finetune.unfreeze all or history"),
         ({"ema_decay": 1.0, "unfreeze": "all"}, "above 0 and below 1"),
+        ({"auxiliary": "days"}, "give --finetune.unfreeze all or history"),
+        (
+            {"auxiliary": "days", "unfreeze": "all", "auxiliary_weight": 0.0},
+            "auxiliary_weight is 0.0, but must be above 0",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, said):

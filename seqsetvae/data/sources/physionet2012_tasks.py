@@ -12,7 +12,12 @@ from seqsetvae.data.sources.base import normalise_id
 from seqsetvae.data.tables import TextTable, as_number
 
 FILE = "tasks.csv"
-HEADER = ("subject", "length_of_stay", "long_stay", "hospital_death", "hospital_death_hours")
+DEATH_WITHIN = (7, 30, 90, 365)
+"""Days after admission, in hospital or out of it."""
+HEADER = (
+    *("subject", "length_of_stay", "long_stay", "hospital_death", "hospital_death_hours"),
+    *(f"death_{days}_days" for days in DEATH_WITHIN),
+)
 NEEDED = ("RecordID", "Length_of_stay", "Survival", "In-hospital_death")
 LONG_STAY = 7.0
 """Days."""
@@ -33,11 +38,11 @@ def write_tasks(folder: Path, outcomes: Sequence[TextTable]) -> None:
         file.write(text.getvalue().encode())
 
 
-def rows_of(table: TextTable) -> Iterator[tuple[str, str, str, str, str]]:
+def rows_of(table: TextTable) -> Iterator[tuple[str, ...]]:
     """A row for each stay; a cell is empty where nothing is known.
 
-    -1 of a length or a survival means that it is not known. Who died in hospital did so `Survival` days after admission; who did not was
-    seen until discharge, `Length_of_stay` days after it.
+    -1 of a length means that it is not known, of a survival that no death is known, in hospital or after it. Who died in hospital did so
+    `Survival` days after admission; who did not was seen until discharge, `Length_of_stay` days after it.
     """
     for name, length_text, survival_text, died in zip(*(table.column(one) for one in NEEDED), strict=True):
         length, survival = (_days(text) for text in (length_text, survival_text))
@@ -49,7 +54,20 @@ def rows_of(table: TextTable) -> Iterator[tuple[str, str, str, str, str]]:
             "" if length is None else f"{int(length > LONG_STAY)}",
             died if hours else "",
             hours,
+            *(died_within(days, survival_text, died) for days in DEATH_WITHIN),
         )
+
+
+def died_within(days: int, survival_text: str, died: str) -> str:
+    """1 or 0; empty where it is not known.
+
+    >>> died_within(30, "30", "0"), died_within(30, "31", "1"), died_within(30, "-1", "0"), died_within(30, "-1", "1")
+    ('1', '0', '0', '')
+    """
+    survival = _days(survival_text)
+    if survival is not None:
+        return str(int(survival <= days))
+    return "0" if as_number(survival_text) < 0.0 and died == "0" else ""
 
 
 def _days(text: str) -> float | None:

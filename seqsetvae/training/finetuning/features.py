@@ -23,6 +23,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.tasks.kinds import KINDS
 from seqsetvae.training.culprit import Score, why_risk_is_none
+from seqsetvae.training.finetuning.auxiliary import AuxiliaryOutcomes
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class LabelledStays:
     store: Store
     split: str
     """Where they come from."""
+    auxiliary: AuxiliaryOutcomes | None = None
+    """What is learned along."""
 
     @property
     def kind(self) -> type[Kind]:

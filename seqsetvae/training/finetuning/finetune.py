@@ -33,6 +33,7 @@ from seqsetvae.tracking.read.run_summary import read_run
 from seqsetvae.tracking.registry.versions import Registered, record_input
 from seqsetvae.tracking.write.run import Run
 from seqsetvae.tracking.write.start import start_run
+from seqsetvae.training.finetuning.auxiliary import AuxiliaryOutcomes
 from seqsetvae.training.finetuning.features import LabelledStays, labelled_stays
 from seqsetvae.training.finetuning.members import train_members
 from seqsetvae.training.finetuning.mortality import RiskModel
@@ -95,6 +96,9 @@ def finetune_listening(
     store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
     train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
     train = train.some(config.label_share, config.seed)
+    if config.auxiliary is not None:
+        outcomes_along = AuxiliaryOutcomes.read(config.auxiliary, config.labels, store, train.subject_id)
+        train = replace(train, auxiliary=outcomes_along)
     if config.outcome_scale != "linear" and train.kind is not Regression:
         raise InputError(
             f"--outcome_scale {config.outcome_scale} is for numbers, but the outcomes are {train.kind.name}. Leave it out, or say --kind "
@@ -125,6 +129,7 @@ def finetune_listening(
             f"  {'valid':<8}{valid.describe()}",
             *([f"  {'task':<8}{what_is_predicted(config, store)}"] if isinstance(store, TaskStore) else []),
             *(f"  {'':<8}{line}" for line in str(outcomes).splitlines()),
+            *([f"  {'along':<8}{train.auxiliary}"] if train.auxiliary else []),
             f"  {'trained':<8}{what_is_trained(config)}",
             f"  {'run':<8}{run.run_id}",
             run.where_to_look,

@@ -22,6 +22,7 @@ from seqsetvae.model.classifier import RiskHead, head_input, parts_of, stay_feat
 from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.training.allocator import keep_freed_memory
+from seqsetvae.training.finetuning.auxiliary import AuxiliaryHead
 from seqsetvae.training.finetuning.event_dropout import drop_events
 from seqsetvae.training.finetuning.features import LabelledStays
 
@@ -34,14 +35,24 @@ class RiskModule(pl.LightningModule):
         head: its scale is set already.
         chosen: what the head looks at.
         kind: of the task, fitted on the training stays.
+        auxiliary: what is learned along, if anything.
     """
 
-    def __init__(self, vae: SeqSetVAE, head: RiskHead, chosen: str, kind: Kind, config: FinetuneConfig):
+    def __init__(
+        self,
+        vae: SeqSetVAE,
+        head: RiskHead,
+        chosen: str,
+        kind: Kind,
+        config: FinetuneConfig,
+        auxiliary: AuxiliaryHead | None = None,
+    ):
         super().__init__()
         self.vae = vae.requires_grad_(False)
         self.head = head
         self.chosen = chosen
         self.kind = kind
+        self.auxiliary = auxiliary
         self.config = config
         for part in unfrozen_parts(vae, config.unfreeze):
             part.requires_grad_(True)
@@ -57,9 +68,14 @@ class RiskModule(pl.LightningModule):
         return with_carried(self.head(head_input(features, self.chosen)), features)
 
     def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
-        loss = self.kind.loss(self(drop_events(batch, self.config.event_dropout)), batch.label_B)
+        batch = drop_events(batch, self.config.event_dropout)
+        features = stay_features(self.vae, batch, parts_of(self.chosen))
+        hidden_BH = self.head.hidden(head_input(features, self.chosen))
+        loss = self.kind.loss(with_carried(self.head.output(hidden_BH), features), batch.label_B)
         self._losses.append(loss.detach())
-        return loss
+        if self.auxiliary is None:
+            return loss
+        return loss + self.config.auxiliary_weight * self.auxiliary.loss(hidden_BH, batch.row_B)
 
     def validation_step(self, batch: EventBatch, batch_idx: int) -> None:
         self._validated.append((self(batch), batch.label_B))
@@ -77,7 +93,7 @@ class RiskModule(pl.LightningModule):
         backbone = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": backbone, "lr": config.backbone_lr},
-            {"params": self.head.parameters()},
+            {"params": [*self.head.parameters(), *(self.auxiliary.parameters() if self.auxiliary else ())]},
         ]
         optimizer = torch.optim.AdamW(groups, lr=config.head_lr, weight_decay=config.weight_decay)
         # One epoch of warm-up: the untrained head's first gradients would undo what the backbone has learned.

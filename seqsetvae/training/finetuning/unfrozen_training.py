@@ -21,6 +21,7 @@ from seqsetvae.model.vae import SeqSetVAE
 from seqsetvae.tasks.kind import Kind
 from seqsetvae.training.checkpoint_writing import AtomicCheckpointIO
 from seqsetvae.training.checkpoints import read_tensors
+from seqsetvae.training.finetuning.auxiliary import AuxiliaryHead
 from seqsetvae.training.finetuning.features import LabelledStays
 from seqsetvae.training.finetuning.finetune_module import RiskModule, stay_loader
 from seqsetvae.training.finetuning.head_training import FittedHead, OnEpoch
@@ -71,7 +72,7 @@ def train_member(
         vae: the backbone to start from; it is left as it is.
         scale: the head's inputs of the training stays by that backbone, (B, F): they are standardized by these.
         chosen: what the head looks at.
-        train: stays to learn from.
+        train: stays to learn from, and perhaps what is learned along.
         valid: stays that choose the epoch.
         kind: of the task, fitted on `train`.
         config: settings.
@@ -83,7 +84,8 @@ def train_member(
     torch.manual_seed(seed)
     head = RiskHead(scale.shape[1], config.hidden, config.dropout, kind.outputs)
     head.fit_scale(scale)
-    module = RiskModule(deepcopy(vae), head, chosen, kind, config).train()
+    auxiliary = AuxiliaryHead(train.auxiliary, head.width) if train.auxiliary else None
+    module = RiskModule(deepcopy(vae), head, chosen, kind, config, auxiliary).train()
     monitor = kind.monitor(config)
     report = EpochReport(on_epoch)
     with warnings.catch_warnings():
