@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seqsetvae.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig, TrackingConfig, TrainerConfig
+from seqsetvae.data.auxiliary import table_of_tasks
 from seqsetvae.data.demo_store import open_store
 
 FOLDER = Path("benchmark_models")
@@ -55,8 +56,9 @@ def finetuned(name: str, config: FinetuneConfig, quick: bool) -> Path:
     config = replace(config, progress_bar=False)
     config = replace(config, max_epochs=1, n_seeds=1) if quick else config
     place = name.replace("%", "percent").replace(",", "").replace(" ", "_")
-    outcomes = Path(config.labels).read_bytes() if config.labels else b""
-    folder = FOLDER / f"{place}_{digest(config, open_store(config.store).content_hash, outcomes)}"
+    store = open_store(config.store)
+    outcomes = table_of_tasks(config.labels, store).read_bytes() if config.labels or config.auxiliary else b""
+    folder = FOLDER / f"{place}_{digest(config, store.content_hash, outcomes)}"
     if not folder.is_dir():
         print(f"\n{name}", flush=True)
         result = finetune(config, replace(TRACKING, run_name=name))

@@ -12,10 +12,10 @@ from pathlib import Path
 from benchmarks.backbones import READING, TRACKING, finetuned, pretrained
 from seqsetvae.certify.table import Table
 from seqsetvae.config import EvaluateConfig, FinetuneConfig
+from seqsetvae.data.sources.physionet2012_tasks import FILE
 from seqsetvae.errors import InputError
 from seqsetvae.training.finetuning.mortality import read_risk_model
 
-FILE = "tasks.csv"
 HEAD = FinetuneConfig(loss="plain")
 TASKS = {
     "length of stay": replace(HEAD, task="length_of_stay", kind="regression", outcome_scale="log"),

@@ -74,8 +74,16 @@ class AuxiliaryOutcomes:
         return cls.of(names, read_auxiliary(path, names, stays), str(path))
 
     def __str__(self) -> str:
-        counted = zip(self.names, self.known_BA.sum(0).int().tolist(), strict=True)
-        return ", ".join(f"{name} of {known:,} stays" for name, known in counted)
+        """Of how many stays each is known.
+
+        >>> one, other = [0.0, 1.0, 5.0], [1.0, 0.0, np.nan]
+        >>> print(AuxiliaryOutcomes.of(("died", "days", "late"), np.array([other, one, other]).T, "a.csv"))
+        died, late of 2 stays; days of 3 stays
+        """
+        names_of: dict[int, list[str]] = {}
+        for name, known in zip(self.names, self.known_BA.sum(0).int().tolist(), strict=True):
+            names_of.setdefault(known, []).append(name)
+        return "; ".join(f"{', '.join(names)} of {known:,} stays" for known, names in names_of.items())
 
 
 class AuxiliaryHead(nn.Module):
