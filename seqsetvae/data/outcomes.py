@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seqsetvae.data.sources.labels import NO_LABEL
-from seqsetvae.data.tables import TextTable, as_number
+from seqsetvae.data.tables import TextTable, as_number, named
 from seqsetvae.errors import InputError
 
 BOOLEAN, INTEGER, FLOAT, CATEGORICAL = MEDS_COLUMNS = (
@@ -75,12 +75,12 @@ def _columns(table: TextTable, task: str | None) -> list[str]:
         missing = [name for name in wanted if name not in table.columns]
         if not wanted:
             raise InputError(
-                f"{table.path}: which column is the outcome? Name it with --task: the file has {', '.join(table.columns[:8])}, and "
+                f"{table.path}: which column is the outcome? Name it with --task: the file has {named(table.columns)}, and "
                 f"none of those of the MEDS label schema ({', '.join(MEDS_COLUMNS)})."
             )
         raise InputError(
             f"{table.path}: no column of task {task!r}: {', '.join([*missing, *MEDS_COLUMNS])} is missing. "
-            f"The file has {', '.join(table.columns[:8])}."
+            f"The file has {named(table.columns)}."
         )
     return filled[:1]
 

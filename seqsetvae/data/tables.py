@@ -34,7 +34,7 @@ class TextTable:
         """All cells of a column. Raises InputError if there is none of that name, or several."""
         if (found := self.columns.count(name)) != 1:
             state = "there twice" if found else "missing"
-            raise InputError(f"{self.path}, column {name!r}: {state}. The file has {', '.join(self.columns[:5])}.")
+            raise InputError(f"{self.path}, column {name!r}: {state}. The file has {named(self.columns)}.")
         index = self.columns.index(name)
         return [row[index].strip() for row in self.rows]
 
@@ -63,6 +63,16 @@ class TextTable:
                 "Add the row, or remove the variable from the data."
             )
         return [row_of[name] for name in names]
+
+
+def named(columns: Sequence[str], most: int = 12) -> str:
+    """The columns of a table, in words.
+
+    >>> named(["a", "b", "c"]), named(["a", "b", "c"], most=1)
+    ('a, b, c', 'a and 2 more')
+    """
+    more = len(columns) - most
+    return ", ".join(columns[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def find_table(folders: Iterable[Path], stem: str, formats: Sequence[str] = FORMATS) -> Path | None:

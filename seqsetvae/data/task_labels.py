@@ -11,7 +11,7 @@ import numpy as np
 
 from seqsetvae.data.outcomes import CATEGORICAL_KINDS, Outcome, read_outcomes
 from seqsetvae.data.sources.base import normalise_id
-from seqsetvae.data.tables import as_number, read_table
+from seqsetvae.data.tables import as_number, named, read_table
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
 
@@ -111,9 +111,7 @@ def first_column(path: Path, columns: Sequence[str], wanted: Sequence[str], what
     for name in wanted:
         if name in columns:
             return name
-    raise InputError(
-        f"{path}: no column {what}: {', '.join(wanted)} is missing. The file has {', '.join(columns[:8])}."
-    )
+    raise InputError(f"{path}: no column {what}: {', '.join(wanted)} is missing. The file has {named(columns)}.")
 
 
 def _tick(text: str) -> int | None:
