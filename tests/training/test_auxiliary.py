@@ -51,7 +51,7 @@ def test_the_loss_is_the_mean_over_what_is_known():
 
 def test_an_outcome_that_is_the_same_for_all_is_refused():
     with pytest.raises(
-        InputError, match=r"a.csv, column 'b': 2 of 3 training stays have an outcome, and it is the same for all"
+        InputError, match=r"a.csv, column 'b': of 3 training stays 2 have an outcome, but never a second one"
     ):
         AuxiliaryOutcomes.of(("a", "b"), np.array([[0.0, 1.0], [1.0, np.nan], [1.0, 1.0]]), "a.csv")
 

@@ -40,27 +40,19 @@ class AuxiliaryOutcomes:
         Raises:
             InputError: an outcome is the same for all of them; `source` is where it stands.
         """
-        target_BA = outcome_BA.copy()
-        for name, x_B in zip(names, target_BA.T, strict=True):
+        binary, targets = [], []
+        for name, x_B in zip(names, outcome_BA.T, strict=True):
             known_B = x_B[~np.isnan(x_B)]
-            if len(set(known_B.tolist())) < 2:
+            seen = set(known_B.tolist())
+            if len(seen) < 2:
                 raise InputError(
-                    f"{source}, column {name!r}: {len(known_B)} of {len(x_B)} training stays have an outcome, and it is the same for all: "
+                    f"{source}, column {name!r}: of {len(x_B)} training stays {len(known_B)} have an outcome, but never a second one: "
                     "there is nothing to learn. Leave it out of --auxiliary."
                 )
-            if not set(known_B.tolist()) <= {0.0, 1.0}:
-                if known_B.min() >= 0.0:
-                    x_B[:] = np.log1p(x_B)
-                x_B[:] = (x_B - np.nanmean(x_B)) / np.nanstd(x_B)
-        known_BA = ~np.isnan(target_BA)
-        binary_A = [set(x_A[~np.isnan(x_A)].tolist()) <= {0.0, 1.0} for x_A in outcome_BA.T]
-        target_BA = np.nan_to_num(target_BA).astype(np.float32)
-        return cls(
-            tuple(names),
-            torch.from_numpy(target_BA),
-            torch.from_numpy(known_BA.astype(np.float32)),
-            torch.tensor(binary_A),
-        )
+            binary.append(seen <= {0.0, 1.0})
+            targets.append(x_B if binary[-1] else standardized(x_B))
+        target_BA = torch.from_numpy(np.stack(targets, axis=1)).float()
+        return cls(tuple(names), target_BA.nan_to_num(0.0), (~target_BA.isnan()).float(), torch.tensor(binary))
 
     @classmethod
     def read(cls, columns: str, labels: str | None, store: Store, stays: Sequence[str]) -> AuxiliaryOutcomes:
@@ -84,6 +76,16 @@ class AuxiliaryOutcomes:
         for name, known in zip(self.names, self.known_BA.sum(0).int().tolist(), strict=True):
             names_of.setdefault(known, []).append(name)
         return "; ".join(f"{', '.join(names)} of {known:,} stays" for known, names in names_of.items())
+
+
+def standardized(x_B: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With a mean of 0 and a spread of 1; of what is never below 0, such as days, the logarithm. NaN stays NaN.
+
+    >>> standardized(np.array([-1.0, np.nan, 3.0])).tolist(), standardized(np.array([0.0, np.nan, 3.0])).tolist()
+    ([-1.0, nan, 1.0], [-1.0, nan, 1.0])
+    """
+    x_B = np.log1p(x_B) if np.nanmin(x_B) >= 0.0 else x_B
+    return np.asarray((x_B - np.nanmean(x_B)) / np.nanstd(x_B))
 
 
 class AuxiliaryHead(nn.Module):
