@@ -6,6 +6,7 @@ The test stays choose nothing: epochs, members and heads are chosen on the valid
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from seqsetvae.evaluation.hand_features import features_of
 from seqsetvae.evaluation.predictions import hand_made
 from seqsetvae.scores import Floats, auroc, average_precision, difference, with_intervals
 from seqsetvae.training.finetuning.features import labelled_stays
+from seqsetvae.training.finetuning.mortality import read_risk_model
 from seqsetvae.training.pretrained.exported import DESCRIPTION
 
 SEEDS = 4
@@ -41,6 +43,7 @@ UNFROZEN = replace(
     auxiliary=",".join(f"death_{days}_days" for days in DEATH_WITHIN),
     ema_decay=0.99,
     max_epochs=10,
+    n_seeds=2 * SEEDS,
 )
 LINEAR = replace(FROZEN, head_input="outlook+summaries", hidden=0, n_seeds=1)
 SHARE = 0.1
@@ -97,7 +100,7 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
     risks[FEW_BOOSTING] = boosting_with_few_labels(store)
     scores[FEW_BOOSTING] = with_intervals(found.label_B, risks[FEW_BOOSTING], config.bootstrap)
     rows: list[tuple[object, ...]] = [
-        (name, validation_auroc(folder_of.get(name)), one["auroc"], one["auprc_average_precision"])
+        (name, *members_and_validation(name, folder_of), one["auroc"], one["auprc_average_precision"])
         for name, one in scores.items()
     ]
     compared: list[tuple[object, ...]] = []
@@ -105,11 +108,11 @@ def measure(quick: bool = False, store: str = "demo") -> list[Table]:
         pair = found.label_B, risks[first], risks[second]
         compared.append((first, second, difference(*pair, auroc), difference(*pair, average_precision)))
     note = (
-        f"{found.stays} test stays, {found.positives} positive, 95 % bootstrap intervals. {SEEDS} members each, whose logits are averaged; "
-        "one where the head is linear. Epochs, members and settings were chosen on the validation stays."
+        f"{found.stays} test stays, {found.positives} positive, 95 % bootstrap intervals. The logits of members are averaged. Epochs, "
+        "members and settings were chosen on the validation stays."
     )
     return [
-        Table("Mortality, side by side", ("model", "validation AUROC", "AUROC", "AUPRC"), rows, note),
+        Table("Mortality, side by side", ("model", "members", "validation AUROC", "AUROC", "AUPRC"), rows, note),
         Table(
             "Differences on the same stays",
             ("model", "less", "AUROC", "AUPRC"),
@@ -132,9 +135,10 @@ def boosting_with_few_labels(store: str) -> Floats:
     return baseline_risks(few, hand_made(opened, "valid"), hand_made(opened, "test"), (BOOSTING,))[BOOSTING]
 
 
-def validation_auroc(folder: Path | None) -> str:
-    """Of a finetuned model; nothing is known of a baseline's."""
-    if folder is None:
-        return ""
-    origin = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["origin"]
-    return f"{origin[names.FINETUNE_AUC]:.3f}"
+def members_and_validation(name: str, folder_of: Mapping[str, Path]) -> tuple[str, str]:
+    """Of a finetuned model how many members it has, and its validation AUROC; nothing of a baseline."""
+    if name not in folder_of:
+        return "", ""
+    members = len(read_risk_model(folder_of[name]).net.heads)
+    origin = json.loads((folder_of[name] / DESCRIPTION).read_text(encoding="utf-8"))["origin"]
+    return str(members), f"{origin[names.FINETUNE_AUC]:.3f}"
