@@ -109,6 +109,19 @@ class Vocabulary:
         set_window = float((table.schema.metadata or {}).get(SET_WINDOW, b"1.0"))
         return cls(names, statistics, view(column["center"]), view(column["spread"]), embedding, bare_V, set_window)
 
+    def said(self, variable: NDArray[np.int64], scaled: NDArray[np.floating]) -> NDArray[np.float64]:
+        """What a model says, in the variables' units, which knows of no edge at 0.
+
+        :meth:`unscale`, and 0 for what is less, where not one value in a thousand of train was below 0.
+
+        >>> low = replace(Statistics.empty(2), low_V=np.array([0.0, -20.0]))
+        >>> two = Vocabulary(("rate", "base excess"), low, np.array([5.0, 0.0]), np.ones(2))
+        >>> two.said(np.arange(2), np.array([-3.0, -3.0])).round(2).tolist()
+        [0.0, -10.02]
+        """
+        value = self.unscale(variable, scaled)
+        return np.where(self.statistics.low_V[variable] >= 0.0, np.maximum(value, 0.0), value)
+
     def outside(self, variable: NDArray[np.int64], value: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether each value lies outside the 0.1 and 99.9 percentiles of its variable in train; False where these are unknown."""
         low_N, high_N = self.statistics.low_V[variable], self.statistics.high_V[variable]

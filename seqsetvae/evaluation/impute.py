@@ -116,7 +116,7 @@ def one_stay(model: Pretrained, store: Store, config: ImputeConfig, row: int, wi
         variable_Q=np.tile(shown_K, len(stay.minute_S)),
     )
     said_LQ = ask(model.vae, vocabulary, stay, points).quantiles(points.variable_Q, widening)
-    raw_LSK = vocabulary.unscale(np.broadcast_to(points.variable_Q, said_LQ.shape), said_LQ).reshape(
+    raw_LSK = vocabulary.said(np.broadcast_to(points.variable_Q, said_LQ.shape), said_LQ).reshape(
         len(said_LQ), -1, len(shown_K)
     )
     hour_S, units, traces = stay.minute_S / 60.0, units_of(store), []

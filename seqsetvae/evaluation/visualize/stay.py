@@ -107,7 +107,7 @@ def view_stay(model: Pretrained, store: Store, split: str, row: int, seed: int =
     units, hour_S = units_of(store), batch.minute_S.numpy().astype(np.float64) / 60.0
     traces = []
     for place, variable in enumerate(shown_K.tolist()):
-        low_S, middle_S, high_S = vocabulary.unscale(np.array([variable]), band_QSK[:, :, place])
+        low_S, middle_S, high_S = vocabulary.said(np.array([variable]), band_QSK[:, :, place])
         here_N = np.flatnonzero((variable_N == variable) & ~np.isnan(packed.value_N))
         traces.append(
             VariableTrace(

@@ -127,7 +127,7 @@ def expect(
     scaled_QBV = scaled_QBV if stretch is None else stretch.of(scaled_QBV)
     # The scale is monotone: quantiles of the value are the values of its quantiles.
     every_QBV = np.broadcast_to(np.arange(len(vocabulary)), scaled_QBV.shape)
-    return Expected(np.concatenate(chances)[back_B], vocabulary.unscale(every_QBV, scaled_QBV))
+    return Expected(np.concatenate(chances)[back_B], vocabulary.said(every_QBV, scaled_QBV))
 
 
 def forecast_table(

@@ -218,6 +218,6 @@ def impute_table(
             "subject": np.array(packed.subject_id, dtype=object)[stay_Q].astype(str),
             "minute": minute_Q,
             "variable": np.array(vocabulary.names, dtype=object)[points.variable_Q],
-            **dict(zip(BANDS, vocabulary.unscale(every_LQ, scaled_LQ), strict=True)),
+            **dict(zip(BANDS, vocabulary.said(every_LQ, scaled_LQ), strict=True)),
         }
     )

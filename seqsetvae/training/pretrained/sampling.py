@@ -60,7 +60,7 @@ def sample_table(
             "draw": subject_E % n,
             "minute": whole.minute_S[set_E] + whole.start_B[subject_E] / MICROSECONDS,
             "variable": np.array(vocabulary.names, dtype=object)[variable_E],
-            "value": vocabulary.unscale(variable_E, value_E),
+            "value": vocabulary.said(variable_E, value_E),
         }
     )
 
