@@ -56,7 +56,8 @@ def read_auxiliary(path: Path, columns: Sequence[str], stays: Sequence[str]) -> 
     rows = [row_of.get(name, row_of.get(name.rpartition("@")[0])) for name in stays]
     if all(row is None for row in rows):
         raise InputError(
-            f"{path}: {len(ids)} rows, 0 match a stay that is learned from, e.g. {ids[0]!r} against {stays[0]!r}."
+            f"{path}: {len(ids)} rows, 0 match a stay that is learned from, e.g. {(ids or [''])[0]!r} against {stays[0]!r}. "
+            "Write the ids as the stays are called."
         )
     nothing = np.full(len(columns), np.nan)
     return np.stack([nothing if row is None else outcome_RA[row] for row in rows])

@@ -39,6 +39,7 @@ def test_rows_of_one_stay_may_repeat_but_not_differ(tmp_path):
         (TABLE.replace("3.5", "long"), ["days"], "row 1, column 'days': 'long' is no number"),
         (TABLE.replace("3.5", "inf"), ["days"], "row 1, column 'days': 'inf' is no number"),
         (TABLE.replace("subject", "who"), ["days"], "no column of the subjects"),
+        (TABLE.splitlines()[0], ["days"], "0 match a stay that is learned from, e.g. '' against 'nobody'"),
         (TABLE, ["days"], "0 match a stay that is learned from, e.g. '1' against 'nobody'"),
     ],
 )

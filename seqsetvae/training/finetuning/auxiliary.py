@@ -1,8 +1,8 @@
 """Outcomes that are learned along with a task, and then forgotten: the task's own head is all that is kept.
 
-Few patients die in hospital, and each says one bit. How long a stay lasted and whether its patient lived a year says something of every
-one, and a network that must tell this, too, from the same layer is kept from learning the few deaths by heart (multi-task learning,
-Caruana 1997; of ICU stays, Harutyunyan et al. 2019).
+Few patients die in hospital, and each says one bit. How many weeks or months the others live says more, and a network that must tell this,
+too, from the same layer is kept from learning the few deaths by heart (multi-task learning, Caruana 1997; of ICU stays, Harutyunyan et al.
+2019).
 """
 
 from __future__ import annotations
