@@ -122,14 +122,11 @@ class FinetuneConfig:
             require(0.0 <= getattr(self, name) < 1.0, f"finetune.{name}", getattr(self, name), "at least 0 and below 1")
         ema = self.ema_decay
         require(ema is None or 0.0 < ema < 1.0, "finetune.ema_decay", ema, "above 0 and below 1")
-        if ema is not None and self.frozen:
-            raise InputError(
-                "--finetune.ema_decay is for an unfrozen backbone: give --finetune.unfreeze all or history."
-            )
-        if self.auxiliary is not None and self.frozen:
-            raise InputError(
-                "--finetune.auxiliary is for an unfrozen backbone: give --finetune.unfreeze all or history."
-            )
+        for name in ("ema_decay", "auxiliary"):
+            if getattr(self, name) is not None and self.frozen:
+                raise InputError(
+                    f"--finetune.{name} is for an unfrozen backbone: give --finetune.unfreeze all or history."
+                )
         for name in ("head_lr", "backbone_lr", "auxiliary_weight"):
             require(getattr(self, name) > 0.0, f"finetune.{name}", getattr(self, name), "above 0")
         for name in ("weight_decay", "focal_gamma"):

@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seqsetvae.data.outcomes import BINARY
-from seqsetvae.data.sources.base import normalise_id
-from seqsetvae.data.sources.labels import NO_LABEL
+from seqsetvae.data.outcomes import BINARY, number_of
 from seqsetvae.data.sources.physionet2012_tasks import FILE
 from seqsetvae.data.store import Store
-from seqsetvae.data.tables import TextTable, as_number, read_table
-from seqsetvae.data.task_labels import ID_COLUMNS, first_column
+from seqsetvae.data.tables import TextTable, read_table
+from seqsetvae.data.task_labels import subjects_of
 from seqsetvae.errors import InputError
 
 
@@ -41,9 +39,7 @@ def read_auxiliary(path: Path, columns: Sequence[str], stays: Sequence[str]) -> 
         InputError: a column is missing, a cell is no number, a stay has two rows that differ, or none of the rows is of a stay.
     """
     table = read_table(path)
-    ids = [
-        normalise_id(text) for text in table.column(first_column(path, table.columns, ID_COLUMNS, "of the subjects"))
-    ]
+    ids = subjects_of(table)
     outcome_RA = np.array([_numbers(table, name) for name in columns], dtype=np.float64).T
     row_of: dict[str, int] = {}
     for row, name in enumerate(ids):
@@ -64,12 +60,8 @@ def read_auxiliary(path: Path, columns: Sequence[str], stays: Sequence[str]) -> 
 
 
 def _numbers(table: TextTable, column: str) -> list[float]:
-    found = []
-    for row, text in enumerate(table.column(column), start=1):
-        number = np.nan if text.lower() in NO_LABEL else BINARY.get(text.lower(), as_number(text))
-        if not np.isfinite(number) and text.lower() not in NO_LABEL:
-            raise InputError(
-                f"{table.path}, row {row}, column {column!r}: {text[:40]!r} is no number. Correct the cell."
-            )
-        found.append(number)
-    return found
+    cells = enumerate(table.column(column), start=1)
+    found = [
+        BINARY[text.lower()] if text.lower() in BINARY else number_of(table, column, row, text) for row, text in cells
+    ]
+    return [np.nan if number is None else number for number in found]

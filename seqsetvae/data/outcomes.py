@@ -60,7 +60,7 @@ def read_outcomes(table: TextTable, task: str | None, kind: str, categories: Seq
         return _categories(table, column, kind, categories)
     if kind == "time_to_event":
         return _times(table, column)
-    read = _number if kind == "regression" else _zero_or_one
+    read = number_of if kind == "regression" else _zero_or_one
     values = [read(table, column, row, text) for row, text in enumerate(table.column(column), start=1)]
     return Outcomes(kind, (column,), list(values))
 
@@ -116,7 +116,8 @@ def _zero_or_one(table: TextTable, column: str, row: int, text: str) -> float | 
     return BINARY[text.lower()]
 
 
-def _number(table: TextTable, column: str, row: int, text: str) -> float | None:
+def number_of(table: TextTable, column: str, row: int, text: str) -> float | None:
+    """A cell as a number; None for an empty one. Raises InputError naming it where it is neither."""
     if text.lower() in NO_LABEL:
         return None
     if not abs(number := as_number(text)) <= LARGEST:
@@ -156,7 +157,7 @@ def _times(table: TextTable, column: str) -> Outcomes:
     """(1: the event came, 0: the stay was lost; hours until then)."""
     values: list[Outcome | None] = []
     for row, (seen, text) in enumerate(zip(table.column(column), table.column(column + HOURS), strict=True), start=1):
-        event, hours = _zero_or_one(table, column, row, seen), _number(table, column + HOURS, row, text)
+        event, hours = _zero_or_one(table, column, row, seen), number_of(table, column + HOURS, row, text)
         if hours is not None and hours < 0:
             raise InputError(
                 f"{table.path}, row {row}, column {column + HOURS!r}: {text[:40]!r} is before the prediction. Leave the row out."

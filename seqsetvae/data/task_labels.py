@@ -11,7 +11,7 @@ import numpy as np
 
 from seqsetvae.data.outcomes import CATEGORICAL_KINDS, Outcome, read_outcomes
 from seqsetvae.data.sources.base import normalise_id
-from seqsetvae.data.tables import as_number, named, read_table
+from seqsetvae.data.tables import TextTable, as_number, named, read_table
 from seqsetvae.data.times import MICROSECONDS
 from seqsetvae.errors import InputError
 
@@ -60,17 +60,17 @@ def read_task(path: Path, task: str | None, kind: str = "auto", categories: Sequ
     """
     table = read_table(path)
     found = read_outcomes(table, task, kind, categories)
-    ids = table.column(first_column(path, table.columns, ID_COLUMNS, "of the subjects"))
+    subjects_R = subjects_of(table)
     time_column = next((name for name in TIME_COLUMNS if name in table.columns), None)
-    times = [""] * len(ids) if time_column is None else table.column(time_column)
+    times = [""] * len(subjects_R) if time_column is None else table.column(time_column)
     rows: list[tuple[str, int, Outcome]] = []
-    for row, (subject, time, outcome) in enumerate(zip(ids, times, found.values, strict=True), start=1):
+    for row, (subject, time, outcome) in enumerate(zip(subjects_R, times, found.values, strict=True), start=1):
         if outcome is None:
             continue
         tick = NEVER if time_column is None else _tick(time)
         if tick is None:
             raise InputError(f"{path}, row {row}, column {time_column!r}: {time[:40]!r} is no time. Correct the cell.")
-        rows.append((normalise_id(subject), tick, outcome))
+        rows.append((subject, tick, outcome))
     if not rows:
         raise InputError(f"{path}, column {', '.join(found.names)!r}: no row has an outcome.")
     rows, kind = _settled(path, rows, found.kind, said=kind)
@@ -106,12 +106,14 @@ def _together(rows: Sequence[tuple[str, int, Outcome]]) -> Iterator[tuple[str, i
         yield subject, time, tuple(next((x for x in (1.0, 0.0) if x in one), float("nan")) for one in of_label)
 
 
-def first_column(path: Path, columns: Sequence[str], wanted: Sequence[str], what: str) -> str:
-    """The first of the columns that are wanted. Raises InputError, which says what it would be, where there is none."""
-    for name in wanted:
-        if name in columns:
-            return name
-    raise InputError(f"{path}: no column {what}: {', '.join(wanted)} is missing. The file has {named(columns)}.")
+def subjects_of(table: TextTable) -> list[str]:
+    """The subject of each row, as :func:`normalise_id` spells it. Raises InputError where no column has them."""
+    column = next((name for name in ID_COLUMNS if name in table.columns), None)
+    if column is None:
+        raise InputError(
+            f"{table.path}: no column of the subjects: {', '.join(ID_COLUMNS)} is missing. The file has {named(table.columns)}."
+        )
+    return [normalise_id(text) for text in table.column(column)]
 
 
 def _tick(text: str) -> int | None:

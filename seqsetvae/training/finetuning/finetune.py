@@ -20,6 +20,7 @@ from seqsetvae.config.settings_io import settings_yaml
 from seqsetvae.config.told import FINETUNE, changed, told_name, told_params
 from seqsetvae.console import console
 from seqsetvae.data.demo_store import open_store
+from seqsetvae.data.store import Store
 from seqsetvae.data.tasks import TaskStore, names_of, open_task
 from seqsetvae.errors import InputError, RunFailure
 from seqsetvae.model.classifier import OUTLOOK, RiskNet, parts_of
@@ -94,11 +95,7 @@ def finetune_listening(
     """:func:`finetune`, while the signals are listened to."""
     model, version = find_backbone(config, tracking)
     store = open_task(open_store(config.store), config.labels, config.task, config.at_hours, config.kind)
-    train, valid = (labelled_stays(model.vocabulary, store, split) for split in ("train", "valid"))
-    train = train.some(config.label_share, config.seed)
-    if config.auxiliary is not None:
-        outcomes_along = AuxiliaryOutcomes.read(config.auxiliary, config.labels, store, train.subject_id)
-        train = replace(train, auxiliary=outcomes_along)
+    train, valid = training_stays(model, store, config), labelled_stays(model.vocabulary, store, "valid")
     if config.outcome_scale != "linear" and train.kind is not Regression:
         raise InputError(
             f"--outcome_scale {config.outcome_scale} is for numbers, but the outcomes are {train.kind.name}. Leave it out, or say --kind "
@@ -150,6 +147,14 @@ def finetune_listening(
     made = register_when_possible(run, wish, delivered) if wish is not None else None
     say_losses(run)
     return FinetuneResult(run.run_id, risk_model, metrics, made, run.losses)
+
+
+def training_stays(model: Pretrained, store: Store, config: FinetuneConfig) -> LabelledStays:
+    """What is learned from: a share of the labelled stays, with the outcomes that are learned along."""
+    train = labelled_stays(model.vocabulary, store, "train").some(config.label_share, config.seed)
+    if config.auxiliary is None:
+        return train
+    return replace(train, auxiliary=AuxiliaryOutcomes.read(config.auxiliary, config.labels, store, train.subject_id))
 
 
 def find_backbone(config: FinetuneConfig, tracking: TrackingConfig) -> tuple[Pretrained, Registered | None]:

@@ -64,14 +64,17 @@ class RiskModule(pl.LightningModule):
 
     def forward(self, batch: EventBatch) -> Tensor:
         """What the head gives for every subject, shape (B,) or (B, K)."""
-        features = stay_features(self.vae, batch, parts_of(self.chosen))
-        return with_carried(self.head(head_input(features, self.chosen)), features)
+        return self.output_and_hidden(batch)[0]
 
-    def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
-        batch = drop_events(batch, self.config.event_dropout)
+    def output_and_hidden(self, batch: EventBatch) -> tuple[Tensor, Tensor]:
+        """What the head gives, and what its last layer has seen, (B, H)."""
         features = stay_features(self.vae, batch, parts_of(self.chosen))
         hidden_BH = self.head.hidden(head_input(features, self.chosen))
-        loss = self.kind.loss(with_carried(self.head.output(hidden_BH), features), batch.label_B)
+        return with_carried(self.head.output(hidden_BH), features), hidden_BH
+
+    def training_step(self, batch: EventBatch, batch_idx: int) -> Tensor:
+        output_B, hidden_BH = self.output_and_hidden(drop_events(batch, self.config.event_dropout))
+        loss = self.kind.loss(output_B, batch.label_B)
         self._losses.append(loss.detach())
         if self.auxiliary is None:
             return loss
